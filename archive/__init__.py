@@ -1,0 +1,1 @@
+"""The archive: index, ingest, query and retrieval. Knows neither DIMSE nor HTTP."""

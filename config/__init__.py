@@ -1,0 +1,1 @@
+"""Settings, peers and logging: the only package that reads the environment."""

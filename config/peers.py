@@ -1,0 +1,94 @@
+"""Facilities and the DICOM peers (AE titles) that belong to them."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address, ip_network
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+FACILITY_CODE = r"^[A-Za-z0-9_-]{1,16}$"
+
+
+def _ae_title(value: str) -> str:
+    """AE value representation (PS3.5 6.2): 1-16 printable ASCII characters, no backslash, not all spaces."""
+    text = value.strip(" ")
+    if not re.fullmatch(r"[\x20-\x5b\x5d-\x7e]{1,16}", text):
+        raise ValueError(f"{value!r} is not an AE title: 1 to 16 printable ASCII characters without backslash")
+    return text
+
+
+def _network(value: str) -> str:
+    try:
+        return str(ip_network(value, strict=False))
+    except ValueError:
+        raise ValueError(f"{value!r} is not an IP address or network such as 10.1.2.3 or 10.1.2.0/24") from None
+
+
+AETitle = Annotated[str, AfterValidator(_ae_title)]
+Network = Annotated[str, AfterValidator(_network)]
+
+
+class Facility(BaseModel):
+    """A hospital or commune station. `code` is its MA_CSKCB; it names the facility everywhere."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    code: str = Field(pattern=FACILITY_CODE)
+    name: str = Field(min_length=1)
+    issuer_of_patient_id: str = ""
+    """Issuer given to patient IDs that carry none; the facility code when empty."""
+
+    @property
+    def issuer(self) -> str:
+        return self.issuer_of_patient_id or self.code
+
+
+class Peer(BaseModel):
+    """A DICOM application entity that may talk to the node."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ae_title: AETitle
+    facility: str = Field(pattern=FACILITY_CODE)
+    addresses: tuple[Network, ...] = ()
+    """Where it may call from; empty means anywhere."""
+    default_character_set: str | None = None
+    """Defined term (PS3.3 C.12.1.1.2) assumed for objects that have no SpecificCharacterSet."""
+    description: str = ""
+
+    def calls_from(self, address: str) -> bool:
+        """Whether a connection from `address` can be this peer."""
+        host = ip_address(address.removeprefix("::ffff:"))
+        return not self.addresses or any(host in ip_network(network) for network in self.addresses)
+
+
+UnknownPeers = Literal["accept", "reject"]
+UNKNOWN_FACILITY = Facility(code="UNKNOWN", name="Chưa xác định / Unknown")
+"""Owner of what an unlisted peer sent where unknown peers are accepted."""
+
+
+class PeerBook:
+    """Finds the peer behind an AE title and address."""
+
+    def __init__(self, facilities: tuple[Facility, ...], peers: tuple[Peer, ...], unknown: UnknownPeers) -> None:
+        self.facilities = {facility.code: facility for facility in (UNKNOWN_FACILITY, *facilities)}
+        self._peers = {peer.ae_title: peer for peer in peers}
+        self._unknown = unknown
+
+    def find(self, ae_title: str, address: str) -> Peer | None:
+        """The peer, a stand-in for an unlisted one where those are accepted, or None where it is refused.
+
+        A listed AE title that calls from an address not its own is refused, never treated as unlisted.
+        """
+        peer = self._peers.get(ae_title.strip(" "))
+        if peer is not None:
+            return peer if peer.calls_from(address) else None
+        if self._unknown == "reject":
+            return None
+        return Peer.model_construct(ae_title=ae_title.strip(" "), facility=UNKNOWN_FACILITY.code)
+
+    def facility(self, code: str) -> Facility:
+        """The facility with this code. Raises `KeyError`."""
+        return self.facilities[code]

@@ -1,0 +1,303 @@
+"""All settings, typed and frozen: ``pacs.toml`` under environment variables ``PACS_SECTION__KEY``.
+
+This is the only module that reads the environment. An unknown key or a bad value raises
+:class:`SettingsError` with a sentence per mistake.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from config.peers import AETitle, Facility, Peer, PeerBook, UnknownPeers
+
+PREFIX = "PACS_"
+# Variables of this prefix that are not settings: the settings file, and switches of the test suite.
+NOT_SETTINGS = frozenset({"PACS_CONFIG"})
+MEBIBYTE = 1 << 20
+
+
+class SettingsError(Exception):
+    """The settings cannot be used. The message says which and why, one line per mistake."""
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _secret(value: SecretStr, path: Path | None, name: str) -> SecretStr:
+    """The secret itself, or what stands in the file given instead of it."""
+    if path is None:
+        return value
+    if value.get_secret_value():
+        raise ValueError(f"give {name} or {name}_file, not both")
+    try:
+        return SecretStr(path.read_text(encoding="utf-8").strip())
+    except OSError as error:
+        raise ValueError(f"{name}_file {path}: {error.strerror}") from None
+
+
+class DatabaseSettings(Section):
+    """The index. Without a URL, an embedded PostgreSQL is run in ``data_dir/postgres``."""
+
+    url: SecretStr = SecretStr("")
+    password: SecretStr = SecretStr("")
+    password_file: Path | None = None
+    pool_size: int = Field(default=16, ge=2, le=500)
+    """Connections per process."""
+    connect_timeout: float = Field(default=10, gt=0)
+    statement_timeout: float = Field(default=60, gt=0)
+    """Seconds after which PostgreSQL gives up a statement."""
+
+    @field_validator("url")
+    @classmethod
+    def _only_postgresql(cls, value: SecretStr) -> SecretStr:
+        url = value.get_secret_value()
+        if url and not url.startswith(("postgresql://", "postgres://")):
+            raise ValueError("the index is PostgreSQL: the URL starts with postgresql://")
+        return value
+
+    @model_validator(mode="after")
+    def _read_secret(self) -> Self:
+        object.__setattr__(self, "password", _secret(self.password, self.password_file, "password"))
+        return self
+
+
+class S3Settings(Section):
+    """An S3 server. Access is by key pair; both may come from files."""
+
+    endpoint: str = ""
+    """``host:port`` without a scheme."""
+    bucket: str = "pacs"
+    region: str = "us-east-1"
+    secure: bool = True
+    """HTTPS to the server. Turn off only on a private network."""
+    access_key: SecretStr = SecretStr("")
+    access_key_file: Path | None = None
+    secret_key: SecretStr = SecretStr("")
+    secret_key_file: Path | None = None
+    part_size: int = Field(default=16 * MEBIBYTE, ge=5 * MEBIBYTE, le=5120 * MEBIBYTE)
+    """Bytes; larger objects go up in parts of this size (multipart)."""
+    connect_timeout: float = Field(default=5, gt=0)
+    read_timeout: float = Field(default=60, gt=0)
+    retries: int = Field(default=3, ge=0, le=20)
+    max_connections: int = Field(default=32, ge=1)
+
+    @model_validator(mode="after")
+    def _read_secrets(self) -> Self:
+        object.__setattr__(self, "access_key", _secret(self.access_key, self.access_key_file, "access_key"))
+        object.__setattr__(self, "secret_key", _secret(self.secret_key, self.secret_key_file, "secret_key"))
+        return self
+
+
+class StorageSettings(Section):
+    """Where the objects are."""
+
+    backend: Literal["filesystem", "s3", "memory"] = "filesystem"
+    root: Path | None = None
+    """Folder of the filesystem store; ``data_dir/objects`` when unset."""
+    spool: Path | None = None
+    """Folder for objects on their way to S3; ``data_dir/spool`` when unset."""
+    minimum_free_bytes: int = Field(default=512 * MEBIBYTE, ge=0)
+    """A filesystem store refuses new objects when less than this is free."""
+    s3: S3Settings = S3Settings()
+
+    @model_validator(mode="after")
+    def _s3_is_complete(self) -> Self:
+        if self.backend == "s3" and not (
+            self.s3.endpoint and self.s3.access_key.get_secret_value() and self.s3.secret_key.get_secret_value()
+        ):
+            raise ValueError("backend s3 needs storage.s3.endpoint, access_key and secret_key (or the _file forms)")
+        return self
+
+
+class NodeSettings(Section):
+    """The DICOM node."""
+
+    host: str = "0.0.0.0"  # noqa: S104  modalities are on other machines
+    port: int = Field(default=11112, ge=0, le=65535)
+    ae_title: AETitle = "PACS"
+    require_called_ae_title: bool = True
+    """Reject associations that call another AE title."""
+    maximum_pdu_length: int = Field(default=256 * 1024, ge=4096, le=16 * MEBIBYTE)
+    """Bytes; what we offer to receive in one P-DATA-TF (PS3.8 D.1)."""
+    maximum_associations: int = Field(default=200, ge=1)
+    artim_timeout: float = Field(default=30, gt=0)
+    """Seconds to wait for an A-ASSOCIATE-RQ, or for the peer to close (PS3.8 9.1.5)."""
+    idle_timeout: float = Field(default=300, gt=0)
+    """Seconds without a byte from the peer before an association is aborted."""
+    write_timeout: float = Field(default=60, gt=0)
+    """Seconds that a peer may refuse to take our bytes."""
+    maximum_object_bytes: int = Field(default=16 * 1024 * MEBIBYTE, ge=MEBIBYTE)
+    shutdown_grace: float = Field(default=10, ge=0)
+    """Seconds that running transfers get to finish when the node stops."""
+
+
+class WebSettings(Section):
+    """DICOMweb, the study list and the viewer."""
+
+    host: str = "127.0.0.1"
+    """Loopback until sign-in exists: whoever reaches this port sees every study."""
+    port: int = Field(default=8080, ge=0, le=65535)
+    public_url: str = ""
+    """Address that browsers use, for example behind a proxy; taken from the request when empty."""
+    viewer: Path | None = None
+    """Folder of the OHIF build; ``data_dir/viewer`` when unset."""
+    language: Literal["vi", "en"] = "vi"
+    threads: int = Field(default=32, ge=4, le=500)
+    """Requests worked on at once."""
+    maximum_request_bytes: int = Field(default=16 * 1024 * MEBIBYTE, ge=MEBIBYTE)
+    maximum_rendered_pixels: int = Field(default=100_000_000, ge=1)
+    maximum_decoded_bytes: int = Field(default=1024 * MEBIBYTE, ge=MEBIBYTE)
+    """Largest uncompressed size of an object that is transcoded for one response."""
+
+
+class IngestSettings(Section):
+    """Rules for what comes in."""
+
+    conflict: Literal["version", "reject"] = "version"
+    """Same SOP Instance UID, other bytes. ``version``: keep both; the newer is shown if it comes from the facility
+    that sent the first, else the first stays shown. ``reject``: refuse the newer (0111)."""
+    query_limit: int = Field(default=1000, ge=1)
+    """Most matches that one query gives."""
+
+
+class LogSettings(Section):
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    format: Literal["json", "text"] = "json"
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Build it with :func:`load`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid", case_sensitive=False
+    )
+
+    data_dir: Path = Path("var")
+    database: DatabaseSettings = DatabaseSettings()
+    storage: StorageSettings = StorageSettings()
+    node: NodeSettings = NodeSettings()
+    web: WebSettings = WebSettings()
+    ingest: IngestSettings = IngestSettings()
+    log: LogSettings = LogSettings()
+    facilities: tuple[Facility, ...] = ()
+    peers: tuple[Peer, ...] = ()
+    unknown_peers: UnknownPeers = "reject"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        del settings_cls, dotenv_settings, file_secret_settings
+        return env_settings, init_settings  # the environment wins over the file
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        codes = [facility.code for facility in self.facilities]
+        titles = [peer.ae_title for peer in self.peers]
+        for what, values in (("facility code", codes), ("AE title", titles)):
+            twice = sorted({value for value in values if values.count(value) > 1})
+            if twice:
+                raise ValueError(f"{what} given twice: {', '.join(twice)}")
+        lost = sorted({peer.facility for peer in self.peers} - {*codes, "UNKNOWN"})
+        if lost:
+            raise ValueError(f"peers name facilities that are not listed: {', '.join(lost)}")
+        return self
+
+    @property
+    def objects_dir(self) -> Path:
+        return self.storage.root or self.data_dir / "objects"
+
+    @property
+    def spool_dir(self) -> Path:
+        return self.storage.spool or self.data_dir / "spool"
+
+    @property
+    def viewer_dir(self) -> Path:
+        return self.web.viewer or self.data_dir / "viewer"
+
+    def peer_book(self) -> PeerBook:
+        """Who may talk to the node."""
+        return PeerBook(self.facilities, self.peers, self.unknown_peers)
+
+
+def load(path: Path | None = None, environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+    """Settings from a TOML file under the environment; `overrides` (whole sections or values) win over the file.
+
+    The file is `path`, else what ``PACS_CONFIG`` names, else ``pacs.toml`` if it exists.
+    Raises `SettingsError`.
+    """
+    env = os.environ if environ is None else environ
+    named = path or (Path(env["PACS_CONFIG"]) if env.get("PACS_CONFIG") else None)
+    values = {**_read_file(named or Path("pacs.toml"), required=named is not None), **overrides}
+    unknown = sorted(_unknown_variables(env))
+    if unknown:
+        raise SettingsError("\n".join(f"{name}: no such setting" for name in unknown))
+    try:
+        if environ is None:
+            return Settings(**values)
+        return _settings_from(environ, values)
+    except ValidationError as error:
+        raise SettingsError(_sentences(error)) from None
+
+
+def _settings_from(environ: Mapping[str, str], values: dict[str, Any]) -> Settings:
+    class Isolated(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: Any
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            source = EnvSettingsSource(settings_cls)
+            source.env_vars = {name.lower(): value for name, value in environ.items()}
+            return source, init_settings
+
+    return Isolated(**values)
+
+
+def _read_file(path: Path, *, required: bool) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if required:
+            raise SettingsError(f"settings file {path} does not exist") from None
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"settings file {path}: {error}") from None
+
+
+def _unknown_variables(env: Mapping[str, str]) -> list[str]:
+    """Variables with our prefix that name no setting, so that a typing mistake is not silently ignored."""
+    unknown = []
+    for name in env:
+        if not name.upper().startswith(PREFIX) or name in NOT_SETTINGS or name.startswith("PACS_TEST_"):
+            continue
+        model: Any = Settings
+        for part in name[len(PREFIX) :].lower().split("__"):
+            fields = getattr(model, "model_fields", {})
+            if part not in fields:
+                unknown.append(name)
+                break
+            model = fields[part].annotation
+    return unknown
+
+
+def _sentences(error: ValidationError) -> str:
+    """One line per mistake; never the value, which may be a secret."""
+    lines = []
+    for item in error.errors(include_input=False, include_url=False):
+        place = ".".join(str(part) for part in item["loc"]) or "settings"
+        message = "no such setting" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
+        lines.append(f"{place}: {message}")
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""The DICOM node: DIMSE services over TCP (PS3.7, PS3.8)."""

@@ -1,0 +1,1 @@
+"""Object stores: opaque keys and bytes, no knowledge of DICOM."""

@@ -1,0 +1,136 @@
+"""The contract of an object store.
+
+A store maps opaque keys to immutable bytes. It knows nothing of DICOM.
+
+Rules that every backend keeps (``tests/contracts/object_store.py`` runs them on each):
+
+- A key is written once. Nothing is ever overwritten.
+- An object is visible to readers only after :meth:`ObjectWriter.commit` returned; then it is durable: it
+  survives the loss of the process and of power.
+- An aborted, failed or forgotten write leaves nothing that a reader can see. What it may leave on the medium
+  (a temporary file, a multipart upload) is removed by ``delete`` of the same key.
+- ``delete`` of a key that does not exist succeeds.
+- Readers get exactly the bytes that were written; a backend that can detect a difference raises
+  :class:`~storage.errors.IntegrityError`.
+- All methods may be called from many threads at once. A writer or reader belongs to one thread at a time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self, runtime_checkable
+
+from storage.errors import InvalidKey
+
+KEY_PATTERN = re.compile(r"[a-z0-9]{1,64}(?:/[a-z0-9]{1,64}){0,7}")
+CHUNK_SIZE = 1 << 20
+
+Buffer = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectStat:
+    """What a store knows about one object: its key and its size in bytes."""
+
+    key: str
+    size: int
+
+
+class ObjectWriter(Protocol):
+    """An object being written. Use as a context manager: leaving without ``commit`` aborts."""
+
+    key: str
+
+    def write(self, data: Buffer) -> None:
+        """Append `data`. The buffer may be reused by the caller as soon as this returns."""
+
+    def read_back(self, offset: int, length: int) -> bytes:
+        """Up to `length` bytes from `offset` of what was written so far; shorter only at the end."""
+
+    def commit(self) -> ObjectStat:
+        """Make the object durable, then visible. After it raised, the object counts as not stored."""
+
+    def abort(self) -> None:
+        """Give up the object. Safe to call at any time, also twice and after ``commit`` (then a no-op)."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None: ...
+
+
+class ObjectReader(Protocol):
+    """An object, or a range of one, being read. Iterate over its chunks, or `read` it; close it when done."""
+
+    size: int
+    """Bytes that this reader yields in all."""
+
+    def read(self, length: int = -1, /) -> bytes:
+        """Up to `length` bytes, all that is left if negative; ``b""`` only at the end."""
+
+    def __iter__(self) -> Iterator[bytes]: ...
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None: ...
+
+
+@runtime_checkable
+class ObjectStore(Protocol):
+    """A store of immutable objects under opaque keys; see the module for the rules."""
+
+    name: str
+    """Backend name as in the settings: ``filesystem``, ``s3``, ``memory``."""
+
+    def create(self, key: str) -> ObjectWriter:
+        """Start to write the object `key`.
+
+        Raises `InvalidKey`; `ObjectExists` (here or at ``commit``); `StorageUnavailable`.
+        """
+
+    def open(self, key: str) -> ObjectReader:
+        """Read the whole object. Raises `ObjectNotFound`, `StorageUnavailable`."""
+
+    def open_range(self, key: str, offset: int, length: int) -> ObjectReader:
+        """Read `length` bytes from `offset`; fewer if the object ends before.
+
+        Raises `RangeNotSatisfiable` if `offset` is at or past the end; `ObjectNotFound`; `StorageUnavailable`.
+        """
+
+    def stat(self, key: str) -> ObjectStat:
+        """Size of the object. Raises `ObjectNotFound`, `StorageUnavailable`."""
+
+    def delete(self, key: str) -> None:
+        """Remove the object and anything an unfinished write of it left; no error if there is none."""
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        """All keys that start with `prefix`, in no order. For repair and hand-over only, never on a hot path."""
+
+    def local_path(self, key: str) -> Path | None:
+        """The file that holds exactly the object's bytes, where there is one (for ``sendfile``), else None."""
+
+    def check(self) -> None:
+        """Prove that the store can be written and read now. Raises `StorageUnavailable` with the reason."""
+
+    def close(self) -> None:
+        """Release connections. The store must not be used afterwards."""
+
+
+def validate_key(key: str) -> str:
+    """Return `key` if it is of the allowed form: 1-8 parts of 1-64 ``[a-z0-9]`` joined by ``/``.
+
+    No dots, no upper case, no leading slash: a key can never leave the store's root or collide on a
+    case-insensitive file system. Raises `InvalidKey`.
+    """
+    if not KEY_PATTERN.fullmatch(key):
+        raise InvalidKey(f"not a valid object key: {key[:80]!r}")
+    return key

@@ -1,0 +1,1 @@
+"""DICOMweb (PS3.18), the study list and the viewer over HTTP."""
