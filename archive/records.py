@@ -1,0 +1,201 @@
+"""Plain records that pass between the parts of the archive. No SQL, no bytes of objects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date, datetime, time
+from enum import StrEnum
+from typing import Any, Literal
+
+DicomJSON = dict[str, dict[str, Any]]
+"""Attributes in the DICOM JSON model (PS3.18 F.2): ``{"00100020": {"vr": "LO", "Value": ["123"]}}``."""
+
+Transport = Literal["dimse", "stow", "import"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where an object comes from. `facility` is the facility code of the peer, not what the object claims."""
+
+    facility: str
+    issuer_of_patient_id: str
+    """Issuer given to a PatientID that carries none."""
+    transport: Transport
+    calling_ae_title: str = ""
+    called_ae_title: str = ""
+    address: str = ""
+    default_character_set: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PatientRecord:
+    """A patient as one issuer knows them. `identity` is unique under `issuer`."""
+
+    issuer: str
+    identity: str
+    patient_id: str
+    name: str
+    name_fold: str
+    birth_date: date | None
+    sex: str
+    attributes: DicomJSON
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRecord:
+    study_instance_uid: str
+    study_date: date | None
+    study_time: time | None
+    accession_number: str
+    study_id: str
+    study_description: str
+    referring_physician_fold: str
+    attributes: DicomJSON
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesRecord:
+    series_instance_uid: str
+    modality: str
+    series_number: int | None
+    series_description: str
+    body_part_examined: str
+    performed_date: date | None
+    performed_time: time | None
+    attributes: DicomJSON
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceRecord:
+    sop_instance_uid: str
+    sop_class_uid: str
+    instance_number: int | None
+    rows: int | None
+    columns: int | None
+    bits_allocated: int | None
+    number_of_frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRecord:
+    """The stored bytes of one version of an instance. Offsets count from the start of the dataset, not of the file."""
+
+    key: str
+    size: int
+    """Bytes of the Part 10 file."""
+    digest: bytes
+    """SHA-256 of the dataset as received, without the file meta information."""
+    transfer_syntax_uid: str
+    dataset_offset: int
+    """Where the dataset starts in the file: behind preamble and file meta information."""
+    header_length: int
+    """Bytes of the dataset before pixel data; all of it when there is none."""
+    trailer_offset: int | None
+    """Where elements behind the pixel data start, None when there are none."""
+    frame_table: bytes | None
+    """See `archive.standard.frames.FrameTable`; None when there is no pixel data or frames cannot be told apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """Everything the index needs to know about one received object."""
+
+    source: Source
+    patient: PatientRecord
+    study: StudyRecord
+    series: SeriesRecord
+    instance: InstanceRecord
+    object: ObjectRecord
+    received_at: datetime
+    warnings: tuple[str, ...] = ()
+
+
+class Outcome(StrEnum):
+    """What became of a received object. Each of these is a success for the sender."""
+
+    STORED = "stored"
+    DUPLICATE = "duplicate"
+    """The same bytes were stored before."""
+    NEW_VERSION = "new_version"
+    """Other bytes under a stored SOP Instance UID: kept, and shown from now on."""
+    HELD_VERSION = "held_version"
+    """Other bytes under a SOP Instance UID that another facility sent first: kept, the first stays shown."""
+    REPAIRED = "repaired"
+    """The same bytes were stored before, but the store had lost them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The archive's word that an object is durable and indexed."""
+
+    outcome: Outcome
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    size: int
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredInstance:
+    """A stored instance as retrieval sees it: names, and where its bytes are."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    modality: str
+    number_of_frames: int
+    rows: int | None
+    columns: int | None
+    version: int
+    object: ObjectRecord
+    received_at: datetime
+    default_character_set: str | None = None
+
+
+class Level(StrEnum):
+    """Query/Retrieve Level (PS3.4 C.6)."""
+
+    PATIENT = "PATIENT"
+    STUDY = "STUDY"
+    SERIES = "SERIES"
+    IMAGE = "IMAGE"
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A query as C-FIND and QIDO-RS both express it.
+
+    `keys` maps tags to matching values as text, in the syntax of PS3.4 C.2.2.2 (``*`` and ``?`` wildcards,
+    ``-`` ranges, ``\\`` between the UIDs of a list). An empty value matches everything.
+    """
+
+    level: Level
+    keys: dict[int, str] = field(default_factory=dict)
+    include: frozenset[int] | Literal["all"] = frozenset()
+    """Attributes to return beside the default ones of the level."""
+    fuzzy: bool = False
+    """Person names match without regard to accents and case, on the beginning of any of their parts."""
+    limit: int | None = None
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a caller may see: studies of these facilities; every facility when None."""
+
+    facilities: frozenset[str] | None = None
+
+
+EVERYTHING = Scope()
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """One page of matches. `total` counts all matches; `truncated` says that the cap cut the page."""
+
+    matches: list[DicomJSON]
+    total: int
+    truncated: bool
