@@ -1,0 +1,247 @@
+"""Writing and reading one file of the filesystem store; :mod:`storage.filesystem` decides which and where."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+from storage.base import CHUNK_SIZE, Buffer, ObjectStat
+from storage.errors import IntegrityError, ObjectExists, StorageError, StorageUnavailable
+from storage.os_errors import unavailable
+
+T = TypeVar("T")
+
+COALESCE_SIZE: Final = 64 * 1024
+"""Writes are gathered up to this many bytes: a call to the system costs more than copying so little."""
+FILE_MODE: Final = 0o640
+_NEW_FILE: Final = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
+# Linux transfers at most this many bytes per call.
+_MOST_PER_CALL: Final = 0x7FFFF000
+
+
+def temporary_name(name: str) -> str:
+    """Name of the unfinished file of `name`, in the same folder. Can be no object's: keys have no dots."""
+    return f".{name}.part"
+
+
+class FileWriter:
+    """A file that becomes `name` in its folder when committed.
+
+    How ``commit`` keeps the promises of the contract, in this order:
+
+    1. ``fdatasync`` of the temporary file: bytes and size are on the medium before anybody can see them;
+    2. ``link`` under the final name: fails if the name is taken, unlike ``rename``;
+    3. ``unlink`` of the temporary name: before the next step, so that one flush covers both;
+    4. ``fsync`` of the folder: the name is on the medium.
+
+    Between 2 and 4 the object can be seen though a power cut could still take its name (never its bytes).
+    Callers learn of the object from whoever committed it, so none looks in that moment.
+
+    The folder stays open from the start: a write error that the kernel reports between now and step 4 is
+    reported to this descriptor. An ``fsync`` that failed is never tried again, for the kernel may have dropped
+    the pages and would then report success; the writer is dead and what it published is withdrawn.
+    """
+
+    __slots__ = ("_fd", "_flushed", "_folder_fd", "_linked", "_name", "_pending", "_reason", "_temporary", "key")
+
+    def __init__(self, key: str, name: str, folder_fd: int) -> None:
+        """Start the file. Takes over `folder_fd`, also when it raises."""
+        self.key = key
+        self._name = name
+        self._temporary = temporary_name(name)
+        self._folder_fd = folder_fd
+        self._fd = -1
+        self._pending = bytearray()
+        self._flushed = 0
+        self._linked = False
+        self._reason: StorageError | None = None
+        try:
+            self._fd = os.open(self._temporary, _NEW_FILE, FILE_MODE, dir_fd=folder_fd)
+        except FileExistsError:
+            self._close()
+            raise ObjectExists(f"{key} is being written, or an unfinished write of it was not deleted") from None
+        except OSError as error:
+            self._close()
+            raise unavailable(f"cannot create {key}", error) from error
+
+    def write(self, data: Buffer) -> None:
+        """Append `data`. Raises `StorageUnavailable`; from then on the writer is dead and its file removed."""
+        self._assert_open()
+        view = memoryview(data).cast("B")
+        if len(self._pending) + len(view) <= COALESCE_SIZE:
+            self._pending += view
+            return
+        self._guard("write", lambda: self._flush(view))
+
+    def read_back(self, offset: int, length: int) -> bytes:
+        """Up to `length` bytes from `offset` of what was written so far. Raises `StorageUnavailable`."""
+        self._assert_open()
+        if offset < 0 or length < 0:
+            raise ValueError("offset and length cannot be negative")
+        if offset >= self._flushed:
+            return bytes(self._pending[offset - self._flushed : offset - self._flushed + length])
+        return self._guard("read back", lambda: self._read_back(offset, length))
+
+    def commit(self) -> ObjectStat:
+        """Make the file durable, then give it its name. Raises `ObjectExists`, `StorageUnavailable`."""
+        self._assert_open()
+        self._guard("store", self._publish)
+        stat = ObjectStat(self.key, self._flushed)
+        self._close()
+        return stat
+
+    def abort(self) -> None:
+        """Remove the unfinished file. Does nothing after ``commit`` or ``abort``."""
+        if self._fd >= 0:
+            self._discard()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.abort()
+
+    def __del__(self) -> None:
+        if getattr(self, "_fd", -1) >= 0:  # forgotten: neither the file nor the descriptors may stay
+            self._discard()
+
+    def _assert_open(self) -> None:
+        if self._reason is not None:
+            raise StorageUnavailable(f"the write of {self.key} failed before: {self._reason}") from self._reason
+        if self._fd < 0:
+            raise ValueError(f"the writer of {self.key} is closed")
+
+    def _guard(self, verb: str, step: Callable[[], T]) -> T:
+        """Do `step`; if it fails in any way, also by an interrupt, give up the file for good."""
+        try:
+            return step()
+        except OSError as error:
+            self._reason = unavailable(f"cannot {verb} {self.key}", error)
+            self._discard()
+            raise self._reason from error
+        except BaseException:
+            self._discard()
+            raise
+
+    def _flush(self, *more: memoryview) -> None:
+        """Hand over the gathered bytes and `more` in one call."""
+        buffers = [memoryview(self._pending), *more] if self._pending else list(more)
+        if buffers:
+            self._flushed += _write_all(self._fd, buffers)
+            self._pending = bytearray()
+
+    def _read_back(self, offset: int, length: int) -> bytes:
+        self._flush()
+        return _pread_all(self._fd, offset, min(length, self._flushed - offset))
+
+    def _publish(self) -> None:
+        self._flush()
+        os.fdatasync(self._fd)
+        try:
+            # By descriptor, not by the temporary name: should that name have been deleted and taken by another
+            # writer meanwhile, this must not publish the other's unfinished bytes.
+            os.link(f"/proc/self/fd/{self._fd}", self._name, src_dir_fd=self._folder_fd, dst_dir_fd=self._folder_fd)
+        except FileExistsError:
+            raise ObjectExists(f"{self.key} exists") from None
+        self._linked = True
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._temporary, dir_fd=self._folder_fd)
+        os.fsync(self._folder_fd)
+
+    def _discard(self) -> None:
+        """Remove every name of the file. What cannot be removed now is removed by ``delete`` of the key."""
+        for name in (self._name, self._temporary) if self._linked else (self._temporary,):
+            with contextlib.suppress(OSError):
+                os.unlink(name, dir_fd=self._folder_fd)
+        self._close()
+
+    def _close(self) -> None:
+        for fd in (self._fd, self._folder_fd):
+            if fd >= 0:
+                with contextlib.suppress(OSError):  # the bytes are safe, or given up, before any close
+                    os.close(fd)
+        self._fd = self._folder_fd = -1
+
+
+class FileReader:
+    """A range of a file. Raises `IntegrityError` if the file turns out shorter than it was when opened."""
+
+    __slots__ = ("_fd", "_key", "_left", "_position", "size")
+
+    def __init__(self, key: str, fd: int, offset: int, size: int) -> None:
+        """Read `size` bytes from `offset` of `fd`, which the reader takes over."""
+        self.size = size
+        self._key = key
+        self._fd = fd
+        self._position = offset
+        self._left = size
+
+    def read(self, length: int = -1, /) -> bytes:
+        """Up to `length` bytes, all that is left if negative. Raises `StorageUnavailable`, `IntegrityError`."""
+        if self._fd < 0:
+            raise ValueError(f"the reader of {self._key} is closed")
+        wanted = self._left if length < 0 else min(length, self._left)
+        try:
+            data = _pread_all(self._fd, self._position, wanted)
+        except OSError as error:
+            raise unavailable(f"cannot read {self._key}", error) from error
+        if len(data) < wanted:
+            raise IntegrityError(f"{self._key} was cut short to {self._position + len(data)} bytes")
+        self._position += wanted
+        self._left -= wanted
+        return data
+
+    def __iter__(self) -> Iterator[bytes]:
+        while chunk := self.read(CHUNK_SIZE):
+            yield chunk
+
+    def close(self) -> None:
+        """Close the file. May be called twice."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_fd", -1) >= 0:
+            self.close()
+
+
+def _write_all(fd: int, buffers: Sequence[memoryview]) -> int:
+    """Write all of `buffers`; return how many bytes that were. A write may take less than it was given."""
+    views = list(buffers)
+    total = 0
+    while views:
+        done = os.writev(fd, views) if len(views) > 1 else os.write(fd, views[0])
+        total += done
+        while views and done >= len(views[0]):
+            done -= len(views[0])
+            del views[0]
+        if views and done:
+            views[0] = views[0][done:]
+    return total
+
+
+def _pread_all(fd: int, offset: int, length: int) -> bytes:
+    """`length` bytes from `offset`, fewer only where the file ends."""
+    data = os.pread(fd, min(length, _MOST_PER_CALL), offset)
+    if len(data) == length or not data:
+        return data
+    parts = [data]
+    got = len(data)
+    while got < length and (data := os.pread(fd, min(length - got, _MOST_PER_CALL), offset + got)):
+        parts.append(data)
+        got += len(data)
+    return b"".join(parts)

@@ -1,0 +1,268 @@
+"""Objects as plain files under one folder, durable when ``commit`` returns.
+
+The key is the path under the root. Folders are made as needed and never removed: an empty one costs little, and
+removing it would race with a writer about to use it. A key that names a folder of other keys cannot be an object
+as well (`ObjectExists`); keys of one depth, as the archive makes them, never meet this.
+
+What the steps of a commit cost, and why these were chosen: ``benchmarks`` and the docstring of
+:class:`~storage.files.FileWriter`. Sharing one flush of the folder among concurrent commits was measured and is
+slower than letting the journal of the file system do the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from storage.base import KEY_PATTERN, ObjectStat, validate_key
+from storage.errors import (
+    IntegrityError,
+    ObjectExists,
+    ObjectNotFound,
+    RangeNotSatisfiable,
+    StorageUnavailable,
+)
+from storage.files import FileReader, FileWriter, temporary_name
+from storage.os_errors import unavailable
+
+FREE_SPACE_AGE: Final = 1.0
+"""Seconds for which a measurement of the free space is used."""
+FOLDER_MODE: Final = 0o750
+_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_REMEMBERED_FOLDERS: Final = 16384
+_NOT_THERE: Final = (FileNotFoundError, NotADirectoryError)
+_PROBE: Final = b"provincial-pacs probe\n"
+
+
+class FilesystemStore:
+    """A store in the folder `root`. Safe for many threads and many processes at once.
+
+    New objects are refused (`StorageUnavailable`) while less than `minimum_free_bytes` are free.
+    ``delete`` returns after the removal is durable: a deleted image must not come back with the power.
+    """
+
+    name = "filesystem"
+
+    def __init__(self, root: Path, minimum_free_bytes: int = 0) -> None:
+        """Use `root`, made if missing. Raises `StorageUnavailable`."""
+        self._root = os.path.abspath(root)  # noqa: PTH100  strings on the hot path: pathlib is ten times slower
+        self._minimum_free_bytes = minimum_free_bytes
+        self._free_until = 0.0
+        self._free_bytes = 0
+        # Folders whose names are known to be on the medium, so that only the first write into one pays for it.
+        self._durable: set[str] = set()
+        try:
+            self._make_root()
+        except OSError as error:
+            raise unavailable(f"cannot use {self._root}", error) from error
+
+    def create(self, key: str) -> FileWriter:
+        """Start to write `key`. Raises `InvalidKey`, `ObjectExists`, `StorageUnavailable`.
+
+        `ObjectExists` here while another unfinished write of the key exists, alive or left by a crash (``delete``
+        clears the latter); that the key itself is taken is found at ``commit``, which has to look anyway.
+        """
+        folder, name = self._split(key)
+        self._check_free_space()
+        try:
+            folder_fd = self._open_folder(folder)
+        except (FileExistsError, NotADirectoryError):
+            raise ObjectExists(f"a part of the path {key} is an object") from None
+        except OSError as error:
+            raise unavailable(f"cannot create the folder of {key}", error) from error
+        return FileWriter(key, name, folder_fd)
+
+    def open(self, key: str) -> FileReader:
+        """Read the whole object. Raises `InvalidKey`, `ObjectNotFound`, `StorageUnavailable`."""
+        fd, size = self._open_file(key)
+        return FileReader(key, fd, 0, size)
+
+    def open_range(self, key: str, offset: int, length: int) -> FileReader:
+        """Read a range. Raises `InvalidKey`, `RangeNotSatisfiable`, `ObjectNotFound`, `StorageUnavailable`."""
+        if offset < 0 or length < 0:
+            raise ValueError("offset and length cannot be negative")
+        fd, size = self._open_file(key)
+        if offset >= size:
+            os.close(fd)
+            raise RangeNotSatisfiable(f"{key} has {size} bytes, none from {offset}")
+        return FileReader(key, fd, offset, min(length, size - offset))
+
+    def stat(self, key: str) -> ObjectStat:
+        """Size of the object. Raises `InvalidKey`, `ObjectNotFound`, `StorageUnavailable`."""
+        path = self._path(key)
+        try:
+            status = os.stat(path)  # noqa: PTH116
+        except _NOT_THERE:
+            raise ObjectNotFound(f"no object {key}") from None
+        except OSError as error:
+            raise unavailable(f"cannot look up {key}", error) from error
+        if not stat.S_ISREG(status.st_mode):
+            raise ObjectNotFound(f"no object {key}")
+        return ObjectStat(key, status.st_size)
+
+    def delete(self, key: str) -> None:
+        """Remove the object and its unfinished file, durably. Raises `InvalidKey`, `StorageUnavailable`."""
+        folder, name = self._split(key)
+        try:
+            folder_fd = os.open(folder, _FOLDER)
+        except _NOT_THERE:
+            return
+        except OSError as error:
+            raise unavailable(f"cannot delete {key}", error) from error
+        try:
+            removed = [_unlink(entry, folder_fd) for entry in (temporary_name(name), name)]
+            if any(removed):
+                os.fsync(folder_fd)
+        except OSError as error:
+            raise unavailable(f"cannot delete {key}", error) from error
+        finally:
+            os.close(folder_fd)
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        """All keys that start with `prefix`, found by walking the folders. Raises `StorageUnavailable`."""
+        parent = prefix.rpartition("/")[0]
+        if parent and not KEY_PATTERN.fullmatch(parent):
+            return  # no key starts so, and the walk must not leave the root
+        folders = [parent]
+        while folders:
+            folder = folders.pop()
+            for name, is_folder in self._list(folder):
+                key = f"{folder}/{name}" if folder else name
+                if is_folder and (key.startswith(prefix) or prefix.startswith(f"{key}/")):
+                    folders.append(key)
+                elif not is_folder and key.startswith(prefix) and KEY_PATTERN.fullmatch(key):
+                    yield key
+
+    def local_path(self, key: str) -> Path | None:
+        """The file of the object; None if there is no such object."""
+        path = Path(self._path(key))
+        return path if path.is_file() else None
+
+    def check(self) -> None:
+        """Write, read and delete a file. Raises `StorageUnavailable` with the reason."""
+        self._check_free_space()
+        # Not in the key grammar, so that nobody who lists the keys takes a probe for an object.
+        name = f".probe-{uuid.uuid4().hex}"
+        path = f"{self._root}/{name}"
+        try:
+            with FileWriter("the probe", name, os.open(self._root, _FOLDER)) as writer:
+                writer.write(_PROBE)
+                writer.commit()
+            try:
+                with FileReader("the probe", os.open(path, os.O_RDONLY | os.O_CLOEXEC), 0, len(_PROBE)) as reader:
+                    if reader.read() != _PROBE:
+                        raise StorageUnavailable("the probe was read back differently")
+            finally:
+                os.unlink(path)  # noqa: PTH108
+        except OSError as error:
+            raise unavailable(f"cannot use {self._root}", error) from error
+        except IntegrityError as error:
+            raise StorageUnavailable(str(error)) from error
+
+    def close(self) -> None:
+        """Nothing is held open between calls."""
+
+    def _path(self, key: str) -> str:
+        return f"{self._root}/{validate_key(key)}"
+
+    def _split(self, key: str) -> tuple[str, str]:
+        folder, _, name = self._path(key).rpartition("/")
+        return folder, name
+
+    def _open_file(self, key: str) -> tuple[int, int]:
+        path = self._path(key)
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            status = os.fstat(fd)
+        except _NOT_THERE:
+            raise ObjectNotFound(f"no object {key}") from None
+        except OSError as error:
+            raise unavailable(f"cannot open {key}", error) from error
+        if not stat.S_ISREG(status.st_mode):
+            os.close(fd)
+            raise ObjectNotFound(f"no object {key}")
+        return fd, status.st_size
+
+    def _list(self, folder: str) -> list[tuple[str, bool]]:
+        try:
+            with os.scandir(f"{self._root}/{folder}") as entries:
+                return [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+        except _NOT_THERE:
+            return []
+        except OSError as error:
+            raise unavailable(f"cannot list {folder or self._root}", error) from error
+
+    def _check_free_space(self) -> None:
+        if not self._minimum_free_bytes:
+            return
+        now = time.monotonic()
+        if now >= self._free_until:
+            try:
+                status = os.statvfs(self._root)
+            except OSError as error:
+                raise unavailable(f"cannot use {self._root}", error) from error
+            self._free_bytes = status.f_bavail * status.f_frsize
+            self._free_until = now + FREE_SPACE_AGE
+        if self._free_bytes < self._minimum_free_bytes:
+            raise StorageUnavailable(
+                f"the disk is nearly full: {self._free_bytes} bytes free, {self._minimum_free_bytes} are kept free"
+            )
+
+    def _make_root(self) -> None:
+        missing = []
+        folder = self._root
+        while not os.path.isdir(folder):  # noqa: PTH112
+            missing.append(folder)
+            folder = os.path.dirname(folder)  # noqa: PTH120
+        for folder in reversed(missing):
+            _make_folder(folder)
+        os.close(os.open(self._root, _FOLDER))
+
+    def _open_folder(self, folder: str) -> int:
+        """A descriptor of `folder`, whose name is durable."""
+        if folder in self._durable:
+            with contextlib.suppress(FileNotFoundError):
+                return os.open(folder, _FOLDER)
+            self._durable.clear()  # somebody removed folders under us: know nothing
+        self._make_durable(folder)
+        return os.open(folder, _FOLDER)
+
+    def _make_durable(self, folder: str) -> None:
+        """Make `folder` and those above it up to the root. One that exists may be new too: made by another process
+        that has not flushed its name yet, or did not live to do it."""
+        if folder == self._root or folder in self._durable:
+            return
+        self._make_durable(folder.rpartition("/")[0])
+        _make_folder(folder)
+        if len(self._durable) >= _REMEMBERED_FOLDERS:
+            self._durable.clear()
+        self._durable.add(folder)
+
+
+def _make_folder(folder: str) -> None:
+    """Make `folder` unless it exists, and make its name durable. Raises `FileExistsError` if it is a file."""
+    try:
+        os.mkdir(folder, FOLDER_MODE)  # noqa: PTH102
+    except FileExistsError:
+        if not os.path.isdir(folder):  # noqa: PTH112
+            raise
+    fd = os.open(folder.rpartition("/")[0] or "/", _FOLDER)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _unlink(name: str, folder_fd: int) -> bool:
+    """Remove a file; False if there is none (a folder is none)."""
+    try:
+        os.unlink(name, dir_fd=folder_fd)
+    except (FileNotFoundError, IsADirectoryError):
+        return False
+    return True
