@@ -132,12 +132,12 @@ class FileWriter:
         """Hand over the gathered bytes and `more` in one call."""
         buffers = [memoryview(self._pending), *more] if self._pending else list(more)
         if buffers:
-            self._flushed += _write_all(self._fd, buffers)
+            self._flushed += write_all(self._fd, buffers)
             self._pending = bytearray()
 
     def _read_back(self, offset: int, length: int) -> bytes:
         self._flush()
-        return _pread_all(self._fd, offset, min(length, self._flushed - offset))
+        return pread_all(self._fd, offset, min(length, self._flushed - offset))
 
     def _publish(self) -> None:
         self._flush()
@@ -187,7 +187,7 @@ class FileReader:
             raise ValueError(f"the reader of {self._key} is closed")
         wanted = self._left if length < 0 else min(length, self._left)
         try:
-            data = _pread_all(self._fd, self._position, wanted)
+            data = pread_all(self._fd, self._position, wanted)
         except OSError as error:
             raise unavailable(f"cannot read {self._key}", error) from error
         if len(data) < wanted:
@@ -219,7 +219,7 @@ class FileReader:
             self.close()
 
 
-def _write_all(fd: int, buffers: Sequence[memoryview]) -> int:
+def write_all(fd: int, buffers: Sequence[memoryview]) -> int:
     """Write all of `buffers`; return how many bytes that were. A write may take less than it was given."""
     views = list(buffers)
     total = 0
@@ -234,7 +234,7 @@ def _write_all(fd: int, buffers: Sequence[memoryview]) -> int:
     return total
 
 
-def _pread_all(fd: int, offset: int, length: int) -> bytes:
+def pread_all(fd: int, offset: int, length: int) -> bytes:
     """`length` bytes from `offset`, fewer only where the file ends."""
     data = os.pread(fd, min(length, _MOST_PER_CALL), offset)
     if len(data) == length or not data:
