@@ -1,0 +1,73 @@
+"""``python -m viewer_api``: run the web service until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from typing import NoReturn
+
+import uvicorn
+
+from archive.core import Archive
+from archive.errors import ArchiveError
+from config.logs import configure, fields
+from config.settings import Settings, SettingsError, load
+from viewer_api.app import create_app
+
+log = logging.getLogger("viewer_api")
+
+BAD_SETTINGS = 2
+CANNOT_START = 1
+_GRACE_SECONDS = 30
+"""What running answers get when the service stops; a balancer has long stopped sending by then."""
+
+
+def main() -> int:
+    """Load the settings, open the archive, serve. Returns the exit code."""
+    try:
+        settings = load()
+    except SettingsError as error:
+        print(f"settings: {error}", file=sys.stderr)
+        return BAD_SETTINGS
+    configure(settings.log)
+    # The server gives the signal on to the handler that was there before, when it has shut down.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _exit)
+    try:
+        archive = Archive.open(settings)
+    except ArchiveError as error:
+        log.error("the archive cannot be opened", extra=fields(reason=str(error)))
+        return CANNOT_START
+    try:
+        return serve(archive, settings)
+    finally:
+        archive.close()
+        log.info("web service stopped")
+
+
+def serve(archive: Archive, settings: Settings) -> int:
+    """Serve the archive until a signal says stop."""
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(archive),
+            host=settings.web.host,
+            port=settings.web.port,
+            # Our own: the one of uvicorn writes query strings, and replaces the configured logging.
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+        )
+    )
+    log.info("web service starts", extra=fields(host=settings.web.host, port=settings.web.port))
+    server.run()
+    return 0 if server.started else CANNOT_START
+
+
+def _exit(*_: object) -> NoReturn:
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

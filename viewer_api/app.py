@@ -1,0 +1,75 @@
+"""The web service: DICOMweb, the study list and the viewer in one application."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import anyio.to_thread
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from starlette.middleware.gzip import GZipMiddleware
+
+from archive.core import Archive
+from viewer_api import pages, problems
+from viewer_api.metrics import Metrics
+from viewer_api.middleware import Observer, SizeLimit
+from viewer_api.routes import health, qido, stow, viewer
+
+# Only text gains from compression; image data are compressed or not worth the time, and streams must not be held.
+_NOT_COMPRESSED: Final = (
+    "application/dicom",
+    "application/octet-stream",
+    "application/pdf",
+    "application/wasm",
+    "application/zip",
+    "audio/*",
+    "font/*",
+    "image/*",
+    "multipart/*",
+    "video/*",
+)
+_SMALLEST_COMPRESSED: Final = 1024
+_COMPRESSION_LEVEL: Final = 5
+
+
+def create_app(archive: Archive) -> FastAPI:
+    """The application that serves this archive. Who opened the archive closes it."""
+    app = FastAPI(
+        title="Provincial PACS",
+        summary="Medical images of a province: DICOMweb (PS3.18), study list and viewer",
+        version="0.1.0",
+        lifespan=_lifespan,
+        # The pages for trying out the API load scripts from other hosts.
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=_operation_id,
+    )
+    app.state.archive = archive
+    app.state.metrics = Metrics()
+    problems.install(app)
+    for module in (health, qido, stow, viewer, pages):
+        app.include_router(module.router)
+    # The last one added is the outermost.
+    app.add_middleware(SizeLimit, maximum=archive.settings.web.maximum_request_bytes)
+    app.add_middleware(
+        GZipMiddleware,
+        minimum_size=_SMALLEST_COMPRESSED,
+        compresslevel=_COMPRESSION_LEVEL,
+        exclude_content_types=_NOT_COMPRESSED,
+    )
+    app.add_middleware(Observer, metrics=app.state.metrics)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    # Handlers are plain functions and run in these threads; the settings say how many at once.
+    archive: Archive = app.state.archive
+    anyio.to_thread.current_default_thread_limiter().total_tokens = archive.settings.web.threads
+    yield
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name

@@ -1,0 +1,51 @@
+"""Numbers for Prometheus. Every application has its own registry, so that tests can make many."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+# From a cached answer to the upload of a large study.
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+# Anyone can send any word as method; only these become labels.
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
+
+
+class Metrics:
+    """The counters of one application."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        self._requests = Counter(
+            "pacs_http_requests", "Requests answered", ("method", "route", "status"), registry=self.registry
+        )
+        self._seconds = Histogram(
+            "pacs_http_request_seconds",
+            "Time from the request line to the last byte of the answer",
+            ("method", "route"),
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.in_flight = Gauge("pacs_http_requests_in_flight", "Requests being worked on", registry=self.registry)
+        self._objects = Counter(
+            "pacs_stow_objects", "Objects received by STOW-RS", ("outcome",), registry=self.registry
+        )
+        self._bytes = Counter(
+            "pacs_stow_bytes", "Bytes of the files stored by STOW-RS", ("outcome",), registry=self.registry
+        )
+
+    def request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count one answered request."""
+        method = method if method in _METHODS else "other"
+        self._requests.labels(method, route, str(status)).inc()
+        self._seconds.labels(method, route).observe(seconds)
+
+    def stored(self, outcome: str, size: int = 0) -> None:
+        """Count one object that STOW-RS stored or refused (outcome ``refused``)."""
+        self._objects.labels(outcome).inc()
+        self._bytes.labels(outcome).inc(size)

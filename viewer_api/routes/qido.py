@@ -1,0 +1,167 @@
+"""QIDO-RS: search for studies, series and instances (PS3.18 10.6)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Final
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from archive.attributes import COMPUTED, PATIENT, SERIES, STUDY
+from archive.records import DicomJSON, Level, Query, SearchResult
+from viewer_api.addresses import DICOMWEB, dicomweb_root
+from viewer_api.deps import ArchiveDep
+from viewer_api.dicom_json import dicom_json, negotiate
+from viewer_api.query_params import parse_query
+
+router = APIRouter(prefix=DICOMWEB, tags=["QIDO-RS"])
+
+_STUDY_UID: Final = "0020000D"
+_SERIES_UID: Final = "0020000E"
+_INSTANCE_UID: Final = "00080018"
+_RETRIEVE_URL: Final = "00081190"
+
+# PS3.18 Tables 10.6.3-3 to 10.6.3-5: attributes of the levels above are returned unless the path fixes that level.
+_STUDY_DEFAULTS: Final = frozenset(a.tag for a in (*PATIENT, *STUDY, *COMPUTED[Level.STUDY]) if a.default)
+_SERIES_DEFAULTS: Final = frozenset(a.tag for a in (*SERIES, *COMPUTED[Level.SERIES]) if a.default)
+
+_PARAMETERS: Final[list[dict[str, Any]]] = [
+    {
+        "name": "limit",
+        "in": "query",
+        "description": "Most results wanted; the server may give fewer and then says so in a Warning header.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
+    {
+        "name": "offset",
+        "in": "query",
+        "description": "Results to skip.",
+        "schema": {"type": "integer", "minimum": 0, "default": 0},
+    },
+    {
+        "name": "fuzzymatching",
+        "in": "query",
+        "description": "Match person names without regard to accents and case, on the beginning of any part.",
+        "schema": {"type": "boolean", "default": False},
+    },
+    {
+        "name": "includefield",
+        "in": "query",
+        "description": "Attributes to return beside the default ones, as keyword or tag, or `all`.",
+        "schema": {"type": "array", "items": {"type": "string"}},
+        "explode": True,
+    },
+    {
+        "name": "attributes",
+        "in": "query",
+        "description": "Matching keys: any supported attribute as keyword or tag, such as `PatientID` or `00100020`.",
+        "schema": {"type": "object", "additionalProperties": {"type": "string"}},
+        "style": "form",
+        "explode": True,
+    },
+]
+_PROBLEM: Final = {"content": {"application/problem+json": {"schema": {"type": "object"}}}}
+_MATCHES: Final = {"schema": {"type": "array", "items": {"type": "object"}}}
+RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "Matches in the DICOM JSON model, an empty list when there are none",
+        "content": {"application/dicom+json": _MATCHES, "application/json": _MATCHES},
+        "headers": {
+            "X-Total-Count": {"description": "Matches in all, beyond this page", "schema": {"type": "integer"}},
+            "Warning": {"description": "299 when the result was cut off", "schema": {"type": "string"}},
+        },
+    },
+    400: {"description": "A parameter is unknown or has a value that cannot be understood", **_PROBLEM},
+    406: {"description": "Only JSON can be given", **_PROBLEM},
+    413: {"description": "The query is too broad", **_PROBLEM},
+    503: {"description": "The archive cannot answer now", **_PROBLEM},
+}
+_OPTIONS: Final[dict[str, Any]] = {
+    "responses": RESPONSES,
+    "openapi_extra": {"parameters": _PARAMETERS},
+    "response_class": Response,
+}
+
+
+@router.get("/studies", summary="Search for studies", **_OPTIONS)
+def search_studies(request: Request, archive: ArchiveDep) -> Response:
+    """Studies of the archive (PS3.18 Table 10.6.1-1)."""
+    return _search(request, archive, Level.STUDY, {})
+
+
+@router.get("/series", summary="Search for series", **_OPTIONS)
+def search_series(request: Request, archive: ArchiveDep) -> Response:
+    """Series of all studies."""
+    return _search(request, archive, Level.SERIES, {})
+
+
+@router.get("/instances", summary="Search for instances", **_OPTIONS)
+def search_instances(request: Request, archive: ArchiveDep) -> Response:
+    """Instances of all studies."""
+    return _search(request, archive, Level.IMAGE, {})
+
+
+@router.get("/studies/{study}/series", summary="Search for series of a study", **_OPTIONS)
+def search_study_series(request: Request, archive: ArchiveDep, study: str) -> Response:
+    """Series of one study."""
+    return _search(request, archive, Level.SERIES, {"StudyInstanceUID": study})
+
+
+@router.get("/studies/{study}/instances", summary="Search for instances of a study", **_OPTIONS)
+def search_study_instances(request: Request, archive: ArchiveDep, study: str) -> Response:
+    """Instances of one study."""
+    return _search(request, archive, Level.IMAGE, {"StudyInstanceUID": study})
+
+
+@router.get("/studies/{study}/series/{series}/instances", summary="Search for instances of a series", **_OPTIONS)
+def search_series_instances(request: Request, archive: ArchiveDep, study: str, series: str) -> Response:
+    """Instances of one series."""
+    return _search(request, archive, Level.IMAGE, {"StudyInstanceUID": study, "SeriesInstanceUID": series})
+
+
+def _search(request: Request, archive: ArchiveDep, level: Level, path: dict[str, str]) -> Response:
+    media_type = negotiate(request)
+    query = _with_parents(parse_query(level, request.query_params.multi_items(), path), path)
+    result = archive.search(query)
+    root = dicomweb_root(request)
+    matches = [_with_address(match, level, root) for match in result.matches]
+    return dicom_json(matches, media_type, headers=_headers(request, result, query))
+
+
+def _with_parents(query: Query, path: dict[str, str]) -> Query:
+    """Ask for the attributes of those levels above that the path leaves open (PS3.18 10.6.3.3)."""
+    if query.include == "all" or query.level is Level.STUDY:
+        return query
+    include = query.include
+    if "StudyInstanceUID" not in path:
+        include |= _STUDY_DEFAULTS
+    if query.level is Level.IMAGE and "SeriesInstanceUID" not in path:
+        include |= _SERIES_DEFAULTS
+    return replace(query, include=include)
+
+
+def _with_address(match: DicomJSON, level: Level, root: str) -> DicomJSON:
+    """Add where the match can be retrieved, Retrieve URL (0008,1190)."""
+    address = f"{root}/studies/{_uid(match, _STUDY_UID)}"
+    if level is not Level.STUDY:
+        address += f"/series/{_uid(match, _SERIES_UID)}"
+    if level is Level.IMAGE:
+        address += f"/instances/{_uid(match, _INSTANCE_UID)}"
+    # PS3.18 F.2.2: attributes in the order of their tags.
+    return dict(sorted({**match, _RETRIEVE_URL: {"vr": "UR", "Value": [address]}}.items()))
+
+
+def _uid(match: DicomJSON, key: str) -> str:
+    return str(match[key]["Value"][0])
+
+
+def _headers(request: Request, result: SearchResult, query: Query) -> dict[str, str]:
+    headers = {"X-Total-Count": str(result.total), "Cache-Control": "no-store"}
+    if result.truncated:
+        left = result.total - query.offset - len(result.matches)
+        # PS3.18 8.3.4.4.2; the agent is the host that answers (RFC 7234 5.5).
+        headers["Warning"] = (
+            f'299 {request.url.netloc or "pacs"} "There are {left} additional results that can be requested"'
+        )
+    return headers

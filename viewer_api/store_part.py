@@ -1,0 +1,140 @@
+"""One Part 10 file of a STOW-RS request on its way into the archive (PS3.10 7.1, PS3.18 10.5.2)."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from typing import IO, Final
+
+from archive.core import Archive
+from archive.errors import ArchiveError, SOPClassMismatch
+from archive.ingest import Receiving
+from archive.records import Receipt, Source
+from archive.standard.file_format import FileMeta, NeedMoreBytes, read_file_meta
+from archive.standard.scan import scan
+from viewer_api.middleware import log_failure
+
+_IN_MEMORY: Final = 1 << 20
+_PIECE: Final = 1 << 20
+_STUDY_INSTANCE_UID: Final = 0x0020000D
+
+
+class Part:
+    """Takes the bytes of one part. Never raises: `error` or `receipt` tell how it ended."""
+
+    def __init__(self, archive: Archive, source: Source, study: str | None) -> None:
+        self.error: ArchiveError | None = None
+        self.receipt: Receipt | None = None
+        self.meta = FileMeta("", "", "", "", 0)
+        self._archive = archive
+        self._source = source
+        self._study = study
+        self._head = bytearray()
+        self._needed = 0
+        self._receiving: Receiving | None = None
+        self._spool: IO[bytes] | None = None
+
+    def feed(self, buffer: memoryview) -> None:
+        """The next bytes; ignored once the part has failed."""
+        if self.error is None:
+            self._guarded(lambda: self._take(buffer))
+
+    def finish(self) -> None:
+        """The part is complete: store it."""
+        if self.error is None:
+            self._guarded(self._store)
+
+    def fail(self, error: ArchiveError) -> None:
+        """Give the part up; the first reason counts."""
+        self.error = self.error or error
+        self.abort()
+
+    def abort(self) -> None:
+        """Leave nothing behind."""
+        self._head.clear()
+        if self._receiving is not None:
+            self._receiving.abort()
+        if self._spool is not None:
+            self._spool.close()
+
+    def _guarded(self, action: Callable[[], None]) -> None:
+        """Do something with the part; what goes wrong ends the part, not the request."""
+        try:
+            action()
+        except ArchiveError as error:
+            self.fail(error)
+        except Exception as error:
+            log_failure("storing an instance failed", error)
+            self.fail(ArchiveError("the instance could not be processed"))
+
+    def _take(self, buffer: memoryview) -> None:
+        if self._receiving is not None or self._spool is not None:
+            self._write(buffer)
+            return
+        self._head += buffer
+        if len(self._head) >= self._needed:
+            self._open(at_end=False)
+
+    def _open(self, *, at_end: bool) -> None:
+        """Read the file meta information and let the dataset through, once all of it is here."""
+        head = bytes(self._head)
+        try:
+            self.meta = read_file_meta(head, at_end=at_end)
+        except NeedMoreBytes as need:
+            self._needed = need.minimum
+            return
+        self._head.clear()
+        if self._study is None:
+            self._receiving = self._begin()
+        else:
+            self._spool = self._hold_back()
+        self._write(memoryview(head)[self.meta.dataset_offset :])
+
+    def _hold_back(self) -> IO[bytes]:
+        directory = self._archive.settings.spool_dir
+        directory.mkdir(parents=True, exist_ok=True)
+        return tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, dir=str(directory))
+
+    def _begin(self) -> Receiving:
+        return self._archive.begin(
+            self._source,
+            sop_class_uid=self.meta.sop_class_uid,
+            sop_instance_uid=self.meta.sop_instance_uid,
+            transfer_syntax_uid=self.meta.transfer_syntax_uid,
+        )
+
+    def _write(self, buffer: memoryview) -> None:
+        if self._receiving is not None:
+            self._receiving.write(buffer)
+        elif self._spool is not None:
+            self._spool.write(buffer)
+
+    def _store(self) -> None:
+        if self._receiving is None and self._spool is None:
+            self._open(at_end=True)
+        if self._spool is not None:
+            self._receiving = self._checked(self._spool)
+        assert self._receiving is not None
+        self.receipt = self._receiving.finish()
+
+    def _checked(self, spool: IO[bytes]) -> Receiving:
+        """Hand over a held-back dataset, if it is of the study that the request names.
+
+        Only requests for one study are held back: what is not of it must not be stored, and the UID may stand
+        behind megabytes of private elements.
+        """
+
+        def read(offset: int, length: int) -> bytes:
+            spool.seek(offset)
+            return spool.read(length)
+
+        found = scan(read, spool.seek(0, 2), self.meta.transfer_syntax_uid, frozenset({_STUDY_INSTANCE_UID}))
+        element = found.elements.get(_STUDY_INSTANCE_UID)
+        if (element.value if element else b"").strip(b"\0 ").decode("ascii", "replace") != self._study:
+            raise SOPClassMismatch("StudyInstanceUID is not the one of the request")
+        receiving = self._receiving = self._begin()
+        spool.seek(0)
+        while piece := spool.read(_PIECE):
+            receiving.write(piece)
+        spool.close()
+        return receiving

@@ -1,0 +1,147 @@
+"""The configuration of OHIF, and its build made to live under a path of its own.
+
+The build expects to be at ``/``. The path is in three places: ``index.html``, the public path of webpack in some
+bundles, and ``app-config.js``. They are rewritten when served, so that what is stored stays what was verified.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from typing import Any, Final
+
+import orjson
+
+MOUNT: Final = "/viewer"
+
+_ATTRIBUTE_PATH = re.compile(r'(?P<attribute>\b(?:src|href|content)=")/(?!/)')
+_INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
+_SERVICE_WORKER = re.compile(r"<script[^>]*init-service-worker\.js[^>]*></script>")
+_PUBLIC_PATH: Final = b'__webpack_require__.p = "/"'
+
+
+def rewrite_index(html: str, language: str) -> str:
+    """``index.html`` of the build, for our path and language.
+
+    The service worker is left out: it would load code from another host, and keep patients' images in the browser.
+    """
+    html = _SERVICE_WORKER.sub("", html)
+    html = _ATTRIBUTE_PATH.sub(rf"\g<attribute>{MOUNT}/", html)
+    html = html.replace('window.PUBLIC_URL="/"', f'window.PUBLIC_URL="{MOUNT}/"')
+    return html.replace('<html lang="en">', f'<html lang="{language}">')
+
+
+def rewrite_script(script: bytes) -> bytes:
+    """A bundle of the build, for our path."""
+    return script.replace(_PUBLIC_PATH, f'__webpack_require__.p = "{MOUNT}/"'.encode())
+
+
+def content_security_policy(index: str) -> str:
+    """What the viewer may do: run its own code and the inline scripts of its own page, talk to us and no one else.
+
+    ``unsafe-eval`` is for its matrix library, which compiles functions; ``wasm-unsafe-eval`` for its decoders; blobs
+    for its workers, thumbnails and documents.
+    """
+    hashes = " ".join(
+        f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+        for script in dict.fromkeys(_INLINE_SCRIPT.findall(index))
+    )
+    return "; ".join(
+        (
+            "default-src 'self'",
+            f"script-src 'self' 'unsafe-eval' 'wasm-unsafe-eval' {hashes}".rstrip(),
+            "style-src 'self' 'unsafe-inline'",
+            "img-src 'self' data: blob:",
+            "media-src 'self' blob:",
+            "font-src 'self' data:",
+            "connect-src 'self' data: blob:",
+            "worker-src 'self' blob:",
+            "frame-src 'self' blob:",
+            "object-src 'self' blob:",
+            "base-uri 'none'",
+            "form-action 'self'",
+            "frame-ancestors 'self'",
+        )
+    )
+
+
+def app_config(language: str) -> str:
+    """``app-config.js``: where the data are, and how OHIF should behave here."""
+    return _SCRIPT % {"language": orjson.dumps(language).decode(), "config": orjson.dumps(_config()).decode()}
+
+
+# OHIF takes its language from ?lng=, a cookie, or this entry of localStorage, in this order. What a user chose in its
+# preferences stays until the language of the study list is changed.
+_SCRIPT: Final = """\
+(function () {
+  var language = %(language)s;
+  try {
+    if (localStorage.getItem('pacsLanguage') !== language) {
+      localStorage.setItem('pacsLanguage', language);
+      localStorage.setItem('i18nextLng', language);
+      document.cookie = 'i18next=; Max-Age=0; path=/';
+      document.cookie = 'i18next=; Max-Age=0; path=/viewer';
+    }
+  } catch (error) {
+    // Storage is switched off: OHIF falls back to English.
+  }
+})();
+window.config = %(config)s;
+"""
+
+
+def _config() -> dict[str, Any]:
+    return {
+        "name": "provincial-pacs",
+        "routerBasename": MOUNT,
+        "extensions": [],
+        "modes": [],
+        "customizationService": {},
+        "showStudyList": True,
+        "investigationalUseDialog": {"option": "never"},
+        "showWarningMessageForCrossOrigin": False,
+        "showCPUFallbackMessage": True,
+        "showLoadingIndicator": True,
+        "showErrorDetails": "production",
+        "strictZSpacingForVolumeViewport": True,
+        "groupEnabledModesFirst": True,
+        "allowMultiSelectExport": False,
+        "maxNumberOfWebWorkers": 3,
+        # Browsers open six connections to an HTTP/1.1 server; more requests only wait there instead of here.
+        "maxNumRequests": {"interaction": 100, "thumbnail": 5, "prefetch": 10},
+        "defaultDataSourceName": "pacs",
+        "dataSources": [
+            {
+                "namespace": "@ohif/extension-default.dataSourcesModule.dicomweb",
+                "sourceName": "pacs",
+                "configuration": _data_source(),
+            }
+        ],
+    }
+
+
+def _data_source() -> dict[str, Any]:
+    root = "/dicom-web"
+    return {
+        "friendlyName": "PACS",
+        "name": "pacs",
+        "qidoRoot": root,
+        "wadoRoot": root,
+        "wadoUriRoot": root,
+        "qidoSupportsIncludeField": True,
+        "supportsReject": False,
+        "supportsFuzzyMatching": True,
+        "supportsWildcard": True,
+        "dicomUploadEnabled": False,
+        "enableStudyLazyLoad": True,
+        "imageRendering": "wadors",
+        # Small JPEGs made by the server: the default decodes a whole image in the browser for every thumbnail.
+        "thumbnailRendering": "thumbnail",
+        "thumbnailRequestStrategy": "fetch",
+        # Bulk data come as they are, not in parts. With `pdf` or `video` here it would ask /rendered for documents and
+        # videos instead of fetching them as bulk data.
+        "singlepart": "bulkdata",
+        "bulkDataURI": {"enabled": True},
+        "omitQuotationForMultipartRequest": False,
+    }
