@@ -1,0 +1,352 @@
+"""Reading stored instances: whole, their headers, or single frames by byte range (PS3.18 10.4).
+
+Nothing here reads more of an object than it needs: frame 2,000 of a 2 GB multi-frame costs one small read.
+Offsets of `ObjectRecord` count from the start of the dataset, which is inflated first where it was deflated.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from pydicom.charset import convert_encodings
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset as parse_dataset
+
+from archive.errors import CannotParse, NotFound, StoreUnavailable
+from archive.records import StoredInstance
+from archive.standard.coding import SHORT_VRS, UNDEFINED, Coding, coding, is_vr
+from archive.standard.frames import FrameTable, bits_per_frame, extract_bits, native_frame_table, strip_item_headers
+from archive.standard.scan import inflate, scan
+from archive.standard.uids import TransferSyntax, transfer_syntax
+from config.logs import fields
+from storage.base import CHUNK_SIZE, ObjectReader, ObjectStore
+from storage.errors import ObjectNotFound, StorageError
+
+log = logging.getLogger(__name__)
+
+Read = Callable[[int, int], bytes]
+
+# Frames asked for together that lie together are read together, up to this many bytes.
+_TOGETHER: Final = 4 << 20
+_REMEMBERED: Final = 4096
+_LONG_HEADER: Final = 12
+_REST: Final = 1 << 31
+
+_SPECIFIC_CHARACTER_SET: Final = 0x00080005
+_SAMPLES: Final = 0x00280002
+_PHOTOMETRIC: Final = 0x00280004
+_ROWS: Final = 0x00280010
+_COLUMNS: Final = 0x00280011
+_BITS_ALLOCATED: Final = 0x00280100
+_WANTED: Final = frozenset((_SAMPLES, _PHOTOMETRIC, _ROWS, _COLUMNS, _BITS_ALLOCATED))
+_FLOATS: Final = {0x7FE00008: 4, 0x7FE00009: 8}
+
+
+@contextmanager
+def store_errors(inst: StoredInstance) -> Iterator[None]:
+    """Raise what the store raises as StoreUnavailable. That a located object is gone is a fault to be repaired."""
+    try:
+        yield
+    except ObjectNotFound as error:
+        log.error(
+            "object of the index is missing in the store",
+            extra=fields(sop_instance_uid=inst.sop_instance_uid, key=inst.object.key),
+        )
+        raise StoreUnavailable("the object store has lost an object; it is to be repaired") from error
+    except StorageError as error:
+        log.error(
+            "object cannot be read",
+            extra=fields(sop_instance_uid=inst.sop_instance_uid, key=inst.object.key, error=type(error).__name__),
+        )
+        raise StoreUnavailable("the object store cannot be read") from error
+
+
+def syntax_of(inst: StoredInstance) -> TransferSyntax:
+    """The transfer syntax in which the instance is stored."""
+    syntax = transfer_syntax(inst.object.transfer_syntax_uid)
+    if syntax is None:  # ingest takes nothing else
+        raise CannotParse("the object is stored in a transfer syntax that cannot be parsed")
+    return syntax
+
+
+def read_object(store: ObjectStore, inst: StoredInstance) -> Generator[bytes, None, None]:
+    """The stored Part 10 file, in chunks."""
+    yield from _chunks(inst, lambda: store.open(inst.object.key), inst.object.size)
+
+
+def _chunks(inst: StoredInstance, start: Callable[[], ObjectReader], size: int) -> Generator[bytes, None, None]:
+    """Read all of a reader; an object that ends early is not given out as whole."""
+    with store_errors(inst), start() as reader:
+        left = size
+        while left:
+            chunk = reader.read(min(left, CHUNK_SIZE))
+            if not chunk:
+                log.error("object is shorter than the index says", extra=fields(key=inst.object.key, missing=left))
+                raise StoreUnavailable("the stored object is incomplete; it is to be repaired")
+            left -= len(chunk)
+            yield chunk
+
+
+def read_range(store: ObjectStore, inst: StoredInstance, offset: int, length: int) -> Generator[bytes, None, None]:
+    """A range of the dataset, in chunks."""
+    if length == 0:
+        return
+    if syntax_of(inst).deflated:
+        with dataset_reader(store, inst) as read:
+            for start in range(offset, offset + length, CHUNK_SIZE):
+                yield read(start, min(CHUNK_SIZE, offset + length - start))
+        return
+    begin = inst.object.dataset_offset + offset
+    yield from _chunks(inst, lambda: store.open_range(inst.object.key, begin, length), length)
+
+
+@contextmanager
+def dataset_reader(store: ObjectStore, inst: StoredInstance) -> Iterator[Read]:
+    """Random access to the dataset: ``read(offset, length)``; a deflated one is inflated once (PS3.5 A.5)."""
+
+    def stored(offset: int, length: int) -> bytes:
+        if length == 0:
+            return b""
+        begin = inst.object.dataset_offset + offset
+        return b"".join(_chunks(inst, lambda: store.open_range(inst.object.key, begin, length), length))
+
+    if not syntax_of(inst).deflated:
+        yield stored
+        return
+    with inflate(stored, inst.object.size - inst.object.dataset_offset) as (read, length):
+        yield _bounded(read, length)
+
+
+def _bounded(read: Read, size: int) -> Read:
+    def checked(offset: int, length: int) -> bytes:
+        data = read(offset, length)
+        if len(data) != min(length, size - offset):
+            raise StoreUnavailable("the stored object is incomplete; it is to be repaired")
+        return data
+
+    return checked
+
+
+def read_header(store: ObjectStore, inst: StoredInstance) -> Dataset:
+    """All elements but the pixel data, parsed. Text without a character set is read in that of the sender."""
+    header, trailer = header_bytes(store, inst)
+    ds = parse(header, inst)
+    if trailer:
+        for element in parse(trailer, inst, coding_of(header, inst)).values():
+            ds[element.tag] = element
+    return ds
+
+
+def header_bytes(store: ObjectStore, inst: StoredInstance) -> tuple[bytes, bytes]:
+    """The encoded elements before and those behind the pixel data."""
+    stored = inst.object
+    with dataset_reader(store, inst) as read:
+        header = read(0, stored.header_length)
+        if stored.trailer_offset is None:
+            return header, b""
+        if syntax_of(inst).deflated:
+            return header, read(stored.trailer_offset, _REST)
+        return header, read(stored.trailer_offset, stored.size - stored.dataset_offset - stored.trailer_offset)
+
+
+def coding_of(header: bytes, inst: StoredInstance) -> Coding:
+    """How the dataset is encoded. Some writers announce explicit VR and write implicit VR, or the reverse."""
+    syntax = syntax_of(inst)
+    implicit = syntax.implicit_vr if len(header) < 6 else not is_vr(header[4:6])
+    return coding(implicit=implicit, little=syntax.little_endian)
+
+
+def parse(encoded: bytes, inst: StoredInstance, code: Coding | None = None) -> Dataset:
+    """Parse encoded elements; values are left encoded until they are looked at."""
+    code = code or coding_of(encoded, inst)
+    ds = parse_dataset(io.BytesIO(encoded), code.implicit, code.little)
+    if inst.default_character_set and not _names_character_set(ds):
+        ds.set_original_encoding(code.implicit, code.little, convert_encodings(inst.default_character_set))
+    return ds
+
+
+def _names_character_set(ds: Dataset) -> bool:
+    raw = ds.get_item(_SPECIFIC_CHARACTER_SET) if _SPECIFIC_CHARACTER_SET in ds else None
+    return raw is not None and bool(raw.value)
+
+
+@dataclass(frozen=True, slots=True)
+class PixelElement:
+    """The element that holds the pixels of a stored object."""
+
+    tag: int
+    vr: str
+    offset: int
+    """Of the value, in the dataset."""
+    length: int | None
+    """Of the value; None if it is encapsulated."""
+    bits_per_frame: int
+    """Of native frames."""
+    word: int
+    """Bytes of the words to be turned round to get little endian; 1 for none."""
+
+
+def pixel_element(store: ObjectStore, inst: StoredInstance) -> PixelElement | None:
+    """Find the pixels; None if there are none. What is found is kept: an object never changes under its key."""
+    known = _pixel_elements.get(inst.object.key)
+    if known is None:
+        with dataset_reader(store, inst) as read:
+            data = read(0, _within(inst, inst.object.header_length + _LONG_HEADER))
+        header, element = data[: inst.object.header_length], data[inst.object.header_length :]
+        known = (_find_pixels(inst, header, element) if element else None,)
+        if len(_pixel_elements) >= _REMEMBERED:
+            _pixel_elements.clear()
+        _pixel_elements[inst.object.key] = known
+    return known[0]
+
+
+_pixel_elements: dict[str, tuple[PixelElement | None]] = {}
+
+
+def _within(inst: StoredInstance, length: int) -> int:
+    """The length, as far as the dataset goes; how long a deflated one is shows when it is inflated."""
+    return length if syntax_of(inst).deflated else min(length, inst.object.size - inst.object.dataset_offset)
+
+
+def _find_pixels(inst: StoredInstance, header: bytes, element: bytes) -> PixelElement:
+    code = coding_of(header, inst)
+    tag = code.raw(code.unpack_item(element, 0)[0])
+    vr, offset, length = "OW", 8, code.unpack_item(element, 0)[1]
+    if is_vr(element[4:6]):
+        vr = element[4:6].decode()
+        if vr in SHORT_VRS:
+            length = code.unpack(element, 0)[2]
+        else:
+            offset, length = 12, code.unpack_length(element, 8)[0]
+    found = scan(lambda at, count: header[at : at + count], len(header), _plain(inst, code), _WANTED).elements
+
+    def number(tag: int, default: int) -> int:
+        return int.from_bytes(found[tag].value[:2], "little") if tag in found and found[tag].value else default
+
+    photometric = found[_PHOTOMETRIC].value.decode("ascii", "replace").strip(" \0") if _PHOTOMETRIC in found else ""
+    bits = number(_BITS_ALLOCATED, 0)
+    return PixelElement(
+        tag,
+        vr,
+        inst.object.header_length + offset,
+        None if length == UNDEFINED else length,
+        bits_per_frame(number(_ROWS, 0), number(_COLUMNS, 0), number(_SAMPLES, 1), bits, photometric),
+        _word(tag, vr, bits) if syntax_of(inst).pixels_big_endian else 1,
+    )
+
+
+def _plain(inst: StoredInstance, code: Coding) -> str:
+    """The transfer syntax of the dataset once it is inflated."""
+    if not syntax_of(inst).deflated:
+        return inst.object.transfer_syntax_uid
+    return "1.2.840.10008.1.2" if code.implicit else "1.2.840.10008.1.2.1"
+
+
+def _word(tag: int, vr: str, bits_allocated: int) -> int:
+    """How many bytes were swapped for big endian (PS3.5 7.3, A.3): pixels of 32 bits as a whole, as readers expect."""
+    if tag in _FLOATS:
+        return _FLOATS[tag]
+    if bits_allocated <= 8:
+        return 2 if vr == "OW" and bits_allocated == 8 else 1
+    return bits_allocated // 8
+
+
+def frame_table(store: ObjectStore, inst: StoredInstance) -> FrameTable:
+    """Where the frames are. Raises NotFound if the object has none that can be told apart."""
+    table = inst.object.frame_table
+    if table is None:
+        raise NotFound("the object has no frames")
+    if table:
+        return FrameTable.from_bytes(table)
+    pixels = pixel_element(store, inst)
+    if pixels is not None and pixels.length is not None:
+        found = native_frame_table(
+            pixels.offset,
+            pixels.length,
+            bits_per_frame=pixels.bits_per_frame,
+            number_of_frames=inst.number_of_frames,
+        )
+        if found is not None:
+            return found
+    raise NotFound("the object has no frames")
+
+
+def read_frames(store: ObjectStore, inst: StoredInstance, numbers: Iterable[int]) -> Generator[bytes, None, None]:
+    """The frames of these numbers, from 1, in their order.
+
+    Native frames come little endian and octet-aligned, whatever they are stored as; encapsulated ones come as they
+    are stored, without item headers.
+
+    Raises
+    ------
+    NotFound
+        The object has no such frame.
+    """
+    table = frame_table(store, inst)
+    pixels = None if table.encapsulated else pixel_element(store, inst)
+    wanted = list(numbers)
+    for number in wanted:
+        if not 1 <= number <= table.count:
+            raise NotFound(f"the object has no frame {number}; it has {table.count}")
+    with dataset_reader(store, inst) as read:
+        for run in _runs(wanted, table):
+            base, end = _span(table, run[0])[0], sum(_span(table, run[-1]))
+            word = 1 if pixels is None else pixels.word
+            base -= (base - table.start) % word
+            end += (table.start - end) % word
+            data = read(base, end - base)
+            if word > 1:
+                data = swap(data, word)
+            for number in run:
+                offset, length = _span(table, number)
+                yield _frame(table, number, data[offset - base : offset - base + length])
+
+
+def _frame(table: FrameTable, number: int, span: bytes) -> bytes:
+    if table.encapsulated:
+        return strip_item_headers(span)
+    shift = table.bit_offset(number - 1)
+    return extract_bits(span, shift, table.bits) if shift or table.bits % 8 else span
+
+
+def _span(table: FrameTable, number: int) -> tuple[int, int]:
+    return table.span(number - 1)
+
+
+def _runs(numbers: list[int], table: FrameTable) -> Generator[list[int], None, None]:
+    """Group frames that follow one another, so that they are read together."""
+    run: list[int] = []
+    size = 0
+    for number in numbers:
+        length = table.span(number - 1)[1]
+        if run and (number != run[-1] + 1 or size + length > _TOGETHER):
+            yield run
+            run, size = [], 0
+        run.append(number)
+        size += length
+    if run:
+        yield run
+
+
+def swap(data: bytes, word: int) -> bytes:
+    """Turn words of `word` bytes round; a rest that is no whole word stays as it is."""
+    whole = len(data) - len(data) % word
+    return np.frombuffer(data[:whole], f">u{word}").astype(f"<u{word}").tobytes() + data[whole:]
+
+
+def read_native(store: ObjectStore, inst: StoredInstance, pixels: PixelElement) -> Generator[bytes, None, None]:
+    """The whole value of native pixel data, little endian."""
+    rest = b""
+    for chunk in read_range(store, inst, pixels.offset, pixels.length or 0):
+        data = rest + chunk if rest else chunk
+        whole = len(data) - len(data) % pixels.word
+        rest = data[whole:]
+        yield swap(data[:whole], pixels.word) if pixels.word > 1 else data
+    if rest:
+        yield rest
