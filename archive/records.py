@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from enum import StrEnum
@@ -97,16 +98,33 @@ class ObjectRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
-    """Everything the index needs to know about one received object."""
+class Parents:
+    """What an object says about its patient, study and series."""
 
-    source: Source
     patient: PatientRecord
     study: StudyRecord
     series: SeriesRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """Everything the index needs to know about one received object.
+
+    `parents` is a function because describing them costs more than all the rest, and is needed only for the first
+    object of a series.
+    """
+
+    source: Source
+    issuer: str
+    patient_identity: str
+    study_instance_uid: str
+    series_instance_uid: str
     instance: InstanceRecord
     object: ObjectRecord
+    block: int
+    """The key block that `object.key` comes from."""
     received_at: datetime
+    parents: Callable[[], Parents]
     warnings: tuple[str, ...] = ()
 
 
@@ -199,3 +217,5 @@ class SearchResult:
     matches: list[DicomJSON]
     total: int
     truncated: bool
+    owners: list[str] = field(default_factory=list)
+    """Facility code of the owner of each match's study; empty at patient level."""

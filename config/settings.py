@@ -257,8 +257,14 @@ def _settings_from(environ: Mapping[str, str], values: dict[str, Any]) -> Settin
     class Isolated(Settings):
         @classmethod
         def settings_customise_sources(
-            cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: Any
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
         ) -> tuple[PydanticBaseSettingsSource, ...]:
+            del env_settings, dotenv_settings, file_secret_settings
             source = EnvSettingsSource(settings_cls)
             source.env_vars = {name.lower(): value for name, value in environ.items()}
             return source, init_settings

@@ -1,0 +1,161 @@
+"""The opened archive: one object store, one index, and what can be done with them.
+
+Each serving process holds one :class:`Archive` and calls it from many threads.
+"""
+
+from __future__ import annotations
+
+import logging
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy import Engine, text
+
+from archive import index_sql
+from archive.database import open_engine, translated
+from archive.embedded import EmbeddedPostgres
+from archive.errors import IndexUnavailable
+from archive.index_session import IndexSession
+from archive.index_writer import IndexWriter
+from archive.ingest import Ingest, Receiving
+from archive.keys import KeyAllocator
+from archive.locate import locate
+from archive.migrate import migrate as migrate_database
+from archive.migrate import require_current
+from archive.reconcile import Repairs, reconcile
+from archive.records import EVERYTHING, Query, Scope, SearchResult, Source, StoredInstance
+from archive.search import search
+from config.settings import DatabaseSettings, Settings
+from storage.base import ObjectStore
+from storage.errors import StorageError
+from storage.factory import open_store
+
+log = logging.getLogger(__name__)
+
+
+class Archive:
+    """Everything the edges may do. Get one by `Archive.open`; close it when done."""
+
+    def __init__(self, settings: Settings, store: ObjectStore, engine: Engine, session: IndexSession) -> None:
+        self.settings = settings
+        self.store = store
+        self.peers = settings.peer_book()
+        self._engine = engine
+        self._session = session
+        self._keys = KeyAllocator(session, store)
+        writer = IndexWriter(session, conflict=settings.ingest.conflict, on_stale=self._keys.forget_current)
+        self._ingest = Ingest(store, self._keys, writer, maximum_object_bytes=settings.node.maximum_object_bytes)
+        self._embedded: EmbeddedPostgres | None = None
+
+    @classmethod
+    def open(cls, settings: Settings, application: str = "pacs") -> Self:
+        """Connect to the store and to the index, which must be at this release's revision.
+
+        Raises `IndexUnavailable`, `StoreUnavailable`, each with a sentence that says what to do.
+        """
+        embedded, settings = with_database(settings)
+        try:
+            engine = open_engine(settings.database, application)
+            require_current(engine)
+            store = open_store(settings)
+        except BaseException:
+            if embedded is not None:
+                embedded.stop()
+            raise
+        archive = cls(settings, store, engine, IndexSession(settings.database, f"{application} writer"))
+        archive._embedded = embedded
+        archive._name_facilities()
+        return archive
+
+    def begin(
+        self, source: Source, *, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str
+    ) -> Receiving:
+        """Start to take in one object; see `archive.ingest.Ingest.begin`."""
+        return self._ingest.begin(
+            source,
+            sop_class_uid=sop_class_uid,
+            sop_instance_uid=sop_instance_uid,
+            transfer_syntax_uid=transfer_syntax_uid,
+        )
+
+    def search(self, query: Query, scope: Scope = EVERYTHING) -> SearchResult:
+        """Matches of a query that the caller may see. Raises `InvalidQuery`, `IndexUnavailable`."""
+        return search(self._engine, query, scope, cap=self.settings.ingest.query_limit)
+
+    def locate(
+        self, study: str, series: str | None = None, instance: str | None = None, scope: Scope = EVERYTHING
+    ) -> list[StoredInstance]:
+        """The instances of a study, of a series of it, or one instance, in order of series and instance number.
+
+        Raises `NotFound`, `IndexUnavailable`.
+        """
+        return locate(self._engine, study, series, instance, scope)
+
+    def reconcile(self) -> Repairs:
+        """Repair what a crash left behind; see `archive.reconcile`."""
+        # A session of its own, so that ingest does not wait for the deletion of orphans.
+        session = IndexSession(self.settings.database, "pacs reconcile")
+        try:
+            return reconcile(session, self.store)
+        finally:
+            session.close()
+
+    def check(self) -> dict[str, str | None]:
+        """Whether each part works now: its name, and None or what is wrong."""
+        found: dict[str, str | None] = {"index": None, "store": None}
+        try:
+            with translated(), self._engine.connect() as connection:
+                connection.execute(text("SELECT 1"))
+        except IndexUnavailable as error:
+            found["index"] = str(error)
+        try:
+            self.store.check()
+        except StorageError as error:
+            found["store"] = str(error)
+        return found
+
+    def close(self) -> None:
+        """Settle what this process reserved and release all connections."""
+        try:
+            self._keys.close()
+        except IndexUnavailable as error:
+            log.warning("key blocks are left to reconcile: %s", error)
+        self._session.close()
+        self._engine.dispose()
+        self.store.close()
+        if self._embedded is not None:
+            self._embedded.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _name_facilities(self) -> None:
+        for facility in self.peers.facilities.values():
+            parameters = {"code": facility.code, "name": facility.name}
+            self._session.run(lambda connection, given=parameters: connection.execute(index_sql.NAME_FACILITY, given))  # type: ignore[misc]
+
+
+def with_database(settings: Settings) -> tuple[EmbeddedPostgres | None, Settings]:
+    """Settings that name a database: the given one, or an embedded PostgreSQL that is started for the purpose."""
+    if settings.database.url.get_secret_value():
+        return None, settings
+    embedded = EmbeddedPostgres(settings.data_dir / "postgres")
+    database = DatabaseSettings(**{**settings.database.model_dump(), "url": embedded.url})
+    return embedded, settings.model_copy(update={"database": database})
+
+
+def migrate(settings: Settings) -> list[str]:
+    """Bring the database to this release's revision; give the revisions applied. Raises `IndexUnavailable`."""
+    embedded, settings = with_database(settings)
+    engine = open_engine(settings.database, "pacs migrate")
+    try:
+        return migrate_database(engine)
+    finally:
+        engine.dispose()
+        if embedded is not None:
+            embedded.stop()

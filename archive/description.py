@@ -1,0 +1,271 @@
+"""Turns a scanned dataset into the records of the index.
+
+Nothing here decides what is stored: the bytes are stored as they came. A value that cannot be read leaves its column
+empty and the object findable by the others.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any, ClassVar, Final
+
+from pydicom.filereader import read_dataset
+
+from archive import attributes
+from archive.errors import SOPClassMismatch
+from archive.records import (
+    DicomJSON,
+    InstanceRecord,
+    Parents,
+    PatientRecord,
+    SeriesRecord,
+    Source,
+    StudyRecord,
+)
+from archive.standard.frames import frame_table
+from archive.standard.scan import Element, Read, Scan
+from archive.standard.text import character_sets_of, decode, fold, parse_date, parse_int, parse_time
+from archive.standard.uids import check_uid, transfer_syntax
+
+SPECIFIC_CHARACTER_SET: Final = 0x00080005
+SOP_CLASS_UID: Final = 0x00080016
+SOP_INSTANCE_UID: Final = 0x00080018
+ISSUER_OF_PATIENT_ID: Final = 0x00100021
+PATIENT_ID: Final = 0x00100020
+STUDY_INSTANCE_UID: Final = 0x0020000D
+SERIES_INSTANCE_UID: Final = 0x0020000E
+INSTANCE_NUMBER: Final = 0x00200013
+SAMPLES_PER_PIXEL: Final = 0x00280002
+PHOTOMETRIC_INTERPRETATION: Final = 0x00280004
+NUMBER_OF_FRAMES: Final = 0x00280008
+ROWS: Final = 0x00280010
+COLUMNS: Final = 0x00280011
+BITS_ALLOCATED: Final = 0x00280100
+
+LONGEST_INDEXED_TEXT: Final = 1024
+"""Characters; a longer value is cut in the index (never in the object): a B-tree row holds 2,700 bytes."""
+
+_NUMBER_VRS: Final = frozenset({"US", "UL", "SS", "SL", "IS"})
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What one object says about itself, as far as the index wants to know."""
+
+    WANTED: ClassVar[frozenset[int]] = frozenset(attributes.STORED) | {
+        SPECIFIC_CHARACTER_SET,
+        SAMPLES_PER_PIXEL,
+        PHOTOMETRIC_INTERPRETATION,
+        NUMBER_OF_FRAMES,
+    }
+
+    issuer: str
+    patient_identity: str
+    study_instance_uid: str
+    series_instance_uid: str
+    instance: InstanceRecord
+    frame_table: bytes | None
+    warnings: tuple[str, ...]
+    values: Values
+    patient_id: str
+
+    def parents(self) -> Parents:
+        """The records of patient, study and series."""
+        return Parents(self._patient(), self._study(), self._series())
+
+    def _patient(self) -> PatientRecord:
+        values = self.values
+        return PatientRecord(
+            issuer=self.issuer,
+            identity=self.patient_identity,
+            patient_id=self.patient_id,
+            name=values.text("PatientName"),
+            name_fold=fold(values.text("PatientName"))[:LONGEST_INDEXED_TEXT],
+            birth_date=parse_date(values.text("PatientBirthDate")),
+            sex=values.first("PatientSex")[:16],
+            attributes=values.json(attributes.PATIENT),
+        )
+
+    def _study(self) -> StudyRecord:
+        values = self.values
+        return StudyRecord(
+            study_instance_uid=self.study_instance_uid,
+            study_date=parse_date(values.text("StudyDate")),
+            study_time=parse_time(values.text("StudyTime")),
+            accession_number=values.first("AccessionNumber"),
+            study_id=values.first("StudyID"),
+            study_description=values.text("StudyDescription"),
+            referring_physician_fold=fold(values.text("ReferringPhysicianName"))[:LONGEST_INDEXED_TEXT],
+            attributes=values.json(attributes.STUDY),
+        )
+
+    def _series(self) -> SeriesRecord:
+        values = self.values
+        return SeriesRecord(
+            series_instance_uid=self.series_instance_uid,
+            modality=values.first("Modality"),
+            series_number=parse_int(values.text("SeriesNumber")),
+            series_description=values.text("SeriesDescription"),
+            body_part_examined=values.first("BodyPartExamined"),
+            performed_date=parse_date(values.text("PerformedProcedureStepStartDate")),
+            performed_time=parse_time(values.text("PerformedProcedureStepStartTime")),
+            attributes=values.json(attributes.SERIES),
+        )
+
+
+class Values:
+    """The values of a scan as text, decoded when asked for."""
+
+    def __init__(self, elements: Mapping[int, Element], default_character_set: str | None) -> None:
+        declared = elements.get(SPECIFIC_CHARACTER_SET)
+        self._elements = elements
+        self._character_sets = character_sets_of(declared.value if declared else None, default_character_set)
+
+    def of(self, tag: int) -> str:
+        """The value of an element as text, ``""`` if absent; several values stay joined by backslashes."""
+        element = self._elements.get(tag)
+        if element is None or not element.value:
+            return ""
+        if element.vr in ("US", "UL", "SS", "SL"):
+            return str(int.from_bytes(element.value[: 2 if element.vr[1] == "S" else 4], "little"))
+        return decode(element.value, element.vr, self._character_sets)
+
+    def text(self, keyword: str) -> str:
+        """The value by keyword, cut to what an index row can hold."""
+        return self.of(_TAGS[keyword])[:LONGEST_INDEXED_TEXT]
+
+    def first(self, keyword: str) -> str:
+        """The first of the values by keyword."""
+        return self.text(keyword).split("\\", 1)[0].strip()
+
+    def json(self, wanted: list[attributes.Attribute]) -> DicomJSON:
+        """Those of the attributes that have a value, in the DICOM JSON model."""
+        found: DicomJSON = {}
+        for attribute in wanted:
+            text = self.of(attribute.tag)
+            if text:
+                found[attribute.key] = {"vr": attribute.vr, "Value": json_values(text, attribute.vr)}
+        return found
+
+
+def json_values(text: str, vr: str) -> list[Any]:
+    """The ``Value`` array of an attribute from its text (PS3.18 F.2.2)."""
+    if vr in ("LT", "ST", "UT"):
+        return [text]
+    return [_json_value(part, vr) for part in text.split("\\")]
+
+
+def _json_value(part: str, vr: str) -> Any:
+    part = part.strip()
+    if not part:
+        return None
+    if vr == "PN":
+        groups = zip(("Alphabetic", "Ideographic", "Phonetic"), part.split("="), strict=False)
+        return {name: group for name, group in groups if group}
+    if vr in _NUMBER_VRS:
+        number = parse_int(part)
+        return part if number is None else number
+    if vr == "DS":
+        try:
+            number_of_any_kind = float(part)
+        except ValueError:
+            return part
+        # JSON has no NaN and no infinity.
+        return number_of_any_kind if abs(number_of_any_kind) < 1e308 else part
+    return part
+
+
+def describe(
+    scanned: Scan, source: Source, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, read: Read
+) -> Description:
+    """Describe a scanned dataset that was announced under these SOP UIDs.
+
+    Raises `SOPClassMismatch` if it is another object than announced, `InvalidUID` if it cannot be placed in a study
+    and series.
+    """
+    values = Values(scanned.elements, source.default_character_set)
+    _check_announced(values, sop_class_uid, sop_instance_uid)
+    study = check_uid(values.of(STUDY_INSTANCE_UID), "StudyInstanceUID")
+    series = check_uid(values.of(SERIES_INSTANCE_UID), "SeriesInstanceUID")
+    patient_id = values.of(PATIENT_ID)[:LONGEST_INDEXED_TEXT].strip()
+    rows, columns = _positive(values.of(ROWS)), _positive(values.of(COLUMNS))
+    frames = _positive(values.of(NUMBER_OF_FRAMES)) or 1
+    table = None
+    if scanned.pixel is not None:
+        found = frame_table(
+            scanned,
+            rows=rows or 0,
+            columns=columns or 0,
+            samples_per_pixel=_positive(values.of(SAMPLES_PER_PIXEL)) or 1,
+            bits_allocated=_positive(values.of(BITS_ALLOCATED)) or 0,
+            number_of_frames=parse_int(values.of(NUMBER_OF_FRAMES), bits=32),
+            photometric_interpretation=values.of(PHOTOMETRIC_INTERPRETATION),
+            transfer_syntax_uid=transfer_syntax_uid,
+            read=read,
+        )
+        table = found.to_bytes() if found is not None else None
+    return Description(
+        issuer=values.of(ISSUER_OF_PATIENT_ID)[:LONGEST_INDEXED_TEXT].strip() or source.issuer_of_patient_id,
+        # Without an ID, nothing says that two studies are of one person.
+        patient_identity=patient_id or f"study {study}",
+        patient_id=patient_id,
+        study_instance_uid=study,
+        series_instance_uid=series,
+        instance=InstanceRecord(
+            sop_instance_uid=sop_instance_uid,
+            sop_class_uid=sop_class_uid,
+            instance_number=parse_int(values.of(INSTANCE_NUMBER)),
+            rows=rows,
+            columns=columns,
+            bits_allocated=_positive(values.of(BITS_ALLOCATED)),
+            number_of_frames=frames,
+        ),
+        frame_table=table,
+        warnings=tuple(scanned.warnings),
+        values=values,
+    )
+
+
+def sop_uids(head: bytes, transfer_syntax_uid: str) -> tuple[str, str]:
+    """SOP Class and Instance UID from the first bytes of a dataset, ``""`` where not found there.
+
+    For senders that announce nothing (Part 10 without MediaStorageSOP UIDs); both elements stand near the start.
+    """
+    syntax = transfer_syntax(transfer_syntax_uid)
+    if syntax is None:
+        return "", ""
+    try:
+        if syntax.deflated:
+            head = zlib.decompressobj(-zlib.MAX_WBITS).decompress(head, len(head))
+        found = read_dataset(
+            BytesIO(head),
+            syntax.implicit_vr,
+            syntax.little_endian,
+            stop_when=lambda tag, _vr, _length: tag > SOP_INSTANCE_UID,
+            specific_tags=[SOP_CLASS_UID, SOP_INSTANCE_UID],
+        )
+        return str(found.get("SOPClassUID", "")), str(found.get("SOPInstanceUID", ""))
+    except Exception:
+        # Whatever is wrong with these bytes, the scan of the whole object will say it better.
+        return "", ""
+
+
+def _check_announced(values: Values, sop_class_uid: str, sop_instance_uid: str) -> None:
+    for tag, announced, what in (
+        (SOP_CLASS_UID, sop_class_uid, "SOPClassUID"),
+        (SOP_INSTANCE_UID, sop_instance_uid, "SOPInstanceUID"),
+    ):
+        found = check_uid(values.of(tag), what)
+        if found != announced:
+            raise SOPClassMismatch(f"{what} is {found} in the dataset and {announced} in its announcement")
+
+
+def _positive(text: str) -> int | None:
+    number = parse_int(text)
+    return number if number is not None and 0 < number < 1 << 31 else None
+
+
+_TAGS: Final = {attribute.keyword: attribute.tag for attribute in attributes.KNOWN.values()}

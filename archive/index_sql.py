@@ -1,0 +1,216 @@
+"""The statements with which the index is written. Parameters are psycopg's ``%(name)s``."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class VersionRow(NamedTuple):
+    """A row of `VERSIONS`."""
+
+    id: int
+    instance_id: int
+    version: int
+    current: bool
+    key: str
+    size: int
+    digest: bytes
+    transfer_syntax_uid: str
+    facility_id: int
+
+
+INSERT_FACILITY: Final = "INSERT INTO facility (code, name) VALUES (%(code)s, %(code)s) ON CONFLICT (code) DO NOTHING"
+FIND_FACILITY: Final = "SELECT id FROM facility WHERE code = %(code)s"
+NAME_FACILITY: Final = """
+INSERT INTO facility (code, name) VALUES (%(code)s, %(name)s)
+ON CONFLICT (code) DO UPDATE SET name = EXCLUDED.name WHERE facility.name <> EXCLUDED.name
+"""
+
+INSERT_PATIENT: Final = """
+INSERT INTO patient (issuer, identity, patient_id, name, name_fold, birth_date, sex, attributes)
+SELECT %(issuer)s, %(identity)s, %(patient_id)s, %(name)s, %(name_fold)s, %(birth_date)s, %(sex)s,
+       %(patient_attributes)s
+ WHERE NOT EXISTS (SELECT 1 FROM study WHERE study_instance_uid = %(study_instance_uid)s)
+ON CONFLICT (issuer, identity) DO NOTHING
+"""
+
+# Later objects may carry what the first left empty. What is there is never changed by an object.
+FILL_PATIENT: Final = """
+UPDATE patient
+   SET attributes = %(patient_attributes)s::jsonb || attributes,
+       name = CASE WHEN name = '' THEN %(name)s ELSE name END,
+       name_fold = CASE WHEN name = '' THEN %(name_fold)s ELSE name_fold END,
+       birth_date = coalesce(birth_date, %(birth_date)s),
+       sex = CASE WHEN sex = '' THEN %(sex)s ELSE sex END
+ WHERE issuer = %(issuer)s AND identity = %(identity)s AND NOT attributes ?& %(patient_keys)s::text[]
+"""
+
+INSERT_STUDY: Final = """
+INSERT INTO study (study_instance_uid, patient_id, facility_id, study_date, study_time, accession_number, study_id,
+                   study_description, referring_physician_fold, attributes)
+SELECT %(study_instance_uid)s, patient.id, %(facility_id)s, %(study_date)s, %(study_time)s, %(accession_number)s,
+       %(study_id)s, %(study_description)s, %(referring_physician_fold)s, %(study_attributes)s
+  FROM patient WHERE issuer = %(issuer)s AND identity = %(identity)s
+ON CONFLICT (study_instance_uid) DO NOTHING
+"""
+
+FILL_STUDY: Final = """
+UPDATE study
+   SET attributes = %(study_attributes)s::jsonb || attributes,
+       study_date = coalesce(study_date, %(study_date)s),
+       study_time = coalesce(study_time, %(study_time)s),
+       accession_number = CASE WHEN accession_number = '' THEN %(accession_number)s ELSE accession_number END,
+       study_id = CASE WHEN study_id = '' THEN %(study_id)s ELSE study_id END,
+       study_description = CASE WHEN study_description = '' THEN %(study_description)s ELSE study_description END,
+       referring_physician_fold = CASE WHEN referring_physician_fold = '' THEN %(referring_physician_fold)s
+                                       ELSE referring_physician_fold END
+ WHERE study_instance_uid = %(study_instance_uid)s AND NOT attributes ?& %(study_keys)s::text[]
+"""
+
+INSERT_SERIES: Final = """
+INSERT INTO series (study_id, series_instance_uid, modality, series_number, series_description, body_part_examined,
+                    performed_date, performed_time, attributes)
+SELECT study.id, %(series_instance_uid)s, %(modality)s, %(series_number)s, %(series_description)s,
+       %(body_part_examined)s, %(performed_date)s, %(performed_time)s, %(series_attributes)s
+  FROM study WHERE study_instance_uid = %(study_instance_uid)s
+ON CONFLICT (study_id, series_instance_uid) DO NOTHING
+"""
+
+FIND_SERIES: Final = """
+SELECT series.id, patient.issuer, patient.identity
+  FROM series JOIN study ON study.id = series.study_id JOIN patient ON patient.id = study.patient_id
+ WHERE study_instance_uid = %(study_instance_uid)s AND series_instance_uid = %(series_instance_uid)s
+"""
+
+_INPUT: Final = {
+    "n": "int",
+    "block": "bigint",
+    "series_id": "bigint",
+    "facility_id": "bigint",
+    "sop_instance_uid": "text",
+    "sop_class_uid": "text",
+    "instance_number": "bigint",
+    "rows": "int",
+    "columns": "int",
+    "bits_allocated": "smallint",
+    "number_of_frames": "int",
+    "key": "text",
+    "size": "bigint",
+    "digest": "bytea",
+    "transfer_syntax_uid": "text",
+    "dataset_offset": "int",
+    "header_length": "bigint",
+    "trailer_offset": "bigint",
+    "frame_table": "bytea",
+    "default_character_set": "text",
+    "transport": "text",
+    "calling_ae_title": "text",
+    "address": "text",
+    "warnings": "text",
+    "received_at": "timestamptz",
+}
+INPUT_COLUMNS: Final = tuple(_INPUT)
+_ARRAYS: Final = ", ".join(f"%({name})s::{kind}[]" for name, kind in _INPUT.items())
+_NAMES: Final = ", ".join(_INPUT)
+_INSTANCE: Final = "sop_instance_uid, sop_class_uid, instance_number, rows, columns, bits_allocated, number_of_frames"
+_OBJECT: Final = """key, size, digest, transfer_syntax_uid, dataset_offset, header_length, trailer_offset, frame_table,
+    default_character_set, facility_id, transport, calling_ae_title, address, received_at"""
+_OBJECT_VALUES: Final = ", ".join(f"%({name.strip()})s" for name in _OBJECT.split(","))
+
+# One statement is one transaction and one round trip. The lock on the key blocks makes sure that none of them is being
+# settled; `n` comes back for the rows that were inserted.
+INSERT_INSTANCES: Final = f"""
+WITH given AS (
+    SELECT * FROM unnest({_ARRAYS}) AS t({_NAMES})
+), open_block AS (
+    SELECT id FROM key_block WHERE id IN (SELECT block FROM given) AND state = 'open' FOR SHARE
+), input AS (
+    SELECT given.* FROM given JOIN open_block ON open_block.id = given.block
+), ins AS (
+    INSERT INTO instance (series_id, {_INSTANCE})
+    SELECT series_id, {_INSTANCE} FROM input ORDER BY n
+    ON CONFLICT (series_id, sop_instance_uid) DO NOTHING
+    RETURNING id, series_id, sop_instance_uid
+), chosen AS (
+    SELECT DISTINCT ON (series_id, sop_instance_uid) ins.id AS instance_id, input.*
+      FROM ins JOIN input USING (series_id, sop_instance_uid)
+     ORDER BY series_id, sop_instance_uid, n
+), obj AS (
+    INSERT INTO stored_object (instance_id, version, current, warnings, {_OBJECT})
+    SELECT instance_id, 1, true, string_to_array(warnings, E'\\n'), {_OBJECT} FROM chosen
+), per_series AS (
+    SELECT series_id, count(*) AS instances, sum(size) AS bytes, array_agg(DISTINCT sop_class_uid) AS classes
+      FROM chosen GROUP BY series_id
+), new_series AS (
+    UPDATE series SET instance_count = instance_count + instances
+      FROM per_series WHERE series.id = per_series.series_id
+    RETURNING series.study_id, series.modality, instance_count = instances AS is_first, instances, bytes, classes
+), per_study AS (
+    SELECT study_id, sum(instances) AS instances, sum(bytes) AS bytes, count(*) FILTER (WHERE is_first) AS series,
+           array_agg(DISTINCT modality) FILTER (WHERE is_first AND modality <> '') AS modalities
+      FROM new_series GROUP BY study_id
+), per_class AS (
+    SELECT study_id, array_agg(DISTINCT class) AS classes FROM new_series, unnest(classes) AS class GROUP BY study_id
+), counted AS (
+    UPDATE study
+       SET instance_count = study.instance_count + per_study.instances,
+           series_count = study.series_count + per_study.series,
+           byte_count = study.byte_count + per_study.bytes,
+           modalities_in_study = CASE WHEN study.modalities_in_study @> coalesce(modalities, '{{}}')
+               THEN study.modalities_in_study
+               ELSE ARRAY(SELECT DISTINCT unnest(study.modalities_in_study || modalities) ORDER BY 1) END,
+           sop_classes_in_study = CASE WHEN study.sop_classes_in_study @> classes
+               THEN study.sop_classes_in_study
+               ELSE ARRAY(SELECT DISTINCT unnest(study.sop_classes_in_study || classes) ORDER BY 1) END,
+           updated_at = clock_timestamp()
+      FROM per_study JOIN per_class USING (study_id)
+     WHERE study.id = per_study.study_id
+)
+SELECT n FROM chosen
+"""
+
+LOCK_INSTANCE: Final = """
+SELECT instance.id
+  FROM study JOIN series ON series.study_id = study.id JOIN instance ON instance.series_id = series.id
+ WHERE study_instance_uid = %(study)s AND series_instance_uid = %(series)s AND sop_instance_uid = %(instance)s
+   FOR UPDATE OF instance
+"""
+# A statement of its own: it must see what the holder of the lock before us has committed.
+VERSIONS: Final = """
+SELECT id, instance_id, version, current, key, size, digest, transfer_syntax_uid, facility_id
+  FROM stored_object WHERE instance_id = %(instance_id)s ORDER BY version
+"""
+
+RETIRE_CURRENT: Final = """
+WITH retired AS (
+    UPDATE stored_object SET current = false WHERE instance_id = %(instance_id)s AND current RETURNING size
+)
+UPDATE study SET byte_count = byte_count + %(size)s - (SELECT coalesce(sum(size), 0) FROM retired),
+                 updated_at = clock_timestamp()
+  FROM series JOIN instance ON instance.series_id = series.id
+ WHERE study.id = series.study_id AND instance.id = %(instance_id)s
+"""
+
+INSERT_VERSION: Final = f"""
+WITH open_block AS (SELECT id FROM key_block WHERE id = %(block)s AND state = 'open' FOR SHARE)
+INSERT INTO stored_object (instance_id, version, current, warnings, {_OBJECT})
+SELECT %(instance_id)s, (SELECT max(version) + 1 FROM stored_object WHERE instance_id = %(instance_id)s), %(current)s,
+       %(warnings)s::text[], {_OBJECT_VALUES}
+  FROM open_block
+"""
+
+UPDATE_INSTANCE: Final = """
+UPDATE instance
+   SET sop_class_uid = %(sop_class_uid)s, instance_number = %(instance_number)s, rows = %(rows)s,
+       columns = %(columns)s, bits_allocated = %(bits_allocated)s, number_of_frames = %(number_of_frames)s
+ WHERE id = %(instance_id)s
+"""
+
+REPLACE_LOST: Final = """
+WITH open_block AS (SELECT id FROM key_block WHERE id = %(block)s AND state = 'open' FOR SHARE)
+UPDATE stored_object
+   SET key = %(key)s, size = %(size)s, dataset_offset = %(dataset_offset)s, header_length = %(header_length)s,
+       trailer_offset = %(trailer_offset)s, frame_table = %(frame_table)s, state = 'available'
+  FROM open_block
+ WHERE stored_object.id = %(id)s
+"""

@@ -1,0 +1,361 @@
+"""Adds received objects to the index: one transaction for all that wait at the same moment.
+
+Threads that arrive while a transaction is under way queue up; the next to get in commits for the whole queue. So one
+association pays one commit per object, and many associations share theirs (group commit), with no thread in between.
+
+Concurrency: parents are inserted with ``ON CONFLICT DO NOTHING`` under unique constraints and read back by natural
+key, so concurrent first objects of a patient, study or series make one row each. Counters move in the statement that
+inserts the instance. A parent without instances may be seen in the table for a moment; queries leave it out, and
+`archive.reconcile` removes it if its first instance never comes.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from archive import index_sql as sql
+from archive.errors import ConflictingDuplicate, IndexUnavailable
+from archive.index_session import Connection, IndexSession
+from archive.records import Arrival, ObjectRecord, Outcome, Parents
+from config.logs import fields
+
+log = logging.getLogger(__name__)
+
+MOST_IN_ONE_TRANSACTION = 64
+CACHED_SERIES = 10_000
+ATTEMPTS = 3
+OTHER_PATIENT = "the study was first received for another patient"
+
+SeriesKey = tuple[str, str, str, str]
+"""Issuer, patient identity, StudyInstanceUID, SeriesInstanceUID."""
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What the index did with an arrival. `existing` is the object that was there, for a duplicate."""
+
+    outcome: Outcome
+    existing_id: int | None = None
+    existing: ObjectRecord | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    series_id: int
+    warning: str | None
+
+
+@dataclass(slots=True)
+class _Ticket:
+    arrival: Arrival
+    result: Added | None = None
+    error: BaseException | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.result is not None or self.error is not None
+
+
+class StaleKey(IndexUnavailable):
+    """The key block was settled by somebody else while we were cut off: the object is not safe, send it again."""
+
+
+class IndexWriter:
+    """Adds arrivals to the index of one process, through its `IndexSession`."""
+
+    def __init__(self, session: IndexSession, *, conflict: str, on_stale: Callable[[], None] = lambda: None) -> None:
+        self._session = session
+        self._conflict = conflict
+        self._on_stale = on_stale
+        self._queue: list[_Ticket] = []
+        self._queue_lock = threading.Lock()
+        self._turn = threading.Lock()
+        self._series: OrderedDict[SeriesKey, _Known] = OrderedDict()
+        self._facilities: dict[str, int] = {}
+
+    def add(self, arrival: Arrival) -> Added:
+        """Commit the row of an object that is durable in the store.
+
+        Raises `ConflictingDuplicate` (nothing was added), or `IndexUnavailable`: then it is not known whether the
+        row was added, so the object must not be deleted by the caller.
+        """
+        ticket = _Ticket(arrival)
+        with self._queue_lock:
+            self._queue.append(ticket)
+        while not ticket.done:
+            with self._turn:
+                if not ticket.done:
+                    self._commit_queue()
+        if ticket.error is not None:
+            raise ticket.error
+        assert ticket.result is not None
+        return ticket.result
+
+    def replace_lost(self, object_id: int, arrival: Arrival) -> bool:
+        """Point a row whose bytes the store lost at the bytes just received. False if the key block was settled."""
+        parameters = {**_object_parameters(arrival), "id": object_id, "block": arrival.block}
+        count = self._session.run(lambda connection: connection.execute(sql.REPLACE_LOST, parameters).rowcount)
+        return bool(count)
+
+    # -- one transaction -------------------------------------------------------------------------------------------
+
+    def _commit_queue(self) -> None:
+        with self._queue_lock:
+            tickets = self._queue[:MOST_IN_ONE_TRANSACTION]
+            del self._queue[: len(tickets)]
+        try:
+            self._add_all(tickets)
+        except (IndexUnavailable, ConflictingDuplicate) as error:
+            _fail(tickets, error)
+        except Exception as error:
+            if len(tickets) == 1:
+                _fail(tickets, error)
+                return
+            # One arrival that PostgreSQL refuses must not take the others down with it.
+            log.warning("a group of arrivals is added one by one", extra=fields(size=len(tickets)), exc_info=True)
+            for ticket in tickets:
+                self._add_alone(ticket)
+        except BaseException as error:
+            _fail(tickets, error)
+            raise
+
+    def _add_alone(self, ticket: _Ticket) -> None:
+        try:
+            self._add_all([ticket])
+        except Exception as error:
+            _fail([ticket], error)
+
+    def _add_all(self, tickets: Sequence[_Ticket]) -> None:
+        waiting = [ticket for ticket in tickets if not ticket.done]
+        added = self._session.run(lambda connection: self._insert_with_retry(connection, waiting))
+        for ticket, is_new in zip(waiting, added, strict=True):
+            if is_new:
+                ticket.result = Added(Outcome.STORED)
+                continue
+            try:
+                ticket.result = self._settle_existing(ticket.arrival)
+            except Exception as error:
+                ticket.error = error
+
+    def _insert_with_retry(self, connection: Connection, tickets: Sequence[_Ticket]) -> list[bool]:
+        for attempt in range(ATTEMPTS):
+            try:
+                return self._insert(connection, tickets)
+            except (psycopg.errors.ForeignKeyViolation, psycopg.errors.DeadlockDetected):
+                # A cached parent was deleted, or another process updates the same studies in another order.
+                self._series.clear()
+                self._facilities.clear()
+                if attempt == ATTEMPTS - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _insert(self, connection: Connection, tickets: Sequence[_Ticket]) -> list[bool]:
+        arrivals = [ticket.arrival for ticket in tickets]
+        known = self._known_series(connection, arrivals)
+        facilities = [self._facility(connection, arrival.source.facility) for arrival in arrivals]
+        rows = [
+            {
+                **_object_parameters(arrival),
+                "n": n,
+                "block": arrival.block,
+                "series_id": series.series_id,
+                "facility_id": facility,
+                **_instance_parameters(arrival),
+                "warnings": _warnings(arrival, series),
+            }
+            for n, (arrival, series, facility) in enumerate(zip(arrivals, known, facilities, strict=True))
+        ]
+        columns = {name: [row[name] for row in rows] for name in sql.INPUT_COLUMNS}
+        inserted = {n for (n,) in connection.execute(sql.INSERT_INSTANCES, columns).fetchall()}
+        return [n in inserted for n in range(len(rows))]
+
+    # -- parents ---------------------------------------------------------------------------------------------------
+
+    def _known_series(self, connection: Connection, arrivals: Sequence[Arrival]) -> list[_Known]:
+        missing = {_series_key(arrival): arrival for arrival in arrivals if _series_key(arrival) not in self._series}
+        if missing:
+            # In one order everywhere, so that two processes cannot wait for each other.
+            for key in sorted(missing):
+                self._series[key] = self._add_parents(connection, missing[key])
+        known = []
+        for arrival in arrivals:
+            key = _series_key(arrival)
+            self._series.move_to_end(key)
+            known.append(self._series[key])
+        while len(self._series) > CACHED_SERIES:
+            self._series.popitem(last=False)
+        return known
+
+    def _add_parents(self, connection: Connection, arrival: Arrival) -> _Known:
+        parents = arrival.parents()
+        parameters = _parent_parameters(parents, self._facility(connection, arrival.source.facility))
+        with connection.transaction():
+            connection.execute(sql.INSERT_PATIENT, parameters)
+            connection.execute(sql.FILL_PATIENT, parameters)
+            connection.execute(sql.INSERT_STUDY, parameters)
+            connection.execute(sql.FILL_STUDY, parameters)
+            connection.execute(sql.INSERT_SERIES, parameters)
+            row = connection.execute(sql.FIND_SERIES, parameters).fetchone()
+        if row is None:
+            raise IndexUnavailable("the study was removed while an object of it arrived; send it again")
+        series_id, issuer, identity = row
+        same_patient = (issuer, identity) == (arrival.issuer, arrival.patient_identity)
+        if not same_patient:
+            log.warning(OTHER_PATIENT, extra=fields(study=arrival.study_instance_uid))
+        return _Known(series_id, None if same_patient else OTHER_PATIENT)
+
+    def _facility(self, connection: Connection, code: str) -> int:
+        if code not in self._facilities:
+            connection.execute(sql.INSERT_FACILITY, {"code": code})
+            row = connection.execute(sql.FIND_FACILITY, {"code": code}).fetchone()
+            assert row is not None
+            self._facilities[code] = row[0]
+        return self._facilities[code]
+
+    # -- an instance that is there already ---------------------------------------------------------------------------
+
+    def _settle_existing(self, arrival: Arrival) -> Added:
+        def work(connection: Connection) -> Added:
+            with connection.transaction():
+                return self._compare(connection, arrival)
+
+        return self._session.run(work)
+
+    def _compare(self, connection: Connection, arrival: Arrival) -> Added:
+        """Decide on an arrival whose instance exists: the same bytes, or a conflict (see `IngestSettings.conflict`)."""
+        names = {
+            "study": arrival.study_instance_uid,
+            "series": arrival.series_instance_uid,
+            "instance": arrival.instance.sop_instance_uid,
+        }
+        found = connection.execute(sql.LOCK_INSTANCE, names).fetchone()
+        rows = connection.execute(sql.VERSIONS, {"instance_id": found[0]}).fetchall() if found else []
+        versions = [sql.VersionRow(*row) for row in rows]
+        if not versions:
+            self._on_stale()
+            raise StaleKey("the object was not stored because the index was cut off from its writer; send it again")
+        for row in versions:
+            if row.key == arrival.object.key:
+                # The row was committed although the connection broke before we heard of it.
+                return Added(Outcome.STORED)
+            if row.digest == arrival.object.digest and row.transfer_syntax_uid == arrival.object.transfer_syntax_uid:
+                existing = replace(arrival.object, key=row.key, size=row.size)
+                return Added(Outcome.DUPLICATE, row.id, existing)
+        if self._conflict == "reject":
+            raise ConflictingDuplicate("this SOP Instance UID is stored with other content")
+        return self._add_version(connection, arrival, versions)
+
+    def _add_version(self, connection: Connection, arrival: Arrival, versions: Sequence[sql.VersionRow]) -> Added:
+        facility = self._facility(connection, arrival.source.facility)
+        first = min(versions, key=lambda row: row.version)
+        shown = facility == first.facility_id
+        warning = f"version {max(row.version for row in versions) + 1} of an instance that was stored with other bytes"
+        parameters = {
+            **_object_parameters(arrival),
+            **_instance_parameters(arrival),
+            "instance_id": first.instance_id,
+            "facility_id": facility,
+            "block": arrival.block,
+            "current": shown,
+            "warnings": [*arrival.warnings, warning],
+        }
+        if shown:
+            connection.execute(sql.RETIRE_CURRENT, parameters)
+        if not connection.execute(sql.INSERT_VERSION, parameters).rowcount:
+            self._on_stale()
+            raise StaleKey("the object was not stored because the index was cut off from its writer; send it again")
+        if shown:
+            connection.execute(sql.UPDATE_INSTANCE, parameters)
+        log.warning(
+            "same SOP Instance UID with other bytes: kept as a version",
+            extra=fields(instance=arrival.instance.sop_instance_uid, shown=shown, facility=arrival.source.facility),
+        )
+        return Added(Outcome.NEW_VERSION if shown else Outcome.HELD_VERSION)
+
+
+def _fail(tickets: Sequence[_Ticket], error: BaseException) -> None:
+    for ticket in tickets:
+        if not ticket.done:
+            ticket.error = error
+
+
+def _series_key(arrival: Arrival) -> SeriesKey:
+    return arrival.issuer, arrival.patient_identity, arrival.study_instance_uid, arrival.series_instance_uid
+
+
+def _warnings(arrival: Arrival, known: _Known) -> str | None:
+    """Warnings of one row as a PostgreSQL array literal cannot be nested in `unnest`, so they travel joined."""
+    warnings = [*arrival.warnings, *([known.warning] if known.warning else [])]
+    return "\n".join(warnings) if warnings else None
+
+
+def _instance_parameters(arrival: Arrival) -> dict[str, object]:
+    instance = arrival.instance
+    return {
+        "sop_instance_uid": instance.sop_instance_uid,
+        "sop_class_uid": instance.sop_class_uid,
+        "instance_number": instance.instance_number,
+        "rows": instance.rows,
+        "columns": instance.columns,
+        "bits_allocated": instance.bits_allocated,
+        "number_of_frames": instance.number_of_frames,
+    }
+
+
+def _object_parameters(arrival: Arrival) -> dict[str, object]:
+    stored, source = arrival.object, arrival.source
+    return {
+        "key": stored.key,
+        "size": stored.size,
+        "digest": stored.digest,
+        "transfer_syntax_uid": stored.transfer_syntax_uid,
+        "dataset_offset": stored.dataset_offset,
+        "header_length": stored.header_length,
+        "trailer_offset": stored.trailer_offset,
+        "frame_table": stored.frame_table,
+        "default_character_set": source.default_character_set,
+        "transport": source.transport,
+        "calling_ae_title": source.calling_ae_title,
+        "address": source.address,
+        "received_at": arrival.received_at,
+    }
+
+
+def _parent_parameters(parents: Parents, facility: int) -> dict[str, object]:
+    patient, study, series = parents.patient, parents.study, parents.series
+    return {
+        "issuer": patient.issuer,
+        "identity": patient.identity,
+        "patient_id": patient.patient_id,
+        "name": patient.name,
+        "name_fold": patient.name_fold,
+        "birth_date": patient.birth_date,
+        "sex": patient.sex,
+        "patient_attributes": Jsonb(patient.attributes),
+        "patient_keys": list(patient.attributes),
+        "facility_id": facility,
+        "study_instance_uid": study.study_instance_uid,
+        "study_date": study.study_date,
+        "study_time": study.study_time,
+        "accession_number": study.accession_number,
+        "study_id": study.study_id,
+        "study_description": study.study_description,
+        "referring_physician_fold": study.referring_physician_fold,
+        "study_attributes": Jsonb(study.attributes),
+        "study_keys": list(study.attributes),
+        "series_instance_uid": series.series_instance_uid,
+        "modality": series.modality,
+        "series_number": series.series_number,
+        "series_description": series.series_description,
+        "body_part_examined": series.body_part_examined,
+        "performed_date": series.performed_date,
+        "performed_time": series.performed_time,
+        "series_attributes": Jsonb(series.attributes),
+    }

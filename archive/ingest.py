@@ -1,0 +1,309 @@
+"""The one way in: C-STORE, STOW-RS and imports all store objects through :class:`Ingest`.
+
+The order is what makes an acknowledgement mean something. A key from a durable block; the bytes under it, hashed on the
+way; the bytes made durable (`ObjectWriter.commit`); one transaction that adds the rows; only then a `Receipt`. A crash
+at any point leaves a key without a row, which `archive.reconcile` deletes; the sender had no answer and sends again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+from archive.description import Description, describe, sop_uids
+from archive.errors import (
+    BadObject,
+    CannotParse,
+    ObjectTooLarge,
+    StoreUnavailable,
+    UnsupportedSOPClass,
+    UnsupportedTransferSyntax,
+)
+from archive.index_writer import Added, IndexWriter
+from archive.keys import Key, KeyAllocator
+from archive.records import Arrival, ObjectRecord, Outcome, Receipt, Source
+from archive.standard.file_format import encode_file_meta
+from archive.standard.scan import scan
+from archive.standard.uids import check_uid, is_storage_sop_class, is_supported_transfer_syntax
+from config.logs import fields
+from storage.base import Buffer, ObjectStore, ObjectWriter
+from storage.errors import ObjectNotFound, StorageError
+
+log = logging.getLogger(__name__)
+
+HELD_BACK_BYTES = 64 * 1024
+"""How much of a dataset is looked at for its SOP UIDs when the sender did not announce them."""
+
+
+class Ingest:
+    """Takes objects in. Used by many threads at once."""
+
+    def __init__(
+        self, store: ObjectStore, keys: KeyAllocator, index: IndexWriter, *, maximum_object_bytes: int
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._index = index
+        self.maximum_object_bytes = maximum_object_bytes
+
+    def begin(
+        self, source: Source, *, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str
+    ) -> Receiving:
+        """Start to take in one object.
+
+        The UIDs are those announced by the sender (C-STORE-RQ, or the file meta information); empty ones are taken
+        from the dataset. Raises `InvalidUID`, `UnsupportedSOPClass`, `UnsupportedTransferSyntax`, `Unavailable`.
+        """
+        check_storable(sop_class_uid, sop_instance_uid, transfer_syntax_uid)
+        key = self._keys.take()
+        try:
+            with _store_errors():
+                writer = self._store.create(key.text)
+        except BaseException:
+            self._keys.release(key, settled=False)
+            raise
+        return Receiving(self, key, writer, source, sop_class_uid, sop_instance_uid, transfer_syntax_uid)
+
+    def add(self, arrival: Arrival, key: Key) -> Added:
+        """Commit the index row of an object that is durable, and settle what becomes of its bytes."""
+        try:
+            added = self._index.add(arrival)
+            if added.existing is not None:
+                added = self._keep_or_discard(added, arrival)
+        except BadObject:
+            self.discard(key)
+            raise
+        except BaseException:
+            # The row may be there: the bytes are not ours to delete. Settling the block finds out.
+            self._keys.release(key, settled=False)
+            raise
+        if added.outcome is Outcome.DUPLICATE:
+            self.discard(key)
+        else:
+            self._keys.release(key, settled=True)
+        return added
+
+    def discard(self, key: Key) -> None:
+        """Delete the bytes under a key that has no row; if that fails, settling the block does it later."""
+        try:
+            self._store.delete(key.text)
+        except StorageError as error:
+            log.warning(
+                "an object without a row could not be deleted yet", extra=fields(key=key.text, error=str(error))
+            )
+            self._keys.release(key, settled=False)
+        else:
+            self._keys.release(key, settled=True)
+
+    def release(self, key: Key) -> None:
+        """Give back a key under which nothing lies."""
+        self._keys.release(key, settled=True)
+
+    def _keep_or_discard(self, added: Added, arrival: Arrival) -> Added:
+        """The same bytes came again: use them if the store has lost the first ones."""
+        assert added.existing is not None and added.existing_id is not None
+        try:
+            intact = self._store.stat(added.existing.key).size == added.existing.size
+        except ObjectNotFound:
+            intact = False
+        except StorageError:
+            # Nothing is known of the first bytes; the sender must not believe that they are safe.
+            raise StoreUnavailable("the object store cannot be reached to compare with the stored object") from None
+        if intact or not self._index.replace_lost(added.existing_id, arrival):
+            return added
+        log.error(
+            "an object that the store had lost was sent again and is whole now",
+            extra=fields(instance=arrival.instance.sop_instance_uid, key=added.existing.key),
+        )
+        return Added(Outcome.REPAIRED)
+
+
+class Receiving:
+    """One object on its way in. Write the dataset, then `finish`; leaving the block without it aborts.
+
+    Memory stays bounded whatever the size of the object: the bytes go to the store as they come.
+    """
+
+    def __init__(
+        self,
+        ingest: Ingest,
+        key: Key,
+        writer: ObjectWriter,
+        source: Source,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        transfer_syntax_uid: str,
+    ) -> None:
+        self._ingest = ingest
+        self._key = key
+        self._writer = writer
+        self._source = source
+        self._sop_class_uid = sop_class_uid
+        self._sop_instance_uid = sop_instance_uid
+        self._transfer_syntax_uid = transfer_syntax_uid
+        self._hash = hashlib.sha256()
+        self._dataset_offset = 0
+        self._held_back = bytearray()
+        self._open = True
+        self._committing = False
+        self._room = ingest.maximum_object_bytes
+        self.size = 0
+        """Bytes of the dataset so far."""
+        if sop_class_uid and sop_instance_uid:
+            self._write_file_meta()
+
+    def write(self, data: Buffer) -> None:
+        """Append dataset bytes as received. Raises `ObjectTooLarge`, `StoreUnavailable`."""
+        length = len(data)
+        self.size += length
+        if self.size > self._room:
+            raise ObjectTooLarge(f"the object is larger than {self._room} bytes")
+        self._hash.update(data)
+        if self._dataset_offset:
+            with _store_errors():
+                self._writer.write(data)
+            return
+        self._held_back += data
+        if len(self._held_back) >= HELD_BACK_BYTES:
+            self._release_held_back()
+
+    def finish(self) -> Receipt:
+        """Check the object, make it durable and visible. The receipt is the archive's word that it is safe.
+
+        Raises `BadObject` (nothing was kept) or `Unavailable` (send it again).
+        """
+        try:
+            if not self._dataset_offset:
+                self._release_held_back()
+            arrival, description = self._describe()
+            self._committing = True
+            with _store_errors():
+                self._writer.commit()
+        except BaseException:
+            self.abort()
+            raise
+        self._open = False
+        added = self._ingest.add(arrival, self._key)
+        return Receipt(
+            outcome=added.outcome,
+            study_instance_uid=arrival.study_instance_uid,
+            series_instance_uid=arrival.series_instance_uid,
+            sop_class_uid=arrival.instance.sop_class_uid,
+            sop_instance_uid=arrival.instance.sop_instance_uid,
+            size=arrival.object.size,
+            warnings=description.warnings,
+        )
+
+    def abort(self) -> None:
+        """Give the object up. Safe to call at any time; after `finish` it does nothing."""
+        if not self._open:
+            return
+        self._open = False
+        try:
+            self._writer.abort()
+        except StorageError as error:
+            log.warning("an aborted object left something behind", extra=fields(key=self._key.text, error=str(error)))
+            self._ingest.discard(self._key)
+        else:
+            if self._committing:
+                # A store that failed to say "stored" may have stored it all the same.
+                self._ingest.discard(self._key)
+            else:
+                self._ingest.release(self._key)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.abort()
+
+    def _write_file_meta(self) -> None:
+        meta = encode_file_meta(
+            self._sop_class_uid,
+            self._sop_instance_uid,
+            self._transfer_syntax_uid,
+            self._source.calling_ae_title,
+            receiving_ae_title=self._source.called_ae_title,
+        )
+        self._dataset_offset = len(meta)
+        with _store_errors():
+            self._writer.write(meta)
+
+    def _release_held_back(self) -> None:
+        """Name the object by its first bytes, which are behind us now, then let them through."""
+        head = bytes(self._held_back)
+        self._held_back.clear()
+        found_class, found_instance = sop_uids(head, self._transfer_syntax_uid)
+        self._sop_class_uid = self._sop_class_uid or found_class
+        self._sop_instance_uid = self._sop_instance_uid or found_instance
+        check_storable(self._sop_class_uid, self._sop_instance_uid, self._transfer_syntax_uid, required=True)
+        self._write_file_meta()
+        with _store_errors():
+            self._writer.write(head)
+
+    def _describe(self) -> tuple[Arrival, Description]:
+        if not self.size:
+            raise CannotParse("the object is empty")
+        offset = self._dataset_offset
+        writer = self._writer
+
+        def read(start: int, length: int) -> bytes:
+            return writer.read_back(offset + start, length)
+
+        scanned = scan(read, self.size, self._transfer_syntax_uid, Description.WANTED)
+        description = describe(
+            scanned, self._source, self._sop_class_uid, self._sop_instance_uid, self._transfer_syntax_uid, read
+        )
+        stored = ObjectRecord(
+            key=self._key.text,
+            size=offset + self.size,
+            digest=self._hash.digest(),
+            transfer_syntax_uid=self._transfer_syntax_uid,
+            dataset_offset=offset,
+            header_length=scanned.header_length,
+            trailer_offset=scanned.trailer_offset,
+            frame_table=description.frame_table,
+        )
+        arrival = Arrival(
+            source=self._source,
+            issuer=description.issuer,
+            patient_identity=description.patient_identity,
+            study_instance_uid=description.study_instance_uid,
+            series_instance_uid=description.series_instance_uid,
+            instance=description.instance,
+            object=stored,
+            block=self._key.block,
+            received_at=datetime.now(UTC),
+            parents=description.parents,
+            warnings=description.warnings,
+        )
+        return arrival, description
+
+
+def check_storable(
+    sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, *, required: bool = False
+) -> None:
+    """Raise unless an object so announced can be stored. Empty SOP UIDs pass unless `required`."""
+    if required or sop_instance_uid:
+        check_uid(sop_instance_uid, "SOPInstanceUID")
+    if required or sop_class_uid:
+        check_uid(sop_class_uid, "SOPClassUID")
+        if not is_storage_sop_class(sop_class_uid):
+            raise UnsupportedSOPClass(f"{sop_class_uid} is not a storage SOP class")
+    if not is_supported_transfer_syntax(transfer_syntax_uid):
+        raise UnsupportedTransferSyntax(f"objects in transfer syntax {transfer_syntax_uid[:64]!r} cannot be stored")
+
+
+@contextmanager
+def _store_errors() -> Iterator[None]:
+    try:
+        yield
+    except StorageError as error:
+        raise StoreUnavailable(f"the object store cannot take the object: {error}") from error

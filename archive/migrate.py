@@ -1,0 +1,84 @@
+"""Brings the tables of a database to the revision that this release needs.
+
+Each migration is a transaction of its own, must work while the previous release still runs (expand, then contract),
+and gives up rather than block the hospital: 4 s for a lock, 5 min for a statement.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, text
+
+from archive.database import translated
+from archive.errors import IndexUnavailable
+from archive.models import Base
+
+# Any number that no writer draws: writers use 62 random bits, this has the 63rd set.
+MIGRATION_LOCK = (1 << 62) + 54_2017
+
+
+def migrate(engine: Engine) -> list[str]:
+    """Apply what is missing, one process at a time; give the revisions applied. Raises `IndexUnavailable`."""
+    with translated(), engine.connect() as connection:
+        connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": MIGRATION_LOCK})
+        try:
+            connection.execute(text("SET lock_timeout = '4s'"))
+            connection.execute(text("SET statement_timeout = '5min'"))
+            connection.commit()
+            before = _revisions(connection)
+            connection.commit()
+            command.upgrade(_config(connection), "head")
+            connection.commit()
+            return [revision for revision in _history() if revision not in before]
+        finally:
+            connection.rollback()
+            connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": MIGRATION_LOCK})
+            connection.execute(text("RESET lock_timeout"))
+            connection.execute(text("RESET statement_timeout"))
+            connection.commit()
+
+
+def require_current(engine: Engine) -> None:
+    """Raise `IndexUnavailable` unless the database is at the revision of this release."""
+    with translated(), engine.connect() as connection:
+        current = MigrationContext.configure(connection).get_current_revision()
+    wanted = _history()[-1]
+    if current != wanted:
+        raise IndexUnavailable(
+            f"the database is at revision {current or 'none'}, this release needs {wanted}: "
+            "run `python -m archive migrate`"
+        )
+
+
+def drift(engine: Engine) -> list[str]:
+    """Differences between the migrated tables and the models; empty when they agree."""
+    with translated(), engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        return [repr(difference) for difference in compare_metadata(context, Base.metadata)]
+
+
+def _config(connection: Connection | None = None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    if connection is not None:
+        config.attributes["connection"] = connection
+    return config
+
+
+def _history() -> list[str]:
+    """All revisions of this release, oldest first."""
+    scripts = ScriptDirectory.from_config(_config())
+    return [script.revision for script in reversed(list(scripts.walk_revisions()))]
+
+
+def _revisions(connection: Connection) -> set[str]:
+    """The revisions that the database has."""
+    current = MigrationContext.configure(connection).get_current_revision()
+    history = _history()
+    return set(history[: history.index(current) + 1]) if current in history else set()

@@ -1,0 +1,200 @@
+"""Repairs what a crash left behind. Safe to run at any time, by any number of processes.
+
+==========================================  ======================================================================
+found                                       repaired by
+==========================================  ======================================================================
+key block of a writer that died             objects under its keys without a row are deleted, then the block
+study, series or patient without instances  deleted when older than a day: its first instance never came
+row whose object the store has lost         (`verify`) marked ``missing``, shown in the log; a re-send repairs it
+row whose object has another size or hash   (`verify`) marked ``corrupt``, likewise
+==========================================  ======================================================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from archive.index_session import Connection, IndexSession
+from archive.keys import settle_block
+from config.logs import fields
+from storage.base import CHUNK_SIZE, ObjectStore
+from storage.errors import ObjectNotFound, StorageError
+
+log = logging.getLogger(__name__)
+
+PAGE = 1000
+
+_DELETE_EMPTY = (
+    "DELETE FROM series WHERE instance_count = 0 AND created_at < now() - interval '1 day'",
+    """DELETE FROM study WHERE instance_count = 0 AND created_at < now() - interval '1 day'
+         AND NOT EXISTS (SELECT 1 FROM series WHERE series.study_id = study.id)""",
+    """DELETE FROM patient WHERE created_at < now() - interval '1 day'
+         AND NOT EXISTS (SELECT 1 FROM study WHERE study.patient_id = patient.id)""",
+)
+
+
+@dataclass(slots=True)
+class Repairs:
+    """What one run did."""
+
+    blocks: int = 0
+    orphans: int = 0
+    """Keys without a row that were deleted, whether or not anything lay under them."""
+    empty: int = 0
+    checked: int = 0
+    missing: int = 0
+    corrupt: int = 0
+    recovered: int = 0
+    """Rows marked missing or corrupt before, whose object is whole now."""
+    failed: int = 0
+    """Blocks and objects that could not be dealt with; the next run tries again."""
+
+
+def reconcile(session: IndexSession, store: ObjectStore) -> Repairs:
+    """Settle the key blocks of dead writers and remove empty parents. Raises `IndexUnavailable`."""
+    repairs = Repairs()
+    for block, writer in _blocks_of_others(session):
+        _settle_if_dead(session, store, block, writer, repairs)
+    repairs.empty = session.run(_delete_empty)
+    if repairs.blocks or repairs.empty or repairs.failed:
+        log.info(
+            "reconciled",
+            extra=fields(blocks=repairs.blocks, orphans=repairs.orphans, empty=repairs.empty, failed=repairs.failed),
+        )
+    return repairs
+
+
+def verify(
+    session: IndexSession,
+    store: ObjectStore,
+    repairs: Repairs,
+    *,
+    content: bool = False,
+    progress: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Check every row against the store: presence and size, with `content` also the SHA-256 of the dataset."""
+    for row in _objects(session):
+        state = _state(store, row, content=content)
+        repairs.checked += 1
+        if state is None:
+            repairs.failed += 1
+        elif state != row.state:
+            _mark(session, row, state)
+        if state == "missing":
+            repairs.missing += 1
+        elif state == "corrupt":
+            repairs.corrupt += 1
+        elif state == "available" and row.state != state:
+            repairs.recovered += 1
+        if repairs.checked % PAGE == 0:
+            progress(repairs.checked)
+    progress(repairs.checked)
+
+
+def _delete_empty(connection: Connection) -> int:
+    return sum(connection.execute(statement).rowcount for statement in _DELETE_EMPTY)
+
+
+def _blocks_of_others(session: IndexSession) -> list[tuple[int, int]]:
+    rows = session.run(
+        lambda connection: connection.execute(
+            "SELECT id, writer FROM key_block WHERE writer <> %s ORDER BY id", (session.writer,)
+        ).fetchall()
+    )
+    return [(int(block), int(writer)) for block, writer in rows]
+
+
+def _settle_if_dead(session: IndexSession, store: ObjectStore, block: int, writer: int, repairs: Repairs) -> None:
+    def work(connection: Connection) -> int | None:
+        if not _lock(connection, writer):
+            return None  # its session lives
+        try:
+            return settle_block(connection, store, block)
+        finally:
+            connection.execute("SELECT pg_advisory_unlock(%s)", (writer,))
+
+    try:
+        orphans = session.run(work)
+    except StorageError as error:
+        log.warning("a key block could not be settled", extra=fields(block=block, error=str(error)))
+        repairs.failed += 1
+        return
+    if orphans is not None:
+        repairs.blocks += 1
+        repairs.orphans += orphans
+
+
+def _lock(connection: Connection, writer: int) -> bool:
+    row = connection.execute("SELECT pg_try_advisory_lock(%s)", (writer,)).fetchone()
+    return bool(row and row[0])
+
+
+@dataclass(frozen=True, slots=True)
+class _Object:
+    id: int
+    key: str
+    size: int
+    digest: bytes
+    dataset_offset: int
+    state: str
+
+
+def _objects(session: IndexSession) -> Iterator[_Object]:
+    """All rows, in pages by id, so that no transaction stays open while the store is read."""
+    last = 0
+    while True:
+
+        def page(connection: Connection, after: int = last) -> list[Any]:
+            return connection.execute(
+                "SELECT id, key, size, digest, dataset_offset, state FROM stored_object WHERE id > %s "
+                "ORDER BY id LIMIT %s",
+                (after, PAGE),
+            ).fetchall()
+
+        rows = session.run(page)
+        if not rows:
+            return
+        for row in rows:
+            yield _Object(*row)
+        last = rows[-1][0]
+
+
+def _state(store: ObjectStore, row: _Object, *, content: bool) -> str | None:
+    """The state of the object as the store shows it; None when the store cannot tell now."""
+    try:
+        if store.stat(row.key).size != row.size:
+            return "corrupt"
+        if content and _digest(store, row) != row.digest:
+            return "corrupt"
+    except ObjectNotFound:
+        return "missing"
+    except StorageError as error:
+        log.warning("an object could not be checked", extra=fields(key=row.key, error=str(error)))
+        return None
+    return "available"
+
+
+def _digest(store: ObjectStore, row: _Object) -> bytes:
+    digest = hashlib.sha256()
+    with store.open_range(row.key, row.dataset_offset, row.size - row.dataset_offset) as reader:
+        while chunk := reader.read(CHUNK_SIZE):
+            digest.update(chunk)
+    return digest.digest()
+
+
+def _mark(session: IndexSession, row: _Object, state: str) -> None:
+    log.log(
+        logging.INFO if state == "available" else logging.ERROR,
+        "an object changed its state",
+        extra=fields(key=row.key, was=row.state, state=state),
+    )
+    session.run(
+        # Only if the row still points to the object that was looked at: a re-send may have repaired it meanwhile.
+        lambda connection: connection.execute(
+            "UPDATE stored_object SET state = %s WHERE id = %s AND key = %s", (state, row.id, row.key)
+        )
+    )

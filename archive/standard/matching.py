@@ -1,0 +1,120 @@
+"""Matching values of a query (PS3.4 C.2.2.2) as data: what a value asks for, without SQL."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import date, time
+from typing import Final, Generic, TypeVar
+
+from archive.errors import InvalidQuery
+from archive.standard.text import parse_date, parse_time
+from archive.standard.uids import is_uid
+
+T = TypeVar("T", date, time)
+
+WILDCARD_VRS: Final = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
+"""Value representations in which ``*`` and ``?`` are wildcards (C.2.2.2.4)."""
+_TIME: Final = re.compile(r"(\d\d)(?::?(\d\d)(?::?(\d\d)(?:\.(\d{1,6}))?)?)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Range(Generic[T]):
+    """Values from `low` to `high`, both included; None leaves that side open (C.2.2.2.5)."""
+
+    low: T | None
+    high: T | None
+
+
+def is_universal(value: str) -> bool:
+    """Whether the value matches everything: empty (C.2.2.2.3), or nothing but asterisks."""
+    return not value.strip("* ")
+
+
+def has_wildcard(value: str) -> bool:
+    return "*" in value or "?" in value
+
+
+def like_pattern(value: str) -> str:
+    """A wildcard value as the pattern of SQL's ``LIKE`` with backslash as escape (C.2.2.2.4)."""
+    escaped = value.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return re.sub(r"\*+", "%", escaped).replace("?", "_")
+
+
+def uid_list(value: str, what: str) -> list[str]:
+    """A list of UIDs (C.2.2.2.2). Raises `InvalidQuery`."""
+    uids = [part.strip(" \0") for part in value.split("\\")]
+    for uid in uids:
+        if not is_uid(uid):
+            raise InvalidQuery(f"{what}: {uid[:70]!r} is not a UID")
+    return uids
+
+
+def date_range(value: str, what: str) -> Range[date]:
+    """A date, or a range of dates (C.2.2.2.5). Raises `InvalidQuery`."""
+    low, high = _sides(value, what)
+    return Range(_date(low, what), _date(high, what))
+
+
+def time_range(value: str, what: str) -> Range[time]:
+    """A time, or a range of times. A time that leaves out its end stands for all times that begin so (C.2.2.2.5)."""
+    low, high = _sides(value, what)
+    return Range(_time(low, what), _last(high, what))
+
+
+def whole_number(value: str, what: str) -> int:
+    """A number (C.2.2.2.1). Raises `InvalidQuery`."""
+    try:
+        number = int(value.strip())
+    except ValueError:
+        raise InvalidQuery(f"{what}: {value[:40]!r} is not a whole number") from None
+    if abs(number) >= 1 << 31:
+        raise InvalidQuery(f"{what}: {value[:40]!r} is out of range")
+    return number
+
+
+def _sides(value: str, what: str) -> tuple[str, str]:
+    text = value.strip()
+    # ACR-NEMA dates and ISO ones have separators; a range has its hyphen between two digit groups of full length.
+    if "-" not in text:
+        return text, text
+    if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
+        raise InvalidQuery(f"{what}: write dates without separators, such as {text.replace('-', '')}")
+    low, _, high = text.partition("-")
+    if not (low or high):
+        raise InvalidQuery(f"{what}: a range needs at least one side")
+    return low.strip(), high.strip()
+
+
+def _date(text: str, what: str) -> date | None:
+    if not text:
+        return None
+    found = parse_date(text)
+    if found is None:
+        raise InvalidQuery(f"{what}: {text[:40]!r} is not a date (YYYYMMDD)")
+    return found
+
+
+def _time(text: str, what: str) -> time | None:
+    if not text:
+        return None
+    found = parse_time(text)
+    if found is None or not _TIME.fullmatch(text):
+        raise InvalidQuery(f"{what}: {text[:40]!r} is not a time (HHMMSS)")
+    return found
+
+
+def _last(text: str, what: str) -> time | None:
+    """The last moment that a time stands for: ``10`` ends at 10:59:59.999999."""
+    start = _time(text, what)
+    if start is None:
+        return None
+    parts = _TIME.fullmatch(text)
+    assert parts is not None
+    _, minute, second, fraction = parts.groups()
+    digits = fraction or ""
+    return start.replace(
+        minute=start.minute if minute else 59,
+        second=start.second if second else 59,
+        microsecond=int(digits.ljust(6, "9")) if second else 999_999,
+    )

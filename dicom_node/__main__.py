@@ -1,0 +1,55 @@
+"""``python -m dicom_node``: serve DIMSE until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+
+from archive.core import Archive
+from archive.errors import ArchiveError
+from archive.maintenance import Maintenance
+from config.logs import configure, fields
+from config.settings import SettingsError, load
+from dicom_node.association import Service
+from dicom_node.commands import C_ECHO_RQ, C_STORE_RQ
+from dicom_node.handlers.echo import Echo
+from dicom_node.handlers.store import StoreService
+from dicom_node.server import DicomServer
+
+log = logging.getLogger(__name__)
+
+
+def services(archive: Archive) -> dict[int, Service]:
+    """The operations of this node by command field."""
+    return {C_ECHO_RQ: Echo, C_STORE_RQ: StoreService(archive)}
+
+
+def main() -> int:
+    """Exit code 0 after a stop by signal, 1 when the node cannot start, 2 for settings that cannot be used."""
+    try:
+        settings = load()
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    configure(settings.log)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        with Archive.open(settings, application="pacs dicom_node") as archive:
+            server = DicomServer(settings.node, archive.peers, services(archive))
+            server.start()
+            with Maintenance(archive):
+                stop.wait()
+                log.info("DICOM node stops", extra=fields(associations=server.associations))
+                server.stop()
+    except (ArchiveError, OSError) as error:
+        print(f"the DICOM node cannot start: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,374 @@
+"""One association as acceptor: the upper layer state machine of PS3.8 9.2 on a thread of its own.
+
+The receive loop is the hot path of the archive. It reads as much as the socket has into one buffer, closes the gaps
+that PDU and PDV headers leave between the data fragments, and hands each stretch of dataset on in one piece. Nothing is
+queued, polled or copied twice, and the answer goes out in one write.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from config.logs import fields
+from config.peers import Peer, PeerBook
+from config.settings import NodeSettings
+from dicom_node import wire
+from dicom_node.commands import C_CANCEL_RQ, RESPONSE, BadCommand, Command, decode_command, response
+from dicom_node.negotiation import Acceptance, BadRequest, Context, Rejection, Request, accept, admit, read_request
+from dicom_node.status import UNRECOGNIZED_OPERATION
+from dicom_node.wire import PeerGone, PeerSilent, ProtocolError, Wire
+
+log = logging.getLogger(__name__)
+
+LONGEST_COMMAND = 64 * 1024
+LONGEST_REQUEST = 256 * 1024
+"""Bytes of an A-ASSOCIATE-RQ: 128 contexts with dozens of transfer syntaxes each fit many times over."""
+CLOSE_TIMEOUT = 5.0
+"""Seconds for the peer to close after the association has ended (ARTIM in Sta13)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is at the other end of an association."""
+
+    peer: Peer
+    calling_ae_title: str
+    called_ae_title: str
+    address: str
+
+
+class Operation(Protocol):
+    """A request being worked on. Its dataset is written to it in pieces; then `finish` gives the response.
+
+    No method raises: what goes wrong becomes the status of the response.
+    """
+
+    def write(self, data: memoryview) -> None: ...
+
+    def finish(self) -> bytes:
+        """The command set of the response."""
+
+    def abort(self) -> None:
+        """The association ended before the request was whole."""
+
+
+Service = Callable[[Command, Context, Caller], Operation]
+
+
+class Association:
+    """Runs one association from A-ASSOCIATE-RQ to the close of the connection."""
+
+    def __init__(
+        self,
+        connection: Wire,
+        address: str,
+        settings: NodeSettings,
+        peers: PeerBook,
+        services: dict[int, Service],
+        refuse: Rejection | None = None,
+    ) -> None:
+        self._wire = connection
+        self._address = address
+        self._settings = settings
+        self._peers = peers
+        self._services = services
+        self._refuse = refuse
+        self._contexts: dict[int, Context] = {}
+        self._peer_maximum_length = 0
+        self._caller: Caller | None = None
+        self._command_bytes = bytearray()
+        self._command: Command | None = None
+        self._context_id = 0
+        self._operation: Operation | None = None
+        self._messages = 0
+        self.busy = False
+        """In the middle of a message: a stop of the node waits for it."""
+        self.stopping = False
+
+    def run(self) -> None:
+        """Serve the association to its end. Never raises."""
+        started = time.monotonic()
+        ended = "error"
+        try:
+            ended = self._run()
+        except PeerGone as error:
+            ended = "stopped" if self.stopping else f"connection lost: {error}"
+        except PeerSilent as error:
+            ended = f"timeout: {error}"
+            self._abort(wire.SERVICE_PROVIDER, wire.NOT_SPECIFIED)
+        except ProtocolError as error:
+            ended = f"protocol error: {error}"
+            self._abort(wire.SERVICE_PROVIDER, error.reason)
+        except Exception:
+            log.exception("an association failed", extra=fields(address=self._address))
+            self._abort(wire.SERVICE_PROVIDER, wire.NOT_SPECIFIED)
+        finally:
+            if self._operation is not None:
+                self._operation.abort()
+            self._wire.close()
+        if self._caller is not None:
+            log.info(
+                "association ended",
+                extra=fields(
+                    calling=self._caller.calling_ae_title,
+                    address=self._address,
+                    messages=self._messages,
+                    seconds=round(time.monotonic() - started, 3),
+                    how=ended,
+                ),
+            )
+
+    # -- establishing ----------------------------------------------------------------------------------------------
+
+    def _run(self) -> str:
+        request = self._receive_request()
+        decided = self._refuse or admit(request, self._address, self._settings, self._peers)
+        if isinstance(decided, Rejection):
+            log.warning(
+                "association rejected",
+                extra=fields(
+                    calling=request.calling_ae_title,
+                    called=request.called_ae_title,
+                    address=self._address,
+                    reason=decided.name,
+                ),
+            )
+            self._wire.send(decided.encode())
+            self._await_close()
+            return "rejected"
+        acceptance = accept(request, self._settings)
+        self._begin(request, acceptance, decided)
+        self._wire.send(acceptance.pdu)
+        self._wire.set_read_timeout(self._settings.idle_timeout)
+        return self._serve()
+
+    def _begin(self, request: Request, acceptance: Acceptance, peer: Peer) -> None:
+        self._contexts = acceptance.contexts
+        self._peer_maximum_length = acceptance.peer_maximum_length
+        self._caller = Caller(peer, request.calling_ae_title, request.called_ae_title, self._address)
+        log.info(
+            "association accepted",
+            extra=fields(
+                calling=request.calling_ae_title,
+                called=request.called_ae_title,
+                address=self._address,
+                facility=peer.facility,
+                implementation=request.implementation,
+                contexts=len(acceptance.contexts),
+            ),
+        )
+
+    def _receive_request(self) -> Request:
+        """The A-ASSOCIATE-RQ, within the ARTIM time limit in all, however slowly it trickles in."""
+        deadline = time.monotonic() + self._settings.artim_timeout
+        connection = self._wire
+        needed = 6
+        while connection.end < needed:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise PeerSilent("no A-ASSOCIATE-RQ in time")
+            connection.set_read_timeout(left)
+            connection.fill()
+            if needed == 6 and connection.end >= 6:
+                kind, length = wire.PDU_HEADER.unpack_from(connection.buffer, 0)
+                if kind != wire.ASSOCIATE_RQ:
+                    raise ProtocolError(wire.UNEXPECTED_PDU, f"PDU type {kind:#04x} instead of A-ASSOCIATE-RQ")
+                if length > min(LONGEST_REQUEST, len(connection.buffer) - 6):
+                    raise ProtocolError(wire.INVALID_PDU_PARAMETER, f"A-ASSOCIATE-RQ of {length} bytes")
+                needed = 6 + length
+        try:
+            request = read_request(bytes(connection.view[:needed]))
+        except BadRequest as error:
+            raise ProtocolError(wire.INVALID_PDU_PARAMETER, str(error)) from error
+        connection.start = needed
+        return request
+
+    # -- data transfer ---------------------------------------------------------------------------------------------
+
+    def _serve(self) -> str:
+        """Consume PDUs until the association ends; give the reason."""
+        connection = self._wire
+        while True:
+            ended = self._consume()
+            if ended:
+                return ended
+            if self.stopping and not self.busy:
+                self._abort(wire.SERVICE_USER, wire.NOT_SPECIFIED)
+                return "stopped"
+            connection.fill()
+
+    def _consume(self) -> str | None:
+        """Take all whole PDUs from the buffer. Gives the reason when one of them ended the association."""
+        connection = self._wire
+        buffer, end = connection.buffer, connection.end
+        position = connection.start
+        largest = self._settings.maximum_pdu_length
+        while end - position >= 6:
+            kind, length = wire.PDU_HEADER.unpack_from(buffer, position)
+            if kind != wire.P_DATA_TF:
+                if length > 4096:
+                    raise ProtocolError(wire.INVALID_PDU_PARAMETER, f"PDU type {kind:#04x} of {length} bytes")
+                if end - position < 6 + length:
+                    break
+                return self._control(kind)
+            if length > largest:
+                raise ProtocolError(wire.INVALID_PDU_PARAMETER, f"P-DATA-TF of {length} bytes, {largest} were offered")
+            if end - position < 6 + length:
+                break
+            position = self._data_run(position, end, largest)
+        connection.start = position
+        return None
+
+    def _control(self, kind: int) -> str:
+        if kind == wire.RELEASE_RQ:
+            if self._operation is not None or self._command_bytes:
+                raise ProtocolError(wire.UNEXPECTED_PDU, "A-RELEASE-RQ in the middle of a message")
+            self._wire.send(wire.RELEASE_RP)
+            self._await_close()
+            return "released"
+        if kind == wire.ABORT:
+            return "aborted by the peer"
+        reason = wire.UNEXPECTED_PDU if 1 <= kind <= 6 else wire.UNRECOGNIZED_PDU
+        raise ProtocolError(reason, f"PDU type {kind:#04x} during data transfer")
+
+    def _data_run(self, position: int, end: int, largest: int) -> int:
+        """Take a run of whole P-DATA-TF PDUs; dataset fragments of one message leave it joined.
+
+        The fragments are moved together inside the buffer (`gathered` bytes from `first`), over the headers that stood
+        between them, so that a run costs one write whatever the peer's PDU size is.
+        """
+        buffer, view = self._wire.buffer, self._wire.view
+        unpack_pdu, unpack_pdv = wire.PDU_HEADER.unpack_from, wire.PDV_HEADER.unpack_from
+        first = gathered = 0
+        while end - position >= 6:
+            kind, length = unpack_pdu(buffer, position)
+            stop = position + 6 + length
+            if kind != 4 or stop > end or length > largest:
+                break
+            at = position + 6
+            while at < stop:
+                if stop - at < 6:
+                    raise ProtocolError(wire.INVALID_PDU_PARAMETER, "a PDV header does not fit its PDU")
+                size, context_id, control = unpack_pdv(buffer, at)
+                begin, at = at + 6, at + 4 + size
+                if size < 2 or at > stop:
+                    raise ProtocolError(wire.INVALID_PDU_PARAMETER, f"a PDV of {size} bytes does not fit its PDU")
+                if control & 1:
+                    self._take_command(context_id, control, view[begin:at])
+                    continue
+                operation = self._operation
+                if operation is None or context_id != self._context_id:
+                    raise ProtocolError(wire.UNEXPECTED_PDU, "a dataset fragment without its command")
+                if not gathered:
+                    first = begin
+                elif begin != first + gathered:
+                    view[first + gathered : first + gathered + at - begin] = view[begin:at]
+                gathered += at - begin
+                if control & 2:
+                    operation.write(view[first : first + gathered])
+                    gathered = 0
+                    self._finish(operation)
+            position = stop
+        if gathered:
+            assert self._operation is not None
+            self._operation.write(view[first : first + gathered])
+        return position
+
+    def _take_command(self, context_id: int, control: int, fragment: memoryview) -> None:
+        if self._operation is not None:
+            self._command_during_operation(control, fragment)
+            return
+        if context_id not in self._contexts:
+            raise ProtocolError(wire.INVALID_PDU_PARAMETER, f"presentation context {context_id} was not accepted")
+        self.busy = True
+        self._command_bytes += fragment
+        if len(self._command_bytes) > LONGEST_COMMAND:
+            raise ProtocolError(wire.INVALID_PDU_PARAMETER, "the command set is too long")
+        if control & wire.LAST_FRAGMENT:
+            try:
+                command = decode_command(self._command_bytes)
+            except BadCommand as error:
+                raise ProtocolError(wire.INVALID_PDU_PARAMETER, str(error)) from None
+            self._command_bytes.clear()
+            self._context_id = context_id
+            self._start(command)
+
+    def _command_during_operation(self, control: int, fragment: memoryview) -> None:
+        """Only a C-CANCEL may overtake a message; there is nothing here that could be cancelled half-way."""
+        self._command_bytes += fragment
+        if not control & wire.LAST_FRAGMENT:
+            if len(self._command_bytes) > LONGEST_COMMAND:
+                raise ProtocolError(wire.INVALID_PDU_PARAMETER, "the command set is too long")
+            return
+        try:
+            field = decode_command(self._command_bytes).field
+        except BadCommand as error:
+            raise ProtocolError(wire.INVALID_PDU_PARAMETER, str(error)) from None
+        self._command_bytes.clear()
+        if field != C_CANCEL_RQ:
+            raise ProtocolError(wire.UNEXPECTED_PDU, "a command within the dataset of another")
+
+    def _start(self, command: Command) -> None:
+        """Begin the operation that a command asks for."""
+        if command.field == C_CANCEL_RQ or command.field & RESPONSE:
+            # A cancellation that came after the operation was done, or an answer to nothing we asked: no reply is due.
+            self.busy = False
+            if command.has_data_set and command.field != C_CANCEL_RQ:
+                raise ProtocolError(wire.UNEXPECTED_PDU, f"unexpected response {command.field:#06x}")
+            return
+        assert self._caller is not None
+        service = self._services.get(command.field)
+        context = self._contexts[self._context_id]
+        operation = service(command, context, self._caller) if service else Unrecognized(command)
+        self._operation = operation
+        if not command.has_data_set:
+            self._finish(operation)
+
+    def _finish(self, operation: Operation) -> None:
+        self._operation = None
+        answer = operation.finish()
+        self._messages += 1
+        self._wire.send(wire.command_pdus(self._context_id, answer, self._peer_maximum_length))
+        self.busy = False
+
+    # -- ending ----------------------------------------------------------------------------------------------------
+
+    def _abort(self, source: int, reason: int) -> None:
+        """Tell the peer, if it still listens, and give it a moment to read that before the connection closes."""
+        try:
+            self._wire.send(wire.abort_pdu(source, reason))
+            self._await_close()
+        except (PeerGone, PeerSilent):
+            pass
+
+    def _await_close(self) -> None:
+        """Let the peer close first (Sta13), so that our last PDU is not lost to a reset."""
+        deadline = time.monotonic() + CLOSE_TIMEOUT
+        connection = self._wire
+        try:
+            while (left := deadline - time.monotonic()) > 0:
+                connection.set_read_timeout(left)
+                connection.start = connection.end = 0
+                connection.fill()
+        except (PeerGone, PeerSilent):
+            return
+
+
+class Unrecognized:
+    """Answers a command that this node does not know (PS3.7 C.5.26); its dataset is read and dropped."""
+
+    def __init__(self, command: Command) -> None:
+        self._command = command
+
+    def write(self, data: memoryview) -> None:
+        del data
+
+    def finish(self) -> bytes:
+        return response(self._command, UNRECOGNIZED_OPERATION)
+
+    def abort(self) -> None:
+        pass

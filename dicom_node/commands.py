@@ -1,0 +1,110 @@
+"""DIMSE command sets (PS3.7 6.3, Annex E): implicit VR little endian, group 0000, a dozen short elements."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+C_STORE_RQ: Final = 0x0001
+C_ECHO_RQ: Final = 0x0030
+C_CANCEL_RQ: Final = 0x0FFF
+RESPONSE: Final = 0x8000
+
+AFFECTED_SOP_CLASS_UID: Final = 0x0002
+COMMAND_FIELD: Final = 0x0100
+MESSAGE_ID: Final = 0x0110
+MESSAGE_ID_BEING_RESPONDED_TO: Final = 0x0120
+PRIORITY: Final = 0x0700
+COMMAND_DATA_SET_TYPE: Final = 0x0800
+STATUS: Final = 0x0900
+ERROR_COMMENT: Final = 0x0902
+AFFECTED_SOP_INSTANCE_UID: Final = 0x1000
+NO_DATA_SET: Final = 0x0101
+
+_HEADER: Final = struct.Struct("<HHI")
+_UL: Final = struct.Struct("<I")
+
+
+class BadCommand(Exception):
+    """The command set cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A received command set. Absent elements are 0 or empty."""
+
+    elements: dict[int, bytes]
+
+    def number(self, element: int) -> int:
+        """An element of VR US; 0 if absent."""
+        value = self.elements.get(element, b"")
+        return int.from_bytes(value[:2], "little")
+
+    def uid(self, element: int) -> str:
+        """An element of VR UI, without padding. Bytes that are no ASCII come out as something no UID check passes."""
+        return self.elements.get(element, b"").rstrip(b"\0 ").decode("ascii", "backslashreplace")
+
+    @property
+    def field(self) -> int:
+        return self.number(COMMAND_FIELD)
+
+    @property
+    def message_id(self) -> int:
+        return self.number(MESSAGE_ID)
+
+    @property
+    def has_data_set(self) -> bool:
+        """PS3.7 E.1: any value but 0101H says that a data set follows."""
+        return self.number(COMMAND_DATA_SET_TYPE) != NO_DATA_SET
+
+
+def decode_command(data: bytes | bytearray | memoryview) -> Command:
+    """Read a command set. Raises `BadCommand`."""
+    elements: dict[int, bytes] = {}
+    offset, size = 0, len(data)
+    while offset + 8 <= size:
+        group, element, length = _HEADER.unpack_from(data, offset)
+        offset += 8
+        if group != 0 or length > size - offset:
+            raise BadCommand(f"element ({group:04x},{element:04x}) of {length} bytes does not fit a command set")
+        elements[element] = bytes(data[offset : offset + length])
+        offset += length
+    if offset != size:
+        raise BadCommand(f"{size - offset} bytes are left over after the last command element")
+    if len(elements.get(COMMAND_FIELD, b"")) != 2:
+        raise BadCommand("CommandField is missing")
+    return Command(elements)
+
+
+def encode_command(elements: dict[int, int | str]) -> bytes:
+    """Encode a command set: integers as US, text as is, padded to even length (UIDs with NUL, else a space)."""
+    parts = []
+    for element in sorted(elements):
+        value = elements[element]
+        if isinstance(value, int):
+            data = value.to_bytes(2, "little")
+        else:
+            data = value.encode("ascii", "replace")
+            if len(data) % 2:
+                data += b" " if element == ERROR_COMMENT else b"\0"
+        parts.append(_HEADER.pack(0, element, len(data)) + data)
+    body = b"".join(parts)
+    return _HEADER.pack(0, 0, 4) + _UL.pack(len(body)) + body
+
+
+def response(command: Command, status: int, comment: str = "") -> bytes:
+    """The response to a request without data set: C-ECHO-RSP, C-STORE-RSP, or a refusal of any operation."""
+    elements: dict[int, int | str] = {
+        COMMAND_FIELD: command.field | RESPONSE,
+        MESSAGE_ID_BEING_RESPONDED_TO: command.message_id,
+        COMMAND_DATA_SET_TYPE: NO_DATA_SET,
+        STATUS: status,
+    }
+    for element in (AFFECTED_SOP_CLASS_UID, AFFECTED_SOP_INSTANCE_UID):
+        if uid := command.uid(element)[:64]:
+            elements[element] = uid
+    if comment:
+        # PS3.7 C: VR LO, 64 characters of the default repertoire; a backslash would separate values.
+        elements[ERROR_COMMENT] = comment.replace("\\", "/")[:64]
+    return encode_command(elements)

@@ -1,0 +1,121 @@
+"""C-STORE: the Storage service (PS3.4 Annex B).
+
+The dataset goes to the archive's ingest as it arrives. Success is answered only when the archive gave its receipt: the
+object is durable and indexed.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from archive.core import Archive
+from archive.errors import BadObject, SOPClassMismatch, Unavailable
+from archive.ingest import Receiving
+from archive.records import Outcome, Source
+from config.logs import fields
+from dicom_node.association import Caller
+from dicom_node.commands import AFFECTED_SOP_CLASS_UID, AFFECTED_SOP_INSTANCE_UID, Command, response
+from dicom_node.negotiation import Context
+from dicom_node.status import SUCCESS, c_store_status
+
+log = logging.getLogger(__name__)
+
+
+class StoreService:
+    """Makes a `Store` for each C-STORE-RQ."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+
+    def __call__(self, command: Command, context: Context, caller: Caller) -> Store:
+        return Store(self._archive, command, context, caller)
+
+
+class Store:
+    """One C-STORE-RQ and its dataset. After a failure the rest of the dataset is read and dropped."""
+
+    def __init__(self, archive: Archive, command: Command, context: Context, caller: Caller) -> None:
+        self._command = command
+        self._caller = caller
+        self._receiving: Receiving | None = None
+        self._error: BaseException | None = None
+        try:
+            self._receiving = self._begin(archive, context)
+        except Exception as error:
+            self._error = error
+
+    def _begin(self, archive: Archive, context: Context) -> Receiving:
+        sop_class = self._command.uid(AFFECTED_SOP_CLASS_UID)
+        if sop_class != context.abstract_syntax:
+            raise SOPClassMismatch(f"C-STORE of {sop_class[:64]!r} on a context for {context.abstract_syntax}")
+        caller = self._caller
+        return archive.begin(
+            Source(
+                facility=caller.peer.facility,
+                issuer_of_patient_id=archive.peers.facility(caller.peer.facility).issuer,
+                transport="dimse",
+                calling_ae_title=caller.calling_ae_title,
+                called_ae_title=caller.called_ae_title,
+                address=caller.address,
+                default_character_set=caller.peer.default_character_set,
+            ),
+            sop_class_uid=sop_class,
+            # Not empty, so that ingest checks it: here it must be announced (PS3.7 9.3.1.1).
+            sop_instance_uid=self._command.uid(AFFECTED_SOP_INSTANCE_UID) or " ",
+            transfer_syntax_uid=context.transfer_syntax,
+        )
+
+    def write(self, data: memoryview) -> None:
+        if self._receiving is None:
+            return
+        try:
+            self._receiving.write(data)
+        except Exception as error:
+            self._fail(error)
+
+    def finish(self) -> bytes:
+        if self._receiving is not None:
+            try:
+                receipt = self._receiving.finish()
+            except Exception as error:
+                self._fail(error)
+            else:
+                self._receiving = None
+                level = logging.DEBUG if receipt.outcome is Outcome.STORED else logging.INFO
+                log.log(
+                    level,
+                    "object stored",
+                    extra=fields(
+                        outcome=receipt.outcome.value,
+                        instance=receipt.sop_instance_uid,
+                        size=receipt.size,
+                        facility=self._caller.peer.facility,
+                    ),
+                )
+                return response(self._command, SUCCESS)
+        return self._failure()
+
+    def abort(self) -> None:
+        if self._receiving is not None:
+            self._receiving.abort()
+            self._receiving = None
+
+    def _fail(self, error: BaseException) -> None:
+        self._error = error
+        self.abort()
+
+    def _failure(self) -> bytes:
+        assert self._error is not None
+        status, comment = c_store_status(self._error)
+        facts = fields(
+            status=f"{status:04X}",
+            error=comment,
+            instance=self._command.uid(AFFECTED_SOP_INSTANCE_UID)[:64],
+            calling=self._caller.calling_ae_title,
+            address=self._caller.address,
+        )
+        if isinstance(self._error, BadObject | Unavailable):
+            log.warning("object refused", extra=facts)
+        else:
+            log.error("object refused", extra=facts, exc_info=self._error)
+        return response(self._command, status, comment)

@@ -1,0 +1,147 @@
+"""A-ASSOCIATE: reading the request, deciding, and encoding the answer (PS3.8 7.1, 9.3.2 to 9.3.4).
+
+PDU types and context negotiation are pynetdicom's.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_ASSOCIATE_RQ
+from pynetdicom.pdu_primitives import (
+    A_ASSOCIATE,
+    ImplementationClassUIDNotification,
+    ImplementationVersionNameNotification,
+    MaximumLengthNotification,
+)
+from pynetdicom.presentation import negotiate_as_acceptor
+
+from archive.standard.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from config.peers import Peer, PeerBook
+from config.settings import NodeSettings
+from dicom_node.contexts import acceptor_contexts
+
+DICOM_APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
+
+
+class BadRequest(Exception):
+    """The A-ASSOCIATE-RQ cannot be read."""
+
+
+class Rejection(Enum):
+    """Result, source and reason of an A-ASSOCIATE-RJ (PS3.8 Table 9-21)."""
+
+    APPLICATION_CONTEXT = (1, 1, 2)
+    CALLING_AE_TITLE = (1, 1, 3)
+    CALLED_AE_TITLE = (1, 1, 7)
+    PROTOCOL_VERSION = (1, 2, 2)
+    TOO_MANY_ASSOCIATIONS = (2, 3, 2)
+    SHUTTING_DOWN = (2, 3, 1)
+
+    def encode(self) -> bytes:
+        """The A-ASSOCIATE-RJ PDU."""
+        primitive = A_ASSOCIATE()
+        primitive.result, primitive.result_source, primitive.diagnostic = self.value
+        pdu = A_ASSOCIATE_RJ()
+        pdu.from_primitive(primitive)
+        return bytes(pdu.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """An accepted presentation context."""
+
+    abstract_syntax: str
+    transfer_syntax: str
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An A-ASSOCIATE-RQ as far as we use it."""
+
+    calling_ae_title: str
+    called_ae_title: str
+    protocol_version: int
+    primitive: Any
+
+    @property
+    def implementation(self) -> str:
+        """Version name of the peer's software, for the log."""
+        for item in self.primitive.user_information:
+            if isinstance(item, ImplementationVersionNameNotification):
+                return str(item.implementation_version_name or "")
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """The A-ASSOCIATE-AC PDU to send and what it agrees on."""
+
+    pdu: bytes
+    contexts: dict[int, Context]
+    peer_maximum_length: int
+    """Largest P-DATA-TF variable field the peer takes; 0 means no limit (PS3.8 D.1.1)."""
+
+
+def read_request(pdu: bytes) -> Request:
+    """Decode an A-ASSOCIATE-RQ PDU. Raises `BadRequest`."""
+    try:
+        decoded = A_ASSOCIATE_RQ()
+        decoded.decode(pdu)
+        primitive = decoded.to_primitive()
+        return Request(
+            calling_ae_title=_ae_title(pdu[26:42]),
+            called_ae_title=_ae_title(pdu[10:26]),
+            protocol_version=int.from_bytes(pdu[6:8], "big"),
+            primitive=primitive,
+        )
+    except Exception as error:
+        # pynetdicom raises whatever its converters meet in malformed items: KeyError, struct.error, ValueError ...
+        raise BadRequest(f"malformed A-ASSOCIATE-RQ: {type(error).__name__}") from error
+
+
+def admit(request: Request, address: str, settings: NodeSettings, peers: PeerBook) -> Peer | Rejection:
+    """Decide whether this peer may associate, in the order of PS3.8 Table 9-21."""
+    if not request.protocol_version & 1:
+        return Rejection.PROTOCOL_VERSION
+    if str(request.primitive.application_context_name) != DICOM_APPLICATION_CONTEXT:
+        return Rejection.APPLICATION_CONTEXT
+    if settings.require_called_ae_title and request.called_ae_title != settings.ae_title:
+        return Rejection.CALLED_AE_TITLE
+    return peers.find(request.calling_ae_title, address) or Rejection.CALLING_AE_TITLE
+
+
+def accept(request: Request, settings: NodeSettings) -> Acceptance:
+    """Negotiate the contexts and encode the A-ASSOCIATE-AC."""
+    requested = request.primitive.presentation_context_definition_list
+    results, roles = negotiate_as_acceptor(requested, acceptor_contexts(requested))
+    primitive = A_ASSOCIATE()
+    primitive.application_context_name = DICOM_APPLICATION_CONTEXT
+    # PS3.8 9.3.3: these two fields are sent back as received.
+    primitive.calling_ae_title = request.primitive.calling_ae_title
+    primitive.called_ae_title = request.primitive.called_ae_title
+    primitive.result, primitive.result_source = 0, 1
+    primitive.presentation_context_definition_results_list = results
+    length = MaximumLengthNotification()
+    length.maximum_length_received = settings.maximum_pdu_length
+    implementation = ImplementationClassUIDNotification()
+    implementation.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+    version = ImplementationVersionNameNotification()
+    version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    primitive.user_information = [length, implementation, version, *roles]
+    pdu = A_ASSOCIATE_AC()
+    pdu.from_primitive(primitive)
+    contexts = {
+        int(context.context_id or 0): Context(str(context.abstract_syntax), str(context.transfer_syntax[0]))
+        for context in results
+        if context.result == 0
+    }
+    return Acceptance(bytes(pdu.encode()), contexts, int(request.primitive.maximum_length_received or 0))
+
+
+def _ae_title(field: bytes) -> str:
+    """An AE title field of 16 bytes (PS3.8 Table 9-11) as printable text, safe to log."""
+    return re.sub(r"[^\x20-\x7e]", "?", field.decode("latin-1")).strip(" ")

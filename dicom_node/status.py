@@ -1,0 +1,53 @@
+"""The one table from domain errors to DIMSE status codes (PS3.7 Annex C; PS3.4 B.2.3 for C-STORE).
+
+Total: every class under `ArchiveError` is looked up through its bases, and a test walks them all.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from archive import errors
+
+SUCCESS: Final = 0x0000
+PROCESSING_FAILURE: Final = 0x0110
+UNRECOGNIZED_OPERATION: Final = 0x0211
+
+C_STORE_STATUS: Final[dict[type[errors.ArchiveError], int]] = {
+    errors.CannotParse: 0xC000,
+    errors.InvalidUID: 0xC000,
+    errors.SOPClassMismatch: 0xA900,
+    errors.UnsupportedSOPClass: 0x0122,
+    errors.UnsupportedTransferSyntax: 0xC000,
+    errors.ObjectTooLarge: 0xA700,
+    errors.ConflictingDuplicate: 0x0111,
+    errors.BadObject: 0xC000,
+    errors.NotPermitted: 0x0124,
+    errors.Unavailable: 0xA700,
+    errors.InvalidQuery: PROCESSING_FAILURE,
+    errors.TooManyMatches: PROCESSING_FAILURE,
+    errors.NotFound: PROCESSING_FAILURE,
+    errors.NotAcceptable: PROCESSING_FAILURE,
+    errors.ArchiveError: PROCESSING_FAILURE,
+}
+
+MEANING: Final = {
+    0x0000: "Success: the object is durable and indexed, or was already",
+    0x0110: "Processing failure",
+    0x0111: "Duplicate SOP Instance: stored with other content, and the policy is to refuse",
+    0x0122: "SOP Class not supported",
+    0x0124: "Refused: not authorized",
+    0x0211: "Unrecognized operation",
+    0xA700: "Refused: out of resources; send again later",
+    0xA900: "Error: data set does not match SOP class",
+    0xC000: "Error: cannot understand",
+}
+
+
+def c_store_status(error: BaseException) -> tuple[int, str]:
+    """Status and error comment for what went wrong with a C-STORE. What is not ours is told without its text."""
+    if isinstance(error, errors.ArchiveError):
+        for kind in type(error).__mro__:
+            if kind in C_STORE_STATUS:
+                return C_STORE_STATUS[kind], str(error)
+    return PROCESSING_FAILURE, "internal error, see the log of the archive"

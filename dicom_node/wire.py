@@ -1,0 +1,124 @@
+"""PDUs on a blocking socket (PS3.8 9.3): one buffer per association, no copies, no polling.
+
+Time limits are the kernel's (``SO_RCVTIMEO``, ``SO_SNDTIMEO``): unlike Python's socket timeouts they cost no extra
+``poll`` for each receive.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import Final
+
+ASSOCIATE_RQ: Final = 0x01
+P_DATA_TF: Final = 0x04
+RELEASE_RQ: Final = 0x05
+ABORT: Final = 0x07
+
+PDU_HEADER: Final = struct.Struct(">BxI")
+PDV_HEADER: Final = struct.Struct(">IBB")
+COMMAND_FRAGMENT: Final = 1
+LAST_FRAGMENT: Final = 2
+
+RELEASE_RP: Final = struct.pack(">BxII", 0x06, 4, 0)
+
+SERVICE_USER: Final = 0
+SERVICE_PROVIDER: Final = 2
+NOT_SPECIFIED: Final = 0
+UNRECOGNIZED_PDU: Final = 1
+UNEXPECTED_PDU: Final = 2
+INVALID_PDU_PARAMETER: Final = 6
+
+
+class PeerGone(Exception):
+    """The peer closed the connection, or it broke."""
+
+
+class PeerSilent(Exception):
+    """The peer sent nothing, or took nothing, for as long as the settings allow."""
+
+
+class ProtocolError(Exception):
+    """The peer broke the upper layer protocol; the association is aborted with `reason` (PS3.8 Table 9-26)."""
+
+    def __init__(self, reason: int, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def abort_pdu(source: int, reason: int) -> bytes:
+    """An A-ABORT PDU (PS3.8 9.3.8)."""
+    return struct.pack(">BxIBBBB", ABORT, 4, 0, 0, source, reason)
+
+
+def command_pdus(context_id: int, command: bytes, maximum_length: int) -> bytes:
+    """P-DATA-TF PDUs with a command set, to be sent in one write (PS3.8 9.3.5, D.1)."""
+    room = (maximum_length or 16384) - 6
+    parts = []
+    for offset in range(0, len(command), room):
+        fragment = command[offset : offset + room]
+        last = LAST_FRAGMENT if offset + room >= len(command) else 0
+        parts.append(PDU_HEADER.pack(P_DATA_TF, len(fragment) + 6))
+        parts.append(PDV_HEADER.pack(len(fragment) + 2, context_id, COMMAND_FRAGMENT | last))
+        parts.append(fragment)
+    return b"".join(parts)
+
+
+class Wire:
+    """A connection with its receive buffer. `buffer[start:end]` is what was received and not yet consumed."""
+
+    def __init__(self, connection: socket.socket, capacity: int, *, read_timeout: float, write_timeout: float) -> None:
+        self.socket = connection
+        self.buffer = bytearray(capacity)
+        self.view = memoryview(self.buffer)
+        self.start = 0
+        self.end = 0
+        connection.setblocking(True)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self.set_read_timeout(read_timeout)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(write_timeout))
+        # A peer that stopped taking our bytes: the kernel gives up as well.
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(write_timeout * 1000))
+
+    def set_read_timeout(self, seconds: float) -> None:
+        """How long a receive may wait for the next byte."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(seconds))
+
+    def fill(self) -> None:
+        """Receive at least one byte behind `end`. Raises `PeerGone`, `PeerSilent`."""
+        if self.start == self.end:
+            self.start = self.end = 0
+        elif self.end == len(self.buffer):
+            rest = self.end - self.start
+            self.view[:rest] = self.view[self.start : self.end]
+            self.start, self.end = 0, rest
+        try:
+            count = self.socket.recv_into(self.view[self.end :])
+        except BlockingIOError:
+            raise PeerSilent("nothing received for too long") from None
+        except OSError as error:
+            raise PeerGone(error.strerror or str(error)) from None
+        if count == 0:
+            raise PeerGone("closed by the peer")
+        self.end += count
+
+    def send(self, data: bytes) -> None:
+        """Send all of `data` in one write. Raises `PeerGone`, `PeerSilent`."""
+        try:
+            self.socket.sendall(data)
+        except BlockingIOError:
+            raise PeerSilent("our answer was not taken for too long") from None
+        except OSError as error:
+            raise PeerGone(error.strerror or str(error)) from None
+
+    def close(self) -> None:
+        """Close the connection and let go of the buffer."""
+        self.socket.close()
+        self.view.release()
+
+
+def _timeval(seconds: float) -> bytes:
+    whole = int(seconds)
+    # A zero timeval would mean "for ever".
+    return struct.pack("@ll", whole, max(int((seconds - whole) * 1_000_000), 0 if whole else 1000))

@@ -1,0 +1,76 @@
+"""Fixtures for all tests: a real PostgreSQL per session, a fresh database per test, an open archive."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from archive.core import Archive, migrate
+from archive.embedded import EmbeddedPostgres
+from config.settings import Settings, load
+
+TEMPLATE = "pacs_template"
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a PostgreSQL server's maintenance database. `TEMPLATE` there is migrated."""
+    folder = tmp_path_factory.mktemp("pg")
+    # The server runs as another user when we are root, and pytest makes its folders for the owner alone.
+    for parent in (folder, *folder.parents[:3]):
+        if parent.owner() == Path.home().owner() and parent != Path("/tmp"):
+            parent.chmod(0o755)
+    server = EmbeddedPostgres(folder)
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        # Durability is not what most tests are about; those that kill the server ask for it themselves.
+        connection.execute("ALTER SYSTEM SET fsync = off")
+        connection.execute("SELECT pg_reload_conf()")
+        connection.execute(f"CREATE DATABASE {TEMPLATE}")
+    migrate(load(environ={}, database={"url": _database(server.url, TEMPLATE)}))
+    yield server.url
+    server.stop()
+
+
+@pytest.fixture
+def database_url(postgres: str) -> Iterator[str]:
+    """The URL of a fresh, migrated database."""
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY wal_log")
+    yield _database(postgres, name)
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def settings(database_url: str, tmp_path: Path) -> Settings:
+    """Settings of an archive with a fresh database and folder, two facilities, and ports chosen by the system."""
+    return load(
+        environ={},
+        data_dir=tmp_path,
+        database={"url": database_url, "pool_size": 8},
+        storage={"minimum_free_bytes": 0},
+        node={"host": "127.0.0.1", "port": 0, "shutdown_grace": 5},
+        web={"port": 0},
+        facilities=[{"code": "86001", "name": "Bệnh viện Đa khoa tỉnh"}, {"code": "86002", "name": "TTYT huyện"}],
+        peers=[
+            {"ae_title": "CT1", "facility": "86001"},
+            {"ae_title": "US2", "facility": "86002"},
+        ],
+        unknown_peers="accept",
+    )
+
+
+@pytest.fixture
+def archive(settings: Settings) -> Iterator[Archive]:
+    with Archive.open(settings) as opened:
+        yield opened
+
+
+def _database(url: str, name: str) -> str:
+    head, _, query = url.partition("?")
+    return f"{head.rsplit('/', 1)[0]}/{name}?{query}"
