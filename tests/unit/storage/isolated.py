@@ -1,0 +1,49 @@
+"""Run a piece of Python with the storage package in a process of its own, perhaps under conditions that would harm
+the others: a limit, a mount, an injected fault, a kill."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+PREAMBLE = """
+import os, sys
+from pathlib import Path
+from storage.errors import *
+from storage.filesystem import FilesystemStore
+
+def refused(use, *words):
+    try:
+        use()
+    except StorageUnavailable as error:
+        assert all(word in str(error) for word in words), error
+    else:
+        raise AssertionError("not refused")
+
+def files(root):
+    return sorted(str(path.relative_to(root)) for path in Path(root).rglob("*") if not path.is_dir())
+"""
+
+
+def command(code: str, *arguments: str | Path) -> list[str]:
+    """The command line that runs `code` with ``sys.argv[1:]`` as `arguments`."""
+    return [sys.executable, "-W", "error", "-c", PREAMBLE + textwrap.dedent(code), *map(str, arguments)]
+
+
+def run(code: str, *arguments: str | Path, under: Sequence[str | Path] = (), env: dict[str, str] | None = None) -> str:
+    """Run `code`, behind the command `under`; its output. An assertion that fails in there fails the test."""
+    done = subprocess.run(
+        [*map(str, under), *command(code, *arguments)],
+        cwd=ROOT,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
