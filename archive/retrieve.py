@@ -38,6 +38,9 @@ _REMEMBERED: Final = 4096
 _LONG_HEADER: Final = 12
 _REST: Final = 1 << 31
 
+_IMPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2"
+_EXPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2.1"
+
 _SPECIFIC_CHARACTER_SET: Final = 0x00080005
 _SAMPLES: Final = 0x00280002
 _PHOTOMETRIC: Final = 0x00280004
@@ -245,7 +248,7 @@ def _plain(inst: StoredInstance, code: Coding) -> str:
     """The transfer syntax of the dataset once it is inflated."""
     if not syntax_of(inst).deflated:
         return inst.object.transfer_syntax_uid
-    return "1.2.840.10008.1.2" if code.implicit else "1.2.840.10008.1.2.1"
+    return _IMPLICIT_VR_LITTLE_ENDIAN if code.implicit else _EXPLICIT_VR_LITTLE_ENDIAN
 
 
 def _word(tag: int, vr: str, bits_allocated: int) -> int:
@@ -350,3 +353,8 @@ def read_native(store: ObjectStore, inst: StoredInstance, pixels: PixelElement) 
         yield swap(data[:whole], pixels.word) if pixels.word > 1 else data
     if rest:
         yield rest
+
+
+def frames_syntax(inst: StoredInstance) -> str:
+    """The transfer syntax of what `read_frames` gives: native frames are little endian."""
+    return inst.object.transfer_syntax_uid if inst.object.frame_table else _EXPLICIT_VR_LITTLE_ENDIAN

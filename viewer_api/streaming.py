@@ -74,7 +74,7 @@ class GeneratorResponse(StreamingResponse):
             log.error("response aborted", extra=fields(sent=sent, error=type(error).__name__, reason=str(error)))
             raise ResponseAborted(type(error).__name__) from error
         except Exception as error:
-            log.exception("response aborted", extra=fields(sent=sent, error=type(error).__name__))
+            # Its message may quote the dataset; the outermost middleware logs type and place.
             raise ResponseAborted(type(error).__name__) from error
         if length is not None and sent != length:
             log.error("response aborted", extra=fields(sent=sent, announced=length))

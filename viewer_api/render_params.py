@@ -1,0 +1,69 @@
+"""Query parameters of the rendered resources (PS3.18 8.3.5)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Final
+
+from archive.errors import InvalidQuery
+from archive.imaging.grey import Function, Window
+from archive.imaging.render import DEFAULT_QUALITY, ImageFormat, Rendering, Viewport
+
+_FUNCTIONS: Final[dict[str, Function]] = {"linear": "LINEAR", "linear-exact": "LINEAR_EXACT", "sigmoid": "SIGMOID"}
+_LARGEST_VIEWPORT: Final = 65_535
+
+
+def rendering(params: Mapping[str, str], to: ImageFormat, default: Viewport | None = None) -> Rendering:
+    """How to render, by ``window``, ``viewport`` and ``quality``. Raises InvalidQuery (400)."""
+    return Rendering(
+        window=_window(params["window"]) if "window" in params else None,
+        viewport=_viewport(params["viewport"]) if "viewport" in params else default,
+        quality=_quality(params["quality"]) if "quality" in params else DEFAULT_QUALITY,
+        format=to,
+    )
+
+
+def _window(text: str) -> Window:
+    """``window=center,width[,function]`` (PS3.18 8.3.5.1.4); the function may be left out, though it should not."""
+    center, width, *rest = (*text.split(","), "")[:4] if text.count(",") < 3 else ("", "", "", "")
+    name = rest[0].strip().lower() or "linear"
+    if name not in _FUNCTIONS:
+        raise InvalidQuery("window: the function is linear, linear-exact or sigmoid")
+    window = Window(_number(center, "window"), _number(width, "window"), _FUNCTIONS[name])
+    if not window.valid:
+        raise InvalidQuery("window: the width is to be greater than 0, and for linear at least 1")
+    return window
+
+
+def _viewport(text: str) -> Viewport:
+    """``viewport=vw,vh[,sx,sy,sw,sh]`` (PS3.18 8.3.5.1.3); empty source values take their defaults."""
+    values = [part.strip() for part in text.split(",")]
+    if len(values) not in (2, 6):
+        raise InvalidQuery("viewport: two or six numbers are expected")
+    width, height = (round(_number(value, "viewport")) for value in values[:2])
+    if not (1 <= width <= _LARGEST_VIEWPORT and 1 <= height <= _LARGEST_VIEWPORT):
+        raise InvalidQuery(f"viewport: width and height are 1 to {_LARGEST_VIEWPORT}")
+    if len(values) == 2:
+        return Viewport(width, height)
+    left, top, region_width, region_height = (_number(value, "viewport") if value else None for value in values[2:])
+    if (left or 0) < 0 or (top or 0) < 0 or region_width == 0 or region_height == 0:
+        raise InvalidQuery("viewport: the region begins within the image and is not empty")
+    return Viewport(width, height, left or 0, top or 0, region_width, region_height)
+
+
+def _quality(text: str) -> int:
+    """``quality=1..100`` (PS3.18 8.3.5.1.2)."""
+    if not (text.isdecimal() and text.isascii() and 1 <= int(text[:9]) <= 100):
+        raise InvalidQuery("quality: a whole number from 1 to 100 is expected")
+    return int(text)
+
+
+def _number(text: str, name: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise InvalidQuery(f"{name}: numbers are expected")
+    return value

@@ -1,0 +1,123 @@
+"""WADO-RS: frames of an instance (PS3.18 10.4.1.1.2).
+
+The fast path is the one that viewers take: ``transfer-syntax=*`` gives the stored bytes by one ranged read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Final, NamedTuple
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from archive.core import Archive
+from archive.errors import NotAcceptable
+from archive.imaging.decode import EXPLICIT_VR_LITTLE_ENDIAN, can_decode
+from archive.imaging.transcode import IMPLICIT_VR_LITTLE_ENDIAN, native_frames
+from archive.records import StoredInstance
+from archive.retrieve import frame_table, frames_syntax, read_frames
+from viewer_api import multipart
+from viewer_api.deps import ArchiveDep
+from viewer_api.media_types import OCTET_STREAM, MediaRange, media_type_of_syntax
+from viewer_api.routes.resources import accepts, frame_numbers, located_instance
+from viewer_api.streaming import stream
+
+router = APIRouter(tags=["WADO-RS"])
+
+INSTANCE: Final = "/studies/{study}/series/{series}/instances/{instance}"
+# Pixels are the same bytes in both.
+_NATIVE: Final = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
+
+
+class Form(NamedTuple):
+    """In what form frames are given."""
+
+    media_type: str
+    transfer_syntax: str
+    decoded: bool
+    multipart: bool
+
+
+@router.get(INSTANCE + "/frames/{frames}", name="retrieve_frames", response_class=Response)
+def retrieve_frames(
+    request: Request, archive: ArchiveDep, study: str, series: str, instance: str, frames: str
+) -> Response:
+    """Frames by number, ``1,2,5-8``, as stored or decoded (PS3.18 10.4.1.1.2)."""
+    inst = located_instance(archive, study, series, instance)
+    return frames_response(archive, inst, frame_numbers(frames, inst), accepts(request))
+
+
+def frames_response(
+    archive: Archive, inst: StoredInstance, numbers: Sequence[int], ranges: Iterable[MediaRange]
+) -> Response:
+    """The frames in the form that the client wants most."""
+    form = choose_form(ranges, inst, len(numbers))
+    content_type = f"{form.media_type}; transfer-syntax={form.transfer_syntax}"
+    parts = _parts(archive, inst, numbers, form, content_type)
+    if not form.multipart:
+        part = next(parts)
+        return stream((chunk for chunk in part.chunks), content_type, length=part.length)
+    boundary = multipart.new_boundary()
+    media_type = multipart.content_type(boundary, form.media_type, form.transfer_syntax)
+    return stream(multipart.write(parts, boundary), media_type)
+
+
+def _parts(
+    archive: Archive, inst: StoredInstance, numbers: Sequence[int], form: Form, content_type: str
+) -> Iterator[multipart.Part]:
+    if form.decoded:
+        _, frames = native_frames(archive.store, inst, numbers, archive.settings.web.maximum_decoded_bytes)
+    else:
+        frames = read_frames(archive.store, inst, numbers)
+    first = next(frames)  # damage of the first frame is known before the response begins
+    for frame in chain((first,), frames):
+        yield multipart.Part(content_type, (frame,), len(frame))
+
+
+def choose_form(ranges: Iterable[MediaRange], inst: StoredInstance, count: int) -> Form:
+    """Choose by PS3.18 8.7.3.4 and Table 8.7.3-5.
+
+    - ``application/octet-stream`` is native little endian; with ``transfer-syntax=*`` it is what is stored.
+    - ``image/*`` and the types of the table are what is stored, if it is stored in one of theirs.
+
+    Raises
+    ------
+    NotAcceptable
+        Nothing that the client accepts can be given.
+    """
+    stored = frames_syntax(inst)
+    for wanted in ranges:
+        if wanted.multipart is False and count != 1:
+            continue
+        form = _form(wanted, stored)
+        if form is not None:
+            return form
+    kind = media_type_of_syntax(stored)
+    others = f', or type="{kind}"' if kind != OCTET_STREAM else ""
+    raise NotAcceptable(f'frames can be given as multipart/related; type="{OCTET_STREAM}"{others}')
+
+
+def _form(wanted: MediaRange, stored: str) -> Form | None:
+    in_parts = wanted.multipart is not False
+    kind = media_type_of_syntax(stored)
+    named, syntax = wanted.media_type != "*/*", wanted.transfer_syntax
+    octets = wanted.matches(OCTET_STREAM)
+    if syntax == "*" or (syntax == stored and stored not in _NATIVE):
+        if named and octets:
+            return Form(OCTET_STREAM, stored, False, in_parts)
+        return Form(kind, stored, False, in_parts) if wanted.matches(kind) else None
+    if octets and syntax in (None, *_NATIVE):
+        if stored in _NATIVE:
+            return Form(OCTET_STREAM, EXPLICIT_VR_LITTLE_ENDIAN, False, in_parts)
+        if can_decode(stored):
+            return Form(OCTET_STREAM, EXPLICIT_VR_LITTLE_ENDIAN, True, in_parts)
+    if syntax is None and kind != OCTET_STREAM and wanted.matches(kind):
+        return Form(kind, stored, False, in_parts)
+    return None
+
+
+def all_frames(archive: Archive, inst: StoredInstance) -> list[int]:
+    """The numbers of all frames. Raises NotFound if there are none that can be told apart."""
+    return list(range(1, frame_table(archive.store, inst).count + 1))

@@ -1,0 +1,190 @@
+"""Rendered instances and frames, and thumbnails (PS3.18 10.4.1.1.3, 10.4.1.1.5)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from archive.core import Archive
+from archive.errors import NotAcceptable
+from archive.imaging.pixels import describe
+from archive.imaging.placeholder import placeholder
+from archive.imaging.render import ImageFormat, Limits, Rendering, Viewport, render_frame
+from archive.records import StoredInstance
+from archive.retrieve import frames_syntax, read_frames, read_header
+from viewer_api import multipart
+from viewer_api.addresses import DICOMWEB
+from viewer_api.deps import ArchiveDep
+from viewer_api.media_types import GIF, JPEG, PNG, Offer, choose
+from viewer_api.render_params import rendering
+from viewer_api.routes.resources import accepts, frame_numbers, located, located_instance
+from viewer_api.streaming import stream
+
+router = APIRouter(prefix=DICOMWEB, tags=["WADO-RS rendered"])
+
+_STUDY: Final = "/studies/{study}"
+_SERIES: Final = _STUDY + "/series/{series}"
+_INSTANCE: Final = _SERIES + "/instances/{instance}"
+_FRAMES: Final = _INSTANCE + "/frames/{frames}"
+
+_FORMATS: Final[dict[str, ImageFormat]] = {JPEG: "JPEG", PNG: "PNG", GIF: "GIF"}
+_ONE: Final = tuple(Offer(name, False) for name in _FORMATS)
+_MANY: Final = tuple(Offer(name, True) for name in _FORMATS)
+_PLACEHOLDER: Final = tuple(Offer(name, False) for name in (PNG, JPEG, GIF))
+_THUMBNAIL: Final = Viewport(256, 256)
+# The path names an object whose newest version may change: browsers keep a picture, but ask.
+_CACHE: Final = "private, max-age=60, must-revalidate"
+
+_PARAMETERS: Final[dict[str, Any]] = {
+    "parameters": [
+        {"name": name, "in": "query", "description": text, "schema": {"type": "string"}}
+        for name, text in (
+            ("window", "VOI window: `center,width,function`; the function is linear, linear-exact or sigmoid."),
+            ("viewport", "Size to fit, and region to show: `width,height[,x,y,width,height]`."),
+            ("quality", "JPEG quality, 1 to 100."),
+        )
+    ]
+}
+
+
+class _Picture(NamedTuple):
+    content_type: str
+    content: bytes
+
+
+@router.get(_STUDY + "/rendered", name="render_study", response_class=Response, openapi_extra=_PARAMETERS)
+def render_study(request: Request, archive: ArchiveDep, study: str) -> Response:
+    """The images of a study, one part each (PS3.18 10.4.1.1.3)."""
+    return _render_all(request, archive, located(archive, study))
+
+
+@router.get(_SERIES + "/rendered", name="render_series", response_class=Response, openapi_extra=_PARAMETERS)
+def render_series(request: Request, archive: ArchiveDep, study: str, series: str) -> Response:
+    """The images of a series, one part each (PS3.18 10.4.1.1.3)."""
+    return _render_all(request, archive, located(archive, study, series))
+
+
+@router.get(_INSTANCE + "/rendered", name="render_instance", response_class=Response, openapi_extra=_PARAMETERS)
+def render_instance(request: Request, archive: ArchiveDep, study: str, series: str, instance: str) -> Response:
+    """An instance as an image; of a multi-frame image the first frame (PS3.18 10.4.1.1.3)."""
+    inst = located_instance(archive, study, series, instance)
+    return _render(request, archive, inst, [1])
+
+
+@router.get(_FRAMES + "/rendered", name="render_frames", response_class=Response, openapi_extra=_PARAMETERS)
+def render_frames(
+    request: Request, archive: ArchiveDep, study: str, series: str, instance: str, frames: str
+) -> Response:
+    """Frames as images; several come in parts (PS3.18 10.4.1.1.3)."""
+    inst = located_instance(archive, study, series, instance)
+    if inst.object.frame_table is None:
+        raise NotAcceptable(_no_image(archive, inst))
+    return _render(request, archive, inst, frame_numbers(frames, inst))
+
+
+@router.get(_STUDY + "/thumbnail", name="study_thumbnail", response_class=Response)
+def study_thumbnail(request: Request, archive: ArchiveDep, study: str) -> Response:
+    """A small picture of a study (PS3.18 10.4.1.1.5)."""
+    return _thumbnail(request, archive, _representative(located(archive, study)))
+
+
+@router.get(_SERIES + "/thumbnail", name="series_thumbnail", response_class=Response)
+def series_thumbnail(request: Request, archive: ArchiveDep, study: str, series: str) -> Response:
+    """A small picture of a series (PS3.18 10.4.1.1.5)."""
+    return _thumbnail(request, archive, _representative(located(archive, study, series)))
+
+
+@router.get(_INSTANCE + "/thumbnail", name="instance_thumbnail", response_class=Response)
+def instance_thumbnail(request: Request, archive: ArchiveDep, study: str, series: str, instance: str) -> Response:
+    """A small picture of an instance (PS3.18 10.4.1.1.5)."""
+    return _thumbnail(request, archive, located_instance(archive, study, series, instance))
+
+
+@router.get(_FRAMES + "/thumbnail", name="frame_thumbnail", response_class=Response)
+def frame_thumbnail(
+    request: Request, archive: ArchiveDep, study: str, series: str, instance: str, frames: str
+) -> Response:
+    """A small picture of a frame (PS3.18 10.4.1.1.5)."""
+    inst = located_instance(archive, study, series, instance)
+    return _thumbnail(request, archive, inst, frame_numbers(frames, inst)[0])
+
+
+def _limits(archive: Archive) -> Limits:
+    web = archive.settings.web
+    return Limits(web.maximum_decoded_bytes, web.maximum_rendered_pixels)
+
+
+def _pictures(archive: Archive, inst: StoredInstance, numbers: Sequence[int], how: Rendering) -> Iterator[bytes]:
+    if inst.object.frame_table is None:
+        raise NotAcceptable(_no_image(archive, inst))
+    ds, limits, syntax = read_header(archive.store, inst), _limits(archive), frames_syntax(inst)
+    for number, frame in zip(numbers, read_frames(archive.store, inst, numbers), strict=True):
+        yield render_frame(frame, ds, number, syntax, how, limits)
+
+
+def _no_image(archive: Archive, inst: StoredInstance) -> str:
+    return f"{describe(read_header(archive.store, inst))} has no image to render"
+
+
+def _render(request: Request, archive: Archive, inst: StoredInstance, numbers: Sequence[int]) -> Response:
+    offers = (*_ONE, *_MANY) if len(numbers) == 1 else _MANY
+    offer, _ = choose(accepts(request), offers)
+    how = rendering(request.query_params, _FORMATS[offer.media_type])
+    pictures = _pictures(archive, inst, numbers, how)
+    if not offer.multipart:
+        return Response(next(pictures), media_type=offer.media_type)
+    return _in_parts((_Picture(offer.media_type, picture) for picture in pictures), offer.media_type)
+
+
+def _render_all(request: Request, archive: Archive, found: Sequence[StoredInstance]) -> Response:
+    offer, _ = choose(accepts(request), _MANY)
+    how = rendering(request.query_params, _FORMATS[offer.media_type])
+    images = [inst for inst in found if inst.object.frame_table is not None]
+    if not images:
+        raise NotAcceptable(_no_image(archive, found[0]))
+
+    def pictures() -> Iterator[_Picture]:
+        for inst in images:
+            for picture in _pictures(archive, inst, [1], how):
+                yield _Picture(offer.media_type, picture)
+
+    return _in_parts(pictures(), offer.media_type)
+
+
+def _in_parts(pictures: Iterator[_Picture], media_type: str) -> Response:
+    boundary = multipart.new_boundary()
+    parts = (multipart.Part(each.content_type, (each.content,), len(each.content)) for each in pictures)
+    return stream(multipart.write(parts, boundary), multipart.content_type(boundary, media_type))
+
+
+def _representative(found: Sequence[StoredInstance]) -> StoredInstance:
+    """The middle image of the first series that has images; else the first instance."""
+    images = [inst for inst in found if inst.object.frame_table is not None]
+    if not images:
+        return found[0]
+    series = [inst for inst in images if inst.series_instance_uid == images[0].series_instance_uid]
+    return series[len(series) // 2]
+
+
+def _thumbnail(request: Request, archive: Archive, inst: StoredInstance, number: int | None = None) -> Response:
+    offer, _ = choose(accepts(request), _ONE)
+    how = rendering(request.query_params, _FORMATS[offer.media_type], _THUMBNAIL)
+    number = number or (inst.number_of_frames + 1) // 2 or 1
+    named = f"{inst.object.key} {number} {offer.media_type} {request.url.query}"
+    headers = {
+        "ETag": f'"{hashlib.sha256(named.encode()).hexdigest()[:32]}"',
+        "Cache-Control": _CACHE,
+        "Vary": "Accept",
+    }
+    if headers["ETag"] in (value.strip() for value in request.headers.get("if-none-match", "").split(",")):
+        return Response(status_code=304, headers=headers)
+    try:
+        content = next(_pictures(archive, inst, [number], how))
+    except NotAcceptable:  # no image, or one that no decoder here understands
+        offer, _ = choose(accepts(request), _PLACEHOLDER)
+        content = placeholder(inst.modality, _FORMATS[offer.media_type])
+    return Response(content, headers=headers, media_type=offer.media_type)

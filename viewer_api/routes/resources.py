@@ -1,0 +1,68 @@
+"""What the retrieve transactions share: resources named by paths, accepted media types (PS3.18 8.2, 10.4.1)."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from fastapi import Request
+
+from archive.core import Archive
+from archive.errors import InvalidQuery, NotFound
+from archive.records import StoredInstance
+from archive.standard.uids import check_uid
+from viewer_api.media_types import MediaRange, accepted
+
+_FRAMES = re.compile(r"\d{1,10}(?:-\d{1,10})?(?:,\d{1,10}(?:-\d{1,10})?)*")
+# More in one request is a mistake or an attack: an object has at most 2^31-1 frames, and a list is written by hand.
+MOST_FRAMES: Final = 100_000
+
+
+def located(
+    archive: Archive, study: str, series: str | None = None, instance: str | None = None
+) -> list[StoredInstance]:
+    """The stored instances of a resource. Raises InvalidUID (400) for what is no UID, NotFound (404)."""
+    check_uid(study, "StudyInstanceUID")
+    if series is not None:
+        check_uid(series, "SeriesInstanceUID")
+    if instance is not None:
+        check_uid(instance, "SOPInstanceUID")
+    return archive.locate(study, series, instance)
+
+
+def located_instance(archive: Archive, study: str, series: str, instance: str) -> StoredInstance:
+    """The one stored instance of this name."""
+    return located(archive, study, series, instance)[0]
+
+
+def accepts(request: Request) -> list[MediaRange]:
+    """What the client accepts, the most wanted first (PS3.18 8.3.3.1, 8.4.1)."""
+    return accepted(request.headers.get("accept"), request.query_params.getlist("accept"))
+
+
+def frame_numbers(text: str, inst: StoredInstance) -> list[int]:
+    """Parse a frame list (PS3.18 10.4.1.1.2): comma-separated numbers from 1; ranges ``2-5`` are taken, too.
+
+    Raises
+    ------
+    InvalidQuery
+        Not a list of frame numbers (400).
+    NotFound
+        The instance has no such frame (404).
+    """
+    if not _FRAMES.fullmatch(text):
+        raise InvalidQuery("frames: a comma-separated list of frame numbers is expected")
+    numbers: list[int] = []
+    for item in text.split(","):
+        first, _, last = item.partition("-")
+        low, high = int(first), int(last or first)
+        if low < 1 or high < low:
+            raise InvalidQuery("frames: numbers start at 1 and ranges go upwards")
+        if inst.object.frame_table is None:
+            raise NotFound("the instance has no frames")
+        if high > inst.number_of_frames:
+            raise NotFound(f"the instance has {inst.number_of_frames} frames; there is no frame {high}")
+        if len(numbers) + high - low >= MOST_FRAMES:
+            raise InvalidQuery(f"frames: more than {MOST_FRAMES} in one request")
+        numbers.extend(range(low, high + 1))
+    return numbers

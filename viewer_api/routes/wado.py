@@ -1,0 +1,135 @@
+"""WADO-RS: studies, series, instances, their metadata and frames (PS3.18 10.4).
+
+Without a transfer syntax asked for, everything comes in Explicit VR Little Endian (PS3.18 8.7.3.5.2);
+``transfer-syntax=*`` gives what is stored, without a decoder being touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from typing import Final, NamedTuple
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from archive.core import Archive
+from archive.errors import NotAcceptable
+from archive.imaging.decode import EXPLICIT_VR_LITTLE_ENDIAN
+from archive.imaging.transcode import can_transcode, transcode
+from archive.records import StoredInstance
+from archive.retrieve import read_object
+from viewer_api import multipart, zipped
+from viewer_api.addresses import DICOMWEB
+from viewer_api.deps import ArchiveDep
+from viewer_api.media_types import DICOM, ZIP, MediaRange, Offer, allowed_by, choose
+from viewer_api.routes import frames
+from viewer_api.routes.resources import accepts, located
+from viewer_api.streaming import stream
+
+router = APIRouter(prefix=DICOMWEB, tags=["WADO-RS"])
+router.include_router(frames.router)
+
+_PARTS: Final = Offer(DICOM, True)
+_SINGLE: Final = Offer(DICOM, False)
+_ARCHIVE: Final = Offer(ZIP, False)
+
+
+class _Given(NamedTuple):
+    """An instance, and the transfer syntax to give it in; None for as it is stored."""
+
+    instance: StoredInstance
+    target: str | None
+
+    @property
+    def transfer_syntax(self) -> str:
+        return self.target or self.instance.object.transfer_syntax_uid
+
+
+@router.get("/studies/{study}", name="retrieve_study", response_class=Response)
+def retrieve_study(request: Request, archive: ArchiveDep, study: str) -> Response:
+    """All instances of a study (PS3.18 10.4.1.1.1)."""
+    return _instances(request, archive, located(archive, study), (_PARTS, _ARCHIVE))
+
+
+@router.get("/studies/{study}/series/{series}", name="retrieve_series", response_class=Response)
+def retrieve_series(request: Request, archive: ArchiveDep, study: str, series: str) -> Response:
+    """All instances of a series (PS3.18 10.4.1.1.1)."""
+    return _instances(request, archive, located(archive, study, series), (_PARTS, _ARCHIVE))
+
+
+@router.get("/studies/{study}/series/{series}/instances/{instance}", name="retrieve_instance", response_class=Response)
+def retrieve_instance(request: Request, archive: ArchiveDep, study: str, series: str, instance: str) -> Response:
+    """One instance (PS3.18 10.4.1.1.1)."""
+    found = located(archive, study, series, instance)
+    return _instances(request, archive, found, (_PARTS, _SINGLE, _ARCHIVE))
+
+
+def _instances(
+    request: Request, archive: Archive, found: Sequence[StoredInstance], offers: Sequence[Offer]
+) -> Response:
+    ranges = accepts(request)
+    offer, _ = choose(ranges, offers)
+    wanted = allowed_by(ranges, offer)
+    given = [_given(inst, wanted) for inst in found]
+    whole = [item for item in given if item is not None]
+    if not whole:
+        names = ", ".join(sorted({inst.object.transfer_syntax_uid for inst in found}))
+        raise NotAcceptable(f"the transfer syntax asked for cannot be given; the instances are stored in {names}")
+    # PS3.18 10.4.3: instances that cannot be given in an acceptable form are left out, and the status says so.
+    status = 200 if len(whole) == len(given) else 206
+    if offer == _ARCHIVE:
+        return _zip(archive, whole, status)
+    if offer == _SINGLE:
+        part = _part(archive, whole[0])
+        return stream(_generator(part), part.content_type, length=part.length, status=status)
+    boundary = multipart.new_boundary()
+    syntaxes = {item.transfer_syntax for item in whole}
+    media_type = multipart.content_type(boundary, DICOM, syntaxes.pop() if len(syntaxes) == 1 else None)
+    if all(item.target is None for item in whole) or len(whole) == 1:
+        parts = [_part(archive, item) for item in whole]
+        length = multipart.length(parts, boundary)
+        return stream(multipart.write(parts, boundary), media_type, length=length, status=status)
+    return stream(multipart.write((_part(archive, item) for item in whole), boundary), media_type, status=status)
+
+
+def _given(inst: StoredInstance, wanted: Sequence[MediaRange]) -> _Given | None:
+    """Choose the transfer syntax by what the client wants most and the archive can give (PS3.18 8.7.3.5, 8.7.8)."""
+    stored = inst.object.transfer_syntax_uid
+    for media_range in wanted:
+        asked = media_range.transfer_syntax
+        if asked in ("*", stored):
+            return _Given(inst, None)
+        target = asked or EXPLICIT_VR_LITTLE_ENDIAN
+        if target == stored:
+            return _Given(inst, None)
+        if can_transcode(inst, target):
+            return _Given(inst, target)
+        if asked is None:
+            # A video, or a codec from the future: better as it is stored, and labelled so, than not at all.
+            return _Given(inst, None)
+    return None
+
+
+def _part(archive: Archive, given: _Given) -> multipart.Part:
+    inst = given.instance
+    content_type = f"{DICOM}; transfer-syntax={given.transfer_syntax}"
+    if given.target is None:
+        return multipart.Part(content_type, read_object(archive.store, inst), inst.object.size)
+    made = transcode(archive.store, inst, given.target, archive.settings.web.maximum_decoded_bytes)
+    return multipart.Part(content_type, made.chunks, made.size)
+
+
+def _generator(part: multipart.Part) -> Generator[bytes, None, None]:
+    yield from part.chunks
+
+
+def _zip(archive: Archive, whole: Sequence[_Given], status: int) -> Response:
+    def members() -> Iterator[zipped.Member]:
+        for item in whole:
+            # Folders by series; UIDs are the only names that cannot tell of the patient.
+            name = f"{item.instance.series_instance_uid}/{item.instance.sop_instance_uid}.dcm"
+            yield zipped.Member(name, _part(archive, item).chunks, item.instance.received_at)
+
+    name = f"{whole[0].instance.study_instance_uid}.zip"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return stream(zipped.write(members()), ZIP, status=status, headers=headers)
