@@ -6,6 +6,7 @@ Each serving process holds one :class:`Archive` and calls it from many threads.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -22,7 +23,7 @@ from archive.keys import KeyAllocator
 from archive.locate import locate
 from archive.migrate import migrate as migrate_database
 from archive.migrate import require_current
-from archive.reconcile import Repairs, reconcile
+from archive.reconcile import Repairs, reconcile, verify
 from archive.records import EVERYTHING, Query, Scope, SearchResult, Source, StoredInstance
 from archive.search import search
 from config.settings import DatabaseSettings, Settings
@@ -99,6 +100,12 @@ class Archive:
             return reconcile(session, self.store)
         finally:
             session.close()
+
+    def verify(
+        self, repairs: Repairs, *, content: bool = False, progress: Callable[[int], None] = lambda _: None
+    ) -> None:
+        """Check every row against the store; see `archive.reconcile.verify`."""
+        verify(self._session, self.store, repairs, content=content, progress=progress)
 
     def check(self) -> dict[str, str | None]:
         """Whether each part works now: its name, and None or what is wrong."""

@@ -72,8 +72,9 @@ def versions(engine: Engine, study: str, series: str, instance: str, scope: Scop
 
 
 def _stored(study: str, scope: Scope) -> Select[Any]:
+    columns: tuple[Any, ...] = _COLUMNS
     statement: Select[Any] = (
-        select(*_COLUMNS)
+        select(*columns)
         .select_from(Study)
         .join(Series, Series.study_id == Study.id)
         .join(Instance, Instance.series_id == Series.id)

@@ -254,7 +254,8 @@ def _column_condition(column: InstrumentedAttribute[Any], attribute: Attribute, 
         return _between(column, matching.time_range(value, keyword))
     if vr in ("IS", "US"):
         return column == matching.whole_number(value, keyword)
-    return or_(*(_text_condition(column, part) for part in value.split("\\")))
+    texts: ColumnElement[bool] = or_(*(_text_condition(column, part) for part in value.split("\\")))
+    return texts
 
 
 def _between(column: InstrumentedAttribute[Any], wanted: matching.Range[Any]) -> ColumnElement[bool]:
