@@ -107,7 +107,8 @@ format: $(VENV)/.dev ## rewrite the code in the house format
 	@$(BIN)/ruff format .
 
 db-check: $(VENV)/.dev ## migrate an empty database and compare it with the models
-	@$(BIN)/python -m archive db-check
+	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	env -u PACS_DATABASE__URL PACS_CONFIG=archive/demo/pacs.toml PACS_DATA_DIR="$$folder/data" $(BIN)/python -m archive db-check
 
 bench: $(VENV)/.dev tools ## measure
 	@if [ -f benchmarks/__main__.py ]; then exec $(BIN)/python -m benchmarks; \

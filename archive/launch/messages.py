@@ -1,0 +1,123 @@
+"""What the launcher says to the person at the terminal: Vietnamese first, English beneath."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TextIO
+
+from config.settings import Settings
+
+
+class Spoken(Exception):
+    """An error to be said in both languages."""
+
+    def __init__(self, vietnamese: str, english: str, details: str = "") -> None:
+        super().__init__(english)
+        self.vietnamese = vietnamese
+        self.english = english
+        self.details = details
+
+
+def say(text: str, end: str = "\n", stream: TextIO | None = None) -> None:
+    """Print, and go on when nobody reads any more: a closed terminal must not keep the services from being stopped."""
+    with suppress(OSError):
+        print(text, end=end, file=stream or sys.stdout, flush=True)
+
+
+def step(vietnamese: str, english: str) -> None:
+    """What is going on now."""
+    say(f"» {vietnamese} / {english}")
+
+
+def warn(vietnamese: str, english: str) -> None:
+    say(f"! {vietnamese}\n  {english}")
+
+
+def progress(done: int, total: int) -> None:
+    """How far the demo is; one line that counts on a terminal, a line every quarter elsewhere."""
+    if sys.stdout.isatty():
+        say(f"\r  {done}/{total}", end="\n" if done == total else "")
+    elif done == total or done * 4 // total > (done - 1) * 4 // total:
+        say(f"  {done}/{total}")
+
+
+def mistakes(sentences: str) -> None:
+    """Settings that cannot be used."""
+    say(
+        "Cấu hình sai, hệ thống chưa chạy. / The settings are wrong; nothing was started.\n"
+        + "".join(f"  {line}\n" for line in sentences.splitlines())
+        + "Giải thích từng mục / Every setting is explained in: docs/pacs.example.toml",
+        stream=sys.stderr,
+    )
+
+
+def failure(error: Spoken) -> None:
+    """Why it ends."""
+    lines = [f"✗ {error.vietnamese}", f"  {error.english}", *(f"    {line}" for line in error.details.splitlines())]
+    say("\n".join(lines), stream=sys.stderr)
+
+
+def reachable(host: str) -> str:
+    """An address that this machine can call where a service listens on `host`."""
+    return {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(host, host)  # noqa: S104  only compared
+
+
+def ready(settings: Settings, *, demo: bool, viewer: bool) -> None:
+    """The addresses, how to send, where the data is, how to stop."""
+    node, web = settings.node, settings.web
+    address, title = reachable(node.host), node.ae_title
+    url = web.public_url or f"http://{reachable(web.host)}:{web.port}/"
+    data, logs = settings.data_dir.resolve(), logs_dir(settings).resolve()
+    notes = _notes(demo=demo, viewer=viewer)
+    say(
+        f"""
+======================================================================
+ Kho lưu trữ hình ảnh y tế đã sẵn sàng
+   Danh sách ca chụp  : {url}
+   Nhận ảnh DICOM     : {address} cổng {node.port}, AE title {title}
+   Gửi thử một tệp    : storescu -aec {title} {address} {node.port} anh.dcm
+   Dữ liệu            : {data}
+   Nhật ký            : {logs}
+   Dừng               : Ctrl-C
+{"".join(f"   Lưu ý: {vietnamese}{chr(10)}" for vietnamese, _ in notes)}
+ The imaging archive is ready
+   Study list         : {url}
+   DICOM node         : {address} port {node.port}, AE title {title}
+   Send a file        : storescu -aec {title} {address} {node.port} file.dcm
+   Data               : {data}
+   Logs               : {logs}
+   Stop               : Ctrl-C
+{"".join(f"   Note: {english}{chr(10)}" for _, english in notes)}\
+======================================================================"""
+    )
+
+
+def _notes(*, demo: bool, viewer: bool) -> list[tuple[str, str]]:
+    notes = []
+    if demo:
+        notes.append(
+            (
+                "chế độ dùng thử: nhận ảnh từ mọi AE title trên máy này; bệnh nhân mẫu đều không có thật",
+                "demo mode: senders with any AE title on this machine are accepted; all sample patients are invented",
+            )
+        )
+    if not viewer:
+        notes.append(
+            (
+                "chưa cài được trình xem ảnh; vẫn nhận, lưu và tra cứu bình thường",
+                "the viewer is not installed; receiving, storing and searching work",
+            )
+        )
+    notes.append(
+        (
+            "chưa có đăng nhập: ai mở được địa chỉ trên đều xem được mọi ca chụp",
+            "there is no sign-in yet: whoever reaches the address sees every study",
+        )
+    )
+    return notes
+
+
+def logs_dir(settings: Settings) -> Path:
+    return settings.data_dir / "logs"
