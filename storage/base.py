@@ -10,6 +10,9 @@ Rules that every backend keeps (``tests/contracts/object_store.py`` runs them on
 - An aborted, failed or forgotten write leaves nothing that a reader can see. What it may leave on the medium
   (a temporary file, a multipart upload) is removed by ``delete`` of the same key.
 - ``delete`` of a key that does not exist succeeds.
+- Two unfinished writes of one key: a backend may refuse the second at ``create``. At most one is ever committed.
+- A key that is the path of other keys (``a`` beside ``a/b``) may be refused (`ObjectExists`); use keys of one depth.
+- A closed reader or writer, and a negative offset or length, raise `ValueError`: a defect of the caller.
 - Readers get exactly the bytes that were written; a backend that can detect a difference raises
   :class:`~storage.errors.IntegrityError`.
 - All methods may be called from many threads at once. A writer or reader belongs to one thread at a time.
@@ -41,18 +44,31 @@ class ObjectStat:
 
 
 class ObjectWriter(Protocol):
-    """An object being written. Use as a context manager: leaving without ``commit`` aborts."""
+    """An object being written. Use as a context manager: leaving without ``commit`` aborts.
+
+    After `StorageUnavailable` the writer is dead: every further use but ``abort`` raises the same again.
+    """
 
     key: str
 
     def write(self, data: Buffer) -> None:
-        """Append `data`. The buffer may be reused by the caller as soon as this returns."""
+        """Append `data`. The buffer may be reused by the caller as soon as this returns.
+
+        Raises `StorageUnavailable`.
+        """
 
     def read_back(self, offset: int, length: int) -> bytes:
-        """Up to `length` bytes from `offset` of what was written so far; shorter only at the end."""
+        """Up to `length` bytes from `offset` of what was written so far; shorter only at the end.
+
+        Raises `StorageUnavailable`.
+        """
 
     def commit(self) -> ObjectStat:
-        """Make the object durable, then visible. After it raised, the object counts as not stored."""
+        """Make the object durable, then visible. After it raised, the object counts as not stored.
+
+        Raises `ObjectExists`, `IntegrityError`, `StorageUnavailable`. After the last, a server may still finish
+        what it has received: ``delete`` the key before forgetting it.
+        """
 
     def abort(self) -> None:
         """Give up the object. Safe to call at any time, also twice and after ``commit`` (then a no-op)."""
@@ -71,7 +87,10 @@ class ObjectReader(Protocol):
     """Bytes that this reader yields in all."""
 
     def read(self, length: int = -1, /) -> bytes:
-        """Up to `length` bytes, all that is left if negative; ``b""`` only at the end."""
+        """Up to `length` bytes, all that is left if negative; ``b""`` only at the end (or for a `length` of 0).
+
+        Raises `StorageUnavailable` if the bytes stop coming, `IntegrityError` if they are found to be wrong.
+        """
 
     def __iter__(self) -> Iterator[bytes]: ...
 
@@ -98,7 +117,7 @@ class ObjectStore(Protocol):
         """
 
     def open(self, key: str) -> ObjectReader:
-        """Read the whole object. Raises `ObjectNotFound`, `StorageUnavailable`."""
+        """Read the whole object. Raises `InvalidKey`, as all methods do; `ObjectNotFound`; `StorageUnavailable`."""
 
     def open_range(self, key: str, offset: int, length: int) -> ObjectReader:
         """Read `length` bytes from `offset`; fewer if the object ends before.
@@ -110,13 +129,20 @@ class ObjectStore(Protocol):
         """Size of the object. Raises `ObjectNotFound`, `StorageUnavailable`."""
 
     def delete(self, key: str) -> None:
-        """Remove the object and anything an unfinished write of it left; no error if there is none."""
+        """Remove the object and anything an unfinished write of it left; no error if there is none.
+
+        Durable when it returns. A write of the key that is under way elsewhere fails. Raises `StorageUnavailable`.
+        """
 
     def keys(self, prefix: str = "") -> Iterator[str]:
-        """All keys that start with `prefix`, in no order. For repair and hand-over only, never on a hot path."""
+        """All keys that start with `prefix`, in no order. For repair and hand-over only, never on a hot path.
+
+        `prefix` is any text, not a key; what no key starts with gives nothing. Raises `StorageUnavailable` while
+        iterating.
+        """
 
     def local_path(self, key: str) -> Path | None:
-        """The file that holds exactly the object's bytes, where there is one (for ``sendfile``), else None."""
+        """The file that holds exactly the object's bytes (for ``sendfile``); None where there is no file or object."""
 
     def check(self) -> None:
         """Prove that the store can be written and read now. Raises `StorageUnavailable` with the reason."""

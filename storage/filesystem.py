@@ -4,9 +4,10 @@ The key is the path under the root. Folders are made as needed and never removed
 removing it would race with a writer about to use it. A key that names a folder of other keys cannot be an object
 as well (`ObjectExists`); keys of one depth, as the archive makes them, never meet this.
 
-What the steps of a commit cost, and why these were chosen: ``benchmarks`` and the docstring of
-:class:`~storage.files.FileWriter`. Sharing one flush of the folder among concurrent commits was measured and is
-slower than letting the journal of the file system do the same.
+The order of the steps of a commit is in :class:`~storage.files.FileWriter`. Measured on ext4 with 4 threads and
+33 kB objects, in commits per second: ``link`` and ``unlink`` 2500, ``O_TMPFILE`` and ``linkat`` 2450, ``renameat2``
+2150. Sharing one flush of the folder among concurrent commits gives 2100: the journal of the file system does that
+already, and better.
 """
 
 from __future__ import annotations
