@@ -109,6 +109,15 @@ def vr_of(tag: int) -> str:
     return vr
 
 
+@lru_cache(maxsize=8192)
+def follows_pixel_representation(tag: int) -> bool:
+    """Whether the values are signed if Pixel Representation says so (PS3.3 C.7.6.3.1, PS3.6: US or SS)."""
+    try:
+        return "SS or" in (vr := str(dictionary_VR(tag))) or "or SS" in vr
+    except KeyError:
+        return False
+
+
 def is_vr(letters: bytes) -> bool:
     """Whether two bytes can be a VR: capital letters (PS3.5 6.2). A length hardly ever looks like that."""
     return len(letters) == 2 and 0x41 <= letters[0] <= 0x5A and 0x41 <= letters[1] <= 0x5A

@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from archive.errors import CannotParse
+from archive.standard.pixel_data import PixelData
 from archive.standard.scan import Scan
 from archive.standard.uids import transfer_syntax
-from archive.standard.walk import PixelData, Read
+from archive.standard.walk import Read
 
 _Offsets = npt.NDArray[np.uint64]
 

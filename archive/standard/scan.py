@@ -14,9 +14,10 @@ from functools import lru_cache
 from typing import BinaryIO, Final, cast
 
 from archive.errors import CannotParse, UnsupportedTransferSyntax
-from archive.standard.coding import UNDEFINED, Coding, Element, coding, is_vr, show
+from archive.standard.coding import Element, coding, is_vr
+from archive.standard.pixel_data import PIXEL_TAGS, PixelData
 from archive.standard.uids import TransferSyntax, transfer_syntax
-from archive.standard.walk import BLOCK, PIXEL_TAGS, Everything, PixelData, RawSequence, Read, Walk
+from archive.standard.walk import BLOCK, RawSequence, Read, Walk, walk_items
 
 __all__ = ["Element", "PixelData", "Read", "Scan", "inflate", "scan"]
 
@@ -65,7 +66,12 @@ class Scan:
             The items do not fit into the sequence, or elements into an item.
         """
         raw = self._sequences.get(tag)
-        return [] if raw is None else list(_items(tag, raw))
+        if raw is None:
+            return []
+        return [
+            walk.elements | {nested: Element("SQ", inner.data) for nested, inner in walk.sequences.items()}
+            for walk in walk_items(raw)
+        ]
 
 
 def scan(read: Read, size: int, transfer_syntax_uid: str, wanted: frozenset[int]) -> Scan:
@@ -177,33 +183,3 @@ def _inflate(read: Read, size: int, file: BinaryIO, limit: int) -> int:
     except zlib.error:
         raise CannotParse("the dataset is not a deflate stream") from None
     return length
-
-
-def _items(tag: int, raw: RawSequence) -> Iterator[dict[int, Element]]:
-    """Parse the items of a sequence held in memory (PS3.5 7.5.1)."""
-    data, code = raw
-
-    def reader(start: int) -> Read:
-        return lambda offset, length: data[start + offset : start + offset + length]
-
-    at = 0
-    while len(data) - at >= 8:
-        found, length = code.unpack_item(data, at)
-        if found == code.sequence_end:
-            return
-        if found != code.item:
-            raise CannotParse(f"sequence {show(tag)} holds {show(code.raw(found))} where an item is due")
-        at += 8
-        outer = Walk(reader(0), len(data), code, {})
-        inner = outer.item_coding(at, code)
-        end = outer.item_end(at, inner) if length == UNDEFINED else at + length
-        if end > len(data):
-            raise CannotParse(f"truncated: an item of sequence {show(tag)} needs {length} bytes")
-        yield _item(reader(at), end - at, inner)
-        at = end
-
-
-def _item(read: Read, size: int, code: Coding) -> dict[int, Element]:
-    walk = Walk(read, size, code, Everything(code))
-    walk.run()
-    return walk.elements | {tag: Element("SQ", raw.data) for tag, raw in walk.sequences.items()}

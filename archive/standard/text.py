@@ -115,7 +115,7 @@ def _clean(text: str, vr: str) -> str:
     """Drop control characters and the padding, which may also be in front of short text (PS3.5 6.2)."""
     if not text.isprintable():
         text = text.translate(_CONTROLS)
-    return text.rstrip() if vr in _TEXT_VRS else text.strip()
+    return text.rstrip(" ") if vr in _TEXT_VRS else text.strip(" ")
 
 
 def _strict(value: bytes, encoding: str) -> str | None:

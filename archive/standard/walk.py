@@ -7,12 +7,12 @@ defined length are passed over in one step; those of undefined length are walked
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from archive.errors import CannotParse
 from archive.standard.coding import ITEM, SHORT_VRS, UNDEFINED, Coding, Element, coding, is_vr, show, vr_of
+from archive.standard.pixel_data import PIXEL_TAGS, PixelData
 
 Read = Callable[[int, int], bytes]
 
@@ -25,39 +25,12 @@ MAX_OFFSET_TABLE: Final = 1 << 24
 # Enough to see the header of the next fragment when fragments are too far apart to share a block.
 _FAR: Final = 512
 
-PIXEL_TAGS: Final = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 _OFFSET_TABLES: Final = frozenset((0x7FE00001, 0x7FE00002))
 _SPECIAL: Final = PIXEL_TAGS | _OFFSET_TABLES
 # Kept as they are: neither sequences, nor words of a byte order, nor UN.
 _PLAIN: Final = frozenset(SHORT_VRS) | {"UC", "UR", "UT"}
 _HEADER: Final = 12
 _PAD: Final = bytes(_HEADER)
-
-
-@dataclass(slots=True)
-class PixelData:
-    """Where the pixel data lie in the dataset; offsets count from its first byte (PS3.5 8, A.4)."""
-
-    tag: int
-    vr: str
-    element_offset: int
-    value_offset: int
-    value_length: int | None
-    """Length of native pixel data; None if they are encapsulated."""
-    end: int
-    """Offset of what follows, if anything does."""
-    fragment_offsets: array[int]
-    """Offsets of the item headers of the fragments, without the basic offset table's."""
-    fragment_lengths: array[int]
-    """Lengths of the fragments without their item headers."""
-    basic_offset_table: bytes = b""
-    extended_offset_table: bytes = b""
-    extended_offset_table_lengths: bytes = b""
-
-    @property
-    def encapsulated(self) -> bool:
-        """Whether the pixel data are fragments (PS3.5 A.4)."""
-        return self.value_length is None
 
 
 class RawSequence(NamedTuple):
@@ -87,7 +60,16 @@ _NOTHING: Final[dict[int, int]] = {}
 class Walk:
     """One walk over a dataset of `size` bytes; `watch` maps the raw tags to be kept to tags."""
 
-    def __init__(self, read: Read, size: int, code: Coding, watch: dict[int, int]) -> None:
+    def __init__(
+        self,
+        read: Read,
+        size: int,
+        code: Coding,
+        watch: dict[int, int],
+        *,
+        max_value: int = MAX_VALUE,
+        max_sequence: int = MAX_SEQUENCE,
+    ) -> None:
         self.elements: dict[int, Element] = {}
         self.sequences: dict[int, RawSequence] = {}
         self.tables: dict[int, bytes] = {}
@@ -95,16 +77,19 @@ class Walk:
         self.warnings: list[str] = []
         self._read = read
         self._size = size
-        self._code = code
+        self.code = code
         self._watch = watch
+        self._max_value = max_value
+        self._max_sequence = max_sequence
         # The block at hand: its bytes from offset `_base` on. Headers that begin in its first `_reach` bytes are whole.
         self._block = b""
         self._base = 0
         self._reach = 0
 
-    def run(self) -> None:
+    def run(self) -> Walk:
         """Walk the top level to the end of the dataset."""
-        self._elements(0, 0, self._code)
+        self._elements(0, 0, self.code)
+        return self
 
     def item_end(self, start: int, code: Coding) -> int:
         """Return where the elements of an item of undefined length end, which begin at `start`."""
@@ -196,15 +181,15 @@ class Walk:
     def _keep(self, raw: int, vr: str, offset: int, start: int, length: int) -> None:
         """Keep a watched element; one that does not fit is left for the loop to complain about."""
         tag, at = self._watch[raw], start - self._base
-        plain = vr in _PLAIN and tag not in _SPECIAL and self._code.little
-        if plain and length <= MAX_VALUE and at + length <= self._reach:
+        plain = vr in _PLAIN and tag not in _SPECIAL and self.code.little
+        if plain and length <= self._max_value and at + length <= self._reach:
             self.elements[tag] = Element(vr, self._block[at : at + length])
         elif start + length <= self._size:
             self._keep_other(tag, vr, offset, start, length)
 
     def _keep_other(self, tag: int, vr: str, offset: int, start: int, length: int) -> None:
         """Keep what is not a short value in the block at hand."""
-        code = self._code
+        code = self.code
         if vr == "UN":
             # PS3.5 6.2.2 note 3: what is known of the element may be used. Its bytes are little endian.
             vr = vr_of(tag)
@@ -215,8 +200,8 @@ class Walk:
                 self.pixel = PixelData(tag, vr, offset, start, length, start + length, empty, empty)
         elif tag in _OFFSET_TABLES:
             if length <= MAX_OFFSET_TABLE:
-                self.tables[tag] = self._code.value("OV", self._value(start, length))
-        elif length > (MAX_SEQUENCE if vr == "SQ" else MAX_VALUE):
+                self.tables[tag] = self.code.value("OV", self._value(start, length))
+        elif length > (self._max_sequence if vr == "SQ" else self._max_value):
             self.warnings.append(f"the value of {show(tag)} has {length} bytes and was not kept")
         elif vr == "SQ":
             self.sequences[tag] = RawSequence(self._value(start, length), code)
@@ -253,7 +238,7 @@ class Walk:
     def _pass(self, raw: int, vr: str, offset: int, start: int, length: int, depth: int) -> int:
         """Keep the element if it is watched, and return where it ends."""
         if start + length > self._size:
-            raise self._truncated(self._code.raw(raw), start, length)
+            raise self._truncated(self.code.raw(raw), start, length)
         if not depth and raw in self._watch:
             self._keep(raw, vr, offset, start, length)
         return start + length
@@ -306,7 +291,7 @@ class Walk:
             little = self._value(start, min(2, self._size - start)) == b"\xfe\xff"
             code = coding(implicit=code.implicit, little=little)
         end = self._items(start, depth, code)
-        if watched and end - start <= MAX_SEQUENCE:
+        if watched and end - start <= self._max_sequence:
             self.sequences[tag] = RawSequence(self._value(start, end - start), code)
         return end
 
@@ -358,3 +343,33 @@ class Walk:
                 table = code.value("UL", self._value(at + 8, length))
             at, first, block = at + 8 + length, False, BLOCK if length < BLOCK else _FAR
         raise CannotParse("truncated: the dataset ends within the fragments of the pixel data")
+
+
+def walk_items(raw: RawSequence, *, max_value: int = MAX_VALUE, max_sequence: int = MAX_SEQUENCE) -> Iterator[Walk]:
+    """Walk the items of a sequence held in memory and keep all of their elements (PS3.5 7.5.1).
+
+    Raises
+    ------
+    CannotParse
+        The items do not fit into the sequence, or elements into an item.
+    """
+    data, code = raw
+
+    def reader(start: int) -> Read:
+        return lambda offset, length: data[start + offset : start + offset + length]
+
+    outer = Walk(reader(0), len(data), code, _NOTHING)
+    at = 0
+    while len(data) - at >= 8:
+        found, length = code.unpack_item(data, at)
+        if found == code.sequence_end:
+            return
+        if found != code.item:
+            raise CannotParse(f"a sequence holds {show(code.raw(found))} where an item is due")
+        at += 8
+        inner = outer.item_coding(at, code)
+        end = outer.item_end(at, inner) if length == UNDEFINED else at + length
+        if end > len(data):
+            raise CannotParse(f"truncated: an item of a sequence needs {length} bytes")
+        yield Walk(reader(at), end - at, inner, Everything(inner), max_value=max_value, max_sequence=max_sequence).run()
+        at = end
