@@ -256,6 +256,10 @@ class S3Reader:
     ) -> None:
         self.close()
 
+    def __del__(self) -> None:
+        if getattr(self, "_response", None) is not None:  # forgotten: the pool would never get its connection back
+            self.close()
+
     def _receive(self, wanted: int) -> bytes:
         if self._response is None:
             raise StorageUnavailable(f"the connection that {self._key} came by broke before")

@@ -36,6 +36,9 @@ class S3Server:
         self.endpoint = endpoint
         self.access_key = access_key
         self.secret_key = secret_key
+        self.tls_endpoint = ""
+        """Where the same server speaks HTTPS, if it is ours; its certificate is in the file `certificate`."""
+        self.certificate = Path()
 
     def client(self) -> Minio:
         """A client of its own, with short timeouts, to look behind the store's back."""
@@ -62,6 +65,9 @@ class LocalServer(S3Server):
         self._was_up = False
         self._choose_ports()
         super().__init__(f"127.0.0.1:{self._ports['s3.port']}", ACCESS_KEY, SECRET_KEY)
+        self.tls_endpoint = f"127.0.0.1:{self._ports['s3.port.https']}"
+        self.certificate = folder / "certificate.pem"
+        _make_certificate(self.certificate, folder / "key.pem")
         identity = {
             "name": "test",
             "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
@@ -83,6 +89,7 @@ class LocalServer(S3Server):
                     raise
                 self._choose_ports()
                 self.endpoint = f"127.0.0.1:{self._ports['s3.port']}"
+                self.tls_endpoint = f"127.0.0.1:{self._ports['s3.port.https']}"
 
     def stop(self) -> None:
         # Its orderly shutdown takes 15 seconds of waiting for connections that nobody holds.
@@ -95,6 +102,7 @@ class LocalServer(S3Server):
 
     def _choose_ports(self) -> None:
         names = [f"{server}.port{kind}" for server in ("master", "volume", "filer", "s3") for kind in ("", ".grpc")]
+        names.append("s3.port.https")
         with contextlib.ExitStack() as stack:
             sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in names]
             self._ports = {name: sock.getsockname()[1] for name, sock in zip(names, sockets, strict=True)}
@@ -112,6 +120,8 @@ class LocalServer(S3Server):
             f"-filer.localSocket={self._folder / 'filer.sock'}",
             f"-s3.localSocket={self._folder / 's3.sock'}",
             f"-s3.config={self._folder / 's3.json'}",
+            f"-s3.cert.file={self.certificate}",
+            f"-s3.key.file={self._folder / 'key.pem'}",
             "-s3.port.iceberg=0",
             "-s3.port.lance=0",
             "-s3.autoCreateBucket=false",
@@ -156,6 +166,15 @@ class LocalServer(S3Server):
 
     def _last_words(self) -> str:
         return (self._folder / "log").read_text(errors="replace")[-2000:]
+
+
+def _make_certificate(certificate: Path, key: Path) -> None:
+    """A certificate for loopback that nobody trusts who is not told to."""
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
+    kind = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc", "-days", "2"]
+    subprocess.run(
+        ["openssl", "req", *kind, *names, "-keyout", key, "-out", certificate], check=True, capture_output=True
+    )
 
 
 def _binary() -> str:

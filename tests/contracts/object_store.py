@@ -142,6 +142,8 @@ class ObjectStoreContract:
             reader.close()
         with pytest.raises(ValueError):
             reader.read()
+        for _ in range(40):
+            store.open(key).read(10)  # and forgotten
         assert get(store, key) == data
 
     # Ranges

@@ -335,6 +335,30 @@ def test_given_the_server_is_killed_during_transfers_then_unavailable(tmp_path: 
         store.close()
 
 
+# HTTPS
+
+
+def test_given_https_when_the_certificate_is_trusted_then_usable_else_unavailable(
+    server: S3Server, store: S3Store, tmp_path: Path, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not server.tls_endpoint:
+        pytest.skip("the server of PACS_TEST_S3_ENDPOINT is tried over one protocol only")
+    settings = settings_for(server, endpoint=server.tls_endpoint, secure=True, retries=0)
+    distrustful = S3Store(settings, tmp_path)
+    with pytest.raises(StorageUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
+        distrustful.check()
+    distrustful.close()
+    monkeypatch.setenv("SSL_CERT_FILE", str(server.certificate))
+    trusting = S3Store(settings, tmp_path)
+    for size in (0, 100_000, 11 * MEBIBYTE):
+        data = secrets.token_bytes(size)
+        put(trusting, f"{key}{size}", data)
+        assert get(trusting, f"{key}{size}") == get(store, f"{key}{size}") == data
+        trusting.delete(f"{key}{size}")
+    trusting.check()
+    trusting.close()
+
+
 # The spool
 
 
