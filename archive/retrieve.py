@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from pydicom.charset import convert_encodings
@@ -136,26 +136,39 @@ def _bounded(read: Read, size: int) -> Read:
     return checked
 
 
+class Encoded(NamedTuple):
+    """The encoded elements of a dataset without the value of its pixel data."""
+
+    header: bytes
+    pixel_header: bytes
+    """Tag, VR and length of the pixel data, and maybe the first bytes of the value; empty if there are none."""
+    trailer: bytes
+
+
 def read_header(store: ObjectStore, inst: StoredInstance) -> Dataset:
     """All elements but the pixel data, parsed. Text without a character set is read in that of the sender."""
-    header, trailer = header_bytes(store, inst)
-    ds = parse(header, inst)
-    if trailer:
-        for element in parse(trailer, inst, coding_of(header, inst)).values():
-            ds[element.tag] = element
-    return ds
+    encoded = read_encoded(store, inst)
+    # Behind the pixel data nothing else begins than before it: elements in the same encoding.
+    return parse(encoded.header + encoded.trailer, inst)
 
 
-def header_bytes(store: ObjectStore, inst: StoredInstance) -> tuple[bytes, bytes]:
-    """The encoded elements before and those behind the pixel data."""
+def read_encoded(store: ObjectStore, inst: StoredInstance) -> Encoded:
+    """The encoded elements before the pixel data, and those behind, by one or two small reads."""
     stored = inst.object
+    trailer = b""
     with dataset_reader(store, inst) as read:
-        header = read(0, stored.header_length)
-        if stored.trailer_offset is None:
-            return header, b""
-        if syntax_of(inst).deflated:
-            return header, read(stored.trailer_offset, _REST)
-        return header, read(stored.trailer_offset, stored.size - stored.dataset_offset - stored.trailer_offset)
+        start = read(0, _within(inst, stored.header_length + _LONG_HEADER))
+        if stored.trailer_offset is not None:
+            rest = _REST if syntax_of(inst).deflated else stored.size - stored.dataset_offset - stored.trailer_offset
+            trailer = read(stored.trailer_offset, rest)
+    # Zeros that round the length of a file up are no elements.
+    trailer = trailer if trailer.strip(b"\0") else b""
+    return Encoded(start[: stored.header_length], start[stored.header_length :], trailer)
+
+
+def _within(inst: StoredInstance, length: int) -> int:
+    """The length, as far as the dataset goes; how long a deflated one is shows when it is inflated."""
+    return length if syntax_of(inst).deflated else min(length, inst.object.size - inst.object.dataset_offset)
 
 
 def coding_of(header: bytes, inst: StoredInstance) -> Coding:
@@ -169,12 +182,13 @@ def parse(encoded: bytes, inst: StoredInstance, code: Coding | None = None) -> D
     """Parse encoded elements; values are left encoded until they are looked at."""
     code = code or coding_of(encoded, inst)
     ds = parse_dataset(io.BytesIO(encoded), code.implicit, code.little)
-    if inst.default_character_set and not _names_character_set(ds):
+    if inst.default_character_set and not names_character_set(ds):
         ds.set_original_encoding(code.implicit, code.little, convert_encodings(inst.default_character_set))
     return ds
 
 
-def _names_character_set(ds: Dataset) -> bool:
+def names_character_set(ds: Dataset) -> bool:
+    """Whether a parsed dataset has a Specific Character Set with a value."""
     raw = ds.get_item(_SPECIFIC_CHARACTER_SET) if _SPECIFIC_CHARACTER_SET in ds else None
     return raw is not None and bool(raw.value)
 
@@ -199,10 +213,8 @@ def pixel_element(store: ObjectStore, inst: StoredInstance) -> PixelElement | No
     """Find the pixels; None if there are none. What is found is kept: an object never changes under its key."""
     known = _pixel_elements.get(inst.object.key)
     if known is None:
-        with dataset_reader(store, inst) as read:
-            data = read(0, _within(inst, inst.object.header_length + _LONG_HEADER))
-        header, element = data[: inst.object.header_length], data[inst.object.header_length :]
-        known = (_find_pixels(inst, header, element) if element else None,)
+        encoded = read_encoded(store, inst)
+        known = (_find_pixels(inst, encoded) if encoded.pixel_header else None,)
         if len(_pixel_elements) >= _REMEMBERED:
             _pixel_elements.clear()
         _pixel_elements[inst.object.key] = known
@@ -212,21 +224,21 @@ def pixel_element(store: ObjectStore, inst: StoredInstance) -> PixelElement | No
 _pixel_elements: dict[str, tuple[PixelElement | None]] = {}
 
 
-def _within(inst: StoredInstance, length: int) -> int:
-    """The length, as far as the dataset goes; how long a deflated one is shows when it is inflated."""
-    return length if syntax_of(inst).deflated else min(length, inst.object.size - inst.object.dataset_offset)
+def pixel_header(encoded: Encoded, inst: StoredInstance) -> tuple[int, str, int, int]:
+    """Tag, VR, bytes of the element header, and length of the value of the pixel data."""
+    element, code = encoded.pixel_header, coding_of(encoded.header, inst)
+    raw, length = code.unpack_item(element, 0)
+    if not is_vr(element[4:6]):
+        return code.raw(raw), "OW", 8, length
+    vr = element[4:6].decode()
+    if vr in SHORT_VRS:
+        return code.raw(raw), vr, 8, code.unpack(element, 0)[2]
+    return code.raw(raw), vr, 12, code.unpack_length(element, 8)[0]
 
 
-def _find_pixels(inst: StoredInstance, header: bytes, element: bytes) -> PixelElement:
-    code = coding_of(header, inst)
-    tag = code.raw(code.unpack_item(element, 0)[0])
-    vr, offset, length = "OW", 8, code.unpack_item(element, 0)[1]
-    if is_vr(element[4:6]):
-        vr = element[4:6].decode()
-        if vr in SHORT_VRS:
-            length = code.unpack(element, 0)[2]
-        else:
-            offset, length = 12, code.unpack_length(element, 8)[0]
+def _find_pixels(inst: StoredInstance, encoded: Encoded) -> PixelElement:
+    header, code = encoded.header, coding_of(encoded.header, inst)
+    tag, vr, offset, length = pixel_header(encoded, inst)
     found = scan(lambda at, count: header[at : at + count], len(header), _plain(inst, code), _WANTED).elements
 
     def number(tag: int, default: int) -> int:
@@ -358,3 +370,17 @@ def read_native(store: ObjectStore, inst: StoredInstance, pixels: PixelElement) 
 def frames_syntax(inst: StoredInstance) -> str:
     """The transfer syntax of what `read_frames` gives: native frames are little endian."""
     return inst.object.transfer_syntax_uid if inst.object.frame_table else _EXPLICIT_VR_LITTLE_ENDIAN
+
+
+def read_fragments(store: ObjectStore, inst: StoredInstance, pixels: PixelElement) -> Generator[bytes, None, None]:
+    """The bit stream of encapsulated pixel data, all fragments joined (PS3.5 A.4): what a video player wants."""
+    code = coding(implicit=False, little=True)
+    at, table = pixels.offset, True
+    while True:
+        with dataset_reader(store, inst) as read:
+            raw, length = code.unpack_item(read(at, 8), 0)
+        if raw != code.item:
+            return
+        if not table:
+            yield from read_range(store, inst, at + 8, length)
+        at, table = at + 8 + length, False

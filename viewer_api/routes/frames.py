@@ -21,12 +21,11 @@ from archive.retrieve import frame_table, frames_syntax, read_frames
 from viewer_api import multipart
 from viewer_api.deps import ArchiveDep
 from viewer_api.media_types import OCTET_STREAM, MediaRange, media_type_of_syntax
-from viewer_api.routes.resources import accepts, frame_numbers, located_instance
+from viewer_api.routes.resources import INSTANCE, accepts, frame_numbers, located_instance
 from viewer_api.streaming import stream
 
 router = APIRouter(tags=["WADO-RS"])
 
-INSTANCE: Final = "/studies/{study}/series/{series}/instances/{instance}"
 # Pixels are the same bytes in both.
 _NATIVE: Final = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
 

@@ -21,15 +21,12 @@ from viewer_api.addresses import DICOMWEB
 from viewer_api.deps import ArchiveDep
 from viewer_api.media_types import GIF, JPEG, PNG, Offer, choose
 from viewer_api.render_params import rendering
-from viewer_api.routes.resources import accepts, frame_numbers, located, located_instance
+from viewer_api.routes.resources import INSTANCE, SERIES, STUDY, accepts, frame_numbers, located, located_instance
 from viewer_api.streaming import stream
 
 router = APIRouter(prefix=DICOMWEB, tags=["WADO-RS rendered"])
 
-_STUDY: Final = "/studies/{study}"
-_SERIES: Final = _STUDY + "/series/{series}"
-_INSTANCE: Final = _SERIES + "/instances/{instance}"
-_FRAMES: Final = _INSTANCE + "/frames/{frames}"
+_FRAMES: Final = INSTANCE + "/frames/{frames}"
 
 _FORMATS: Final[dict[str, ImageFormat]] = {JPEG: "JPEG", PNG: "PNG", GIF: "GIF"}
 _ONE: Final = tuple(Offer(name, False) for name in _FORMATS)
@@ -56,19 +53,19 @@ class _Picture(NamedTuple):
     content: bytes
 
 
-@router.get(_STUDY + "/rendered", name="render_study", response_class=Response, openapi_extra=_PARAMETERS)
+@router.get(STUDY + "/rendered", name="render_study", response_class=Response, openapi_extra=_PARAMETERS)
 def render_study(request: Request, archive: ArchiveDep, study: str) -> Response:
     """The images of a study, one part each (PS3.18 10.4.1.1.3)."""
     return _render_all(request, archive, located(archive, study))
 
 
-@router.get(_SERIES + "/rendered", name="render_series", response_class=Response, openapi_extra=_PARAMETERS)
+@router.get(SERIES + "/rendered", name="render_series", response_class=Response, openapi_extra=_PARAMETERS)
 def render_series(request: Request, archive: ArchiveDep, study: str, series: str) -> Response:
     """The images of a series, one part each (PS3.18 10.4.1.1.3)."""
     return _render_all(request, archive, located(archive, study, series))
 
 
-@router.get(_INSTANCE + "/rendered", name="render_instance", response_class=Response, openapi_extra=_PARAMETERS)
+@router.get(INSTANCE + "/rendered", name="render_instance", response_class=Response, openapi_extra=_PARAMETERS)
 def render_instance(request: Request, archive: ArchiveDep, study: str, series: str, instance: str) -> Response:
     """An instance as an image; of a multi-frame image the first frame (PS3.18 10.4.1.1.3)."""
     inst = located_instance(archive, study, series, instance)
@@ -86,19 +83,19 @@ def render_frames(
     return _render(request, archive, inst, frame_numbers(frames, inst))
 
 
-@router.get(_STUDY + "/thumbnail", name="study_thumbnail", response_class=Response)
+@router.get(STUDY + "/thumbnail", name="study_thumbnail", response_class=Response)
 def study_thumbnail(request: Request, archive: ArchiveDep, study: str) -> Response:
     """A small picture of a study (PS3.18 10.4.1.1.5)."""
     return _thumbnail(request, archive, _representative(located(archive, study)))
 
 
-@router.get(_SERIES + "/thumbnail", name="series_thumbnail", response_class=Response)
+@router.get(SERIES + "/thumbnail", name="series_thumbnail", response_class=Response)
 def series_thumbnail(request: Request, archive: ArchiveDep, study: str, series: str) -> Response:
     """A small picture of a series (PS3.18 10.4.1.1.5)."""
     return _thumbnail(request, archive, _representative(located(archive, study, series)))
 
 
-@router.get(_INSTANCE + "/thumbnail", name="instance_thumbnail", response_class=Response)
+@router.get(INSTANCE + "/thumbnail", name="instance_thumbnail", response_class=Response)
 def instance_thumbnail(request: Request, archive: ArchiveDep, study: str, series: str, instance: str) -> Response:
     """A small picture of an instance (PS3.18 10.4.1.1.5)."""
     return _thumbnail(request, archive, located_instance(archive, study, series, instance))

@@ -13,6 +13,10 @@ from archive.records import StoredInstance
 from archive.standard.uids import check_uid
 from viewer_api.media_types import MediaRange, accepted
 
+STUDY: Final = "/studies/{study}"
+SERIES: Final = STUDY + "/series/{series}"
+INSTANCE: Final = SERIES + "/instances/{instance}"
+
 _FRAMES = re.compile(r"\d{1,10}(?:-\d{1,10})?(?:,\d{1,10}(?:-\d{1,10})?)*")
 # More in one request is a mistake or an attack: an object has at most 2^31-1 frames, and a list is written by hand.
 MOST_FRAMES: Final = 100_000

@@ -22,12 +22,13 @@ from viewer_api import multipart, zipped
 from viewer_api.addresses import DICOMWEB
 from viewer_api.deps import ArchiveDep
 from viewer_api.media_types import DICOM, ZIP, MediaRange, Offer, allowed_by, choose
-from viewer_api.routes import frames
-from viewer_api.routes.resources import accepts, located
+from viewer_api.routes import frames, metadata
+from viewer_api.routes.resources import INSTANCE, SERIES, STUDY, accepts, located
 from viewer_api.streaming import stream
 
 router = APIRouter(prefix=DICOMWEB, tags=["WADO-RS"])
 router.include_router(frames.router)
+router.include_router(metadata.router)
 
 _PARTS: Final = Offer(DICOM, True)
 _SINGLE: Final = Offer(DICOM, False)
@@ -45,19 +46,19 @@ class _Given(NamedTuple):
         return self.target or self.instance.object.transfer_syntax_uid
 
 
-@router.get("/studies/{study}", name="retrieve_study", response_class=Response)
+@router.get(STUDY, name="retrieve_study", response_class=Response)
 def retrieve_study(request: Request, archive: ArchiveDep, study: str) -> Response:
     """All instances of a study (PS3.18 10.4.1.1.1)."""
     return _instances(request, archive, located(archive, study), (_PARTS, _ARCHIVE))
 
 
-@router.get("/studies/{study}/series/{series}", name="retrieve_series", response_class=Response)
+@router.get(SERIES, name="retrieve_series", response_class=Response)
 def retrieve_series(request: Request, archive: ArchiveDep, study: str, series: str) -> Response:
     """All instances of a series (PS3.18 10.4.1.1.1)."""
     return _instances(request, archive, located(archive, study, series), (_PARTS, _ARCHIVE))
 
 
-@router.get("/studies/{study}/series/{series}/instances/{instance}", name="retrieve_instance", response_class=Response)
+@router.get(INSTANCE, name="retrieve_instance", response_class=Response)
 def retrieve_instance(request: Request, archive: ArchiveDep, study: str, series: str, instance: str) -> Response:
     """One instance (PS3.18 10.4.1.1.1)."""
     found = located(archive, study, series, instance)
