@@ -153,7 +153,7 @@ def _is_past_meta(head: bytes, offset: int, declared_end: int, values: dict[int,
     left = len(head) - offset
     if left < 8:
         # A dataset is never empty; fewer bytes than a header at the end are for the scan of the dataset to judge.
-        if at_end and offset >= declared_end and head[offset : offset + 2] != b"\x02\x00":
+        if at_end and values and offset >= declared_end and head[offset : offset + 2] != b"\x02\x00":
             return True
         raise NeedMoreBytes(offset + 8)
     if head[offset : offset + 2] != b"\x02\x00":
