@@ -15,8 +15,8 @@ Guarantees beyond that:
   answer is recognised as one's own success.
 
 The key pair needs the rights to read, write, delete and list objects and multipart uploads. In a versioned bucket
-``delete`` hides the object rather than freeing its space. The longest wait for a dead server is
-``(connect_timeout + read_timeout) * (1 + retries)`` and the pauses between tries, per request.
+``delete`` hides the object rather than freeing its space. A server that takes no byte for ``connect_timeout``, or
+gives none for ``read_timeout``, counts as dead; with ``retries`` and the pauses between them, per request.
 """
 
 from __future__ import annotations
@@ -143,7 +143,8 @@ class S3Writer:
             return expected, ""  # perhaps our own, by a request whose answer was lost
 
     def _put(self) -> str:
-        return self._client.put(self.key, self._spool.read(0, self._spool.size), self._headers())
+        body = self._spool.read(0, self._spool.size)
+        return self._client.put(self.key, body, self._spool.md5.digest(), self._headers())
 
     def _upload_in_parts(self) -> tuple[str, str]:
         """As `_upload_whole`, in parts."""
@@ -187,7 +188,7 @@ class S3Writer:
     def _put_part(self, upload_id: str, number: int, offset: int) -> tuple[bytes, str]:
         body = self._spool.read(offset, self._part_size)
         digest = hashlib.md5(body, usedforsecurity=False).digest()
-        return digest, self._client.put_part(self.key, upload_id, number, body)
+        return digest, self._client.put_part(self.key, upload_id, number, body, digest)
 
     def _confirm(self, expected: str) -> None:
         """The server did not answer with the ETag that is due: ask what it holds.

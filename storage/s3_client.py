@@ -45,6 +45,7 @@ _ERRORS: Final[Mapping[str, type[StorageError]]] = {
     "XAmzContentSHA256Mismatch": IntegrityError,
 }
 _RETRIED_STATUS: Final = (429, 500, 502, 503, 504)
+_SEND_SIZE: Final = 64 * 1024
 _MAXIMUM_BACKOFF: Final = 5.0
 WRITER_HEADER: Final = "x-amz-meta-writer"
 MD5_HEADER: Final = "x-amz-meta-md5"
@@ -91,6 +92,12 @@ class _Pool(urllib3.PoolManager):
 
     def urlopen(self, method: str, url: str, redirect: bool = True, **kw: Any) -> Response:  # type: ignore[override]
         kw.setdefault("pool_timeout", self._wait)
+        body = kw.get("body")
+        if isinstance(body, bytes) and len(body) > _SEND_SIZE:
+            # While sending, the connect timeout is in force, and a socket applies it to all of the bytes given to it
+            # at once: 16 MiB would have to leave within 5 s. In pieces, it bounds how long the line may stand still.
+            view = memoryview(body)
+            kw["body"] = [view[start : start + _SEND_SIZE] for start in range(0, len(body), _SEND_SIZE)]
         return super().urlopen(method, url, redirect=redirect, **kw)
 
 
@@ -122,10 +129,10 @@ class S3Client:
                 if error.code != "BucketAlreadyOwnedByYou":  # made by another process in between
                     raise
 
-    def put(self, key: str, body: bytes, headers: Mapping[str, str]) -> str:
-        """Upload a whole object unless the key is taken; the ETag that the server gives it."""
+    def put(self, key: str, body: bytes, md5: bytes, headers: Mapping[str, str]) -> str:
+        """Upload a whole object, with the digest `md5`, unless the key is taken; the ETag that the server gives it."""
         with translated(f"cannot store {key}"):
-            response = self._request("PUT", key, body=body, headers={**headers, **_digest(body), "If-None-Match": "*"})
+            response = self._request("PUT", key, body=body, headers={**headers, **_digest(md5), "If-None-Match": "*"})
             return _etag(response)
 
     def start_upload(self, key: str, headers: Mapping[str, str]) -> str:
@@ -134,11 +141,11 @@ class S3Client:
             response = self._request("POST", key, headers=dict(headers), query={"uploads": ""})
             return _text(response, "UploadId")
 
-    def put_part(self, key: str, upload_id: str, number: int, body: bytes) -> str:
-        """Upload one part, counted from 1; its ETag."""
+    def put_part(self, key: str, upload_id: str, number: int, body: bytes, md5: bytes) -> str:
+        """Upload one part, counted from 1, with the digest `md5`; its ETag."""
         with translated(f"cannot store part {number} of {key}"):
             query = {"partNumber": str(number), "uploadId": upload_id}
-            return _etag(self._request("PUT", key, body=body, headers=_digest(body), query=query))
+            return _etag(self._request("PUT", key, body=body, headers=_digest(md5), query=query))
 
     def complete_upload(self, key: str, upload_id: str, etags: list[str]) -> str:
         """Make the object of its parts unless the key is taken; its ETag, empty if the server does not tell."""
@@ -148,7 +155,8 @@ class S3Client:
             ElementTree.SubElement(part, "PartNumber").text = str(number)
             ElementTree.SubElement(part, "ETag").text = f'"{etag}"'
         body = ElementTree.tostring(root)
-        headers = {"Content-Type": "application/xml", "If-None-Match": "*", **_digest(body)}
+        headers = {"Content-Type": "application/xml", "If-None-Match": "*"}
+        headers |= _digest(hashlib.md5(body, usedforsecurity=False).digest())
         with translated(f"cannot complete {key}"):
             response = self._request("POST", key, body=body, headers=headers, query={"uploadId": upload_id})
             # The server may answer 200 and report an error in the body: then there is no ETag.
@@ -252,9 +260,9 @@ def translated(doing: str) -> Iterator[None]:
         raise StorageUnavailable(f"{doing}: the server's answer makes no sense: {error!r}") from error
 
 
-def _digest(body: bytes) -> dict[str, str]:
+def _digest(md5: bytes) -> dict[str, str]:
     """So that the server refuses a body damaged on the way; not all servers check the signature's SHA-256."""
-    return {"Content-MD5": base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()}
+    return {"Content-MD5": base64.b64encode(md5).decode()}
 
 
 def _etag(response: Response) -> str:

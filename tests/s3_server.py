@@ -127,7 +127,7 @@ class LocalServer(S3Server):
             "-s3.autoCreateBucket=false",
             "-master.telemetry=false",
             "-master.volumeSizeLimitMB=256",
-            "-volume.max=16",
+            "-volume.max=200",
             "-volume.preStopSeconds=0",
         ]
 

@@ -56,6 +56,16 @@ class Proxy:
 
         self.tamper = tamper
 
+    def slow(self, direction: Direction, seconds: float) -> None:
+        """Let every piece of at most 64 KiB in `direction` take so long, as on a thin line."""
+
+        def tamper(way: Direction, seen: int, data: bytes) -> bytes:
+            if way == direction:
+                self._closed.wait(seconds)
+            return data
+
+        self.tamper = tamper
+
     def close(self) -> None:
         """End all connections and threads."""
         self._closed.set()

@@ -118,7 +118,7 @@ def test_given_an_upload_that_nobody_completes_when_deleted_then_aborted(
 @pytest.fixture
 def impatient(server: S3Server, store: S3Store, network: Proxy, tmp_path: Path) -> Iterator[S3Store]:
     """As `shaky`, and gives up a stalled connection at once."""
-    settings = settings_for(server, endpoint=network.endpoint, retries=0, read_timeout=0.3)
+    settings = settings_for(server, endpoint=network.endpoint, retries=0, connect_timeout=0.5, read_timeout=0.3)
     over_network = S3Store(settings, tmp_path / "spool")
     yield over_network
     over_network.close()
@@ -164,6 +164,19 @@ def test_given_the_connection_fails_during_a_download_then_unavailable(
             for chunk in reader:
                 received += chunk
     assert expected.startswith(received)
+    store.delete(key)
+
+
+def test_given_a_line_that_is_slow_but_steady_then_stored_however_long_it_takes(
+    store: S3Store, server: S3Server, network: Proxy, tmp_path: Path, key: str
+) -> None:
+    settings = settings_for(server, endpoint=network.endpoint, retries=0, connect_timeout=1, part_size=16 * MEBIBYTE)
+    over_slow_line = S3Store(settings, tmp_path)
+    network.slow("up", 0.008)  # 16 MiB are under way for two seconds, more than `connect_timeout`
+    data = secrets.token_bytes(16 * MEBIBYTE)
+    put(over_slow_line, key, data)
+    over_slow_line.close()
+    assert get(store, key) == data
     store.delete(key)
 
 
