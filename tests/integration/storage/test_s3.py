@@ -17,7 +17,8 @@ from pydantic import SecretStr
 
 from storage.errors import IntegrityError, ObjectExists, StorageUnavailable
 from storage.s3 import S3Store
-from tests.contracts.object_store import ObjectStoreContract, assert_absent, get, put
+from tests.contracts.object_store import ObjectStoreContract
+from tests.contracts.store_helpers import assert_absent, get, put
 from tests.integration.storage.conftest import settings_for
 from tests.integration.storage.proxy import Proxy, cut, flip, proxy
 from tests.s3_server import S3Server, local_server

@@ -13,7 +13,8 @@ import pytest
 from storage.base import ObjectStore
 from storage.errors import IntegrityError, ObjectExists, ObjectNotFound, StorageUnavailable
 from storage.filesystem import FilesystemStore
-from tests.contracts.object_store import ObjectStoreContract, assert_absent, get, put
+from tests.contracts.object_store import ObjectStoreContract
+from tests.contracts.store_helpers import assert_absent, get, put
 from tests.unit.storage.isolated import ROOT, command, run
 
 KEY = "2026/11/22/7f3a9c01d2e4b8f0/03ff"
