@@ -131,7 +131,8 @@ class ObjectStore(Protocol):
     def delete(self, key: str) -> None:
         """Remove the object and anything an unfinished write of it left; no error if there is none.
 
-        Durable when it returns. A write of the key that is under way elsewhere fails. Raises `StorageUnavailable`.
+        Durable when it returns. A write of the key that is under way elsewhere may fail, or may still be committed
+        afterwards: stop it first. Raises `StorageUnavailable`.
         """
 
     def keys(self, prefix: str = "") -> Iterator[str]:
