@@ -8,6 +8,7 @@ queued, polled or copied twice, and the answer goes out in one write.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,10 +26,12 @@ from dicom_node.wire import PeerGone, PeerSilent, ProtocolError, Wire
 log = logging.getLogger(__name__)
 
 LONGEST_COMMAND = 64 * 1024
+LONGEST_CONTROL = 4096
+"""Bytes of an A-RELEASE-RQ or A-ABORT; they have 10."""
 LONGEST_REQUEST = 256 * 1024
 """Bytes of an A-ASSOCIATE-RQ: 128 contexts with dozens of transfer syntaxes each fit many times over."""
 CLOSE_TIMEOUT = 5.0
-"""Seconds for the peer to close after the association has ended (ARTIM in Sta13)."""
+"""Seconds for the peer to close after the association has ended (ARTIM in Sta13), unless ``artim_timeout`` is less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +72,15 @@ class Association:
         settings: NodeSettings,
         peers: PeerBook,
         services: dict[int, Service],
-        refuse: Rejection | None = None,
+        slots: threading.Semaphore,
     ) -> None:
         self._wire = connection
         self._address = address
         self._settings = settings
         self._peers = peers
         self._services = services
-        self._refuse = refuse
+        self._slots = slots
+        self._holds_slot = False
         self._contexts: dict[int, Context] = {}
         self._peer_maximum_length = 0
         self._caller: Caller | None = None
@@ -94,39 +98,70 @@ class Association:
         started = time.monotonic()
         ended = "error"
         try:
-            ended = self._run()
-        except PeerGone as error:
-            ended = "stopped" if self.stopping else f"connection lost: {error}"
-        except PeerSilent as error:
-            ended = f"timeout: {error}"
-            self._abort(wire.SERVICE_PROVIDER, wire.NOT_SPECIFIED)
-        except ProtocolError as error:
-            ended = f"protocol error: {error}"
-            self._abort(wire.SERVICE_PROVIDER, error.reason)
+            ended = self._run_to_end()
         except Exception:
             log.exception("an association failed", extra=fields(address=self._address))
             self._abort(wire.SERVICE_PROVIDER, wire.NOT_SPECIFIED)
         finally:
+            self._release()
+        if self._caller is None:
+            log.info("connection ended without association", extra=fields(address=self._address, how=ended))
+            return
+        log.info(
+            "association ended",
+            extra=fields(
+                calling=self._caller.calling_ae_title,
+                address=self._address,
+                messages=self._messages,
+                seconds=round(time.monotonic() - started, 3),
+                how=ended,
+            ),
+        )
+
+    def _run_to_end(self) -> str:
+        """Serve, and end what went wrong as PS3.8 9.2.3 says; give the reason of the end."""
+        established = False
+        try:
+            request = self._receive_request()
+            if not self._establish(request):
+                return "rejected"
+            established = True
+            return self._serve()
+        except PeerGone as error:
+            if not self.stopping:
+                return f"connection lost: {error}"
+            if established:
+                self._abort(wire.SERVICE_USER, wire.NOT_SPECIFIED)
+            return "stopped"
+        except PeerSilent as error:
+            # Before an association there is nothing to abort: the connection is closed (AA-2).
+            if established:
+                self._abort(wire.SERVICE_PROVIDER, wire.NOT_SPECIFIED)
+            return f"timeout: {error}"
+        except ProtocolError as error:
+            if established:
+                self._abort(wire.SERVICE_PROVIDER, error.reason)  # AA-8
+            else:
+                self._abort(wire.SERVICE_USER, wire.NOT_SPECIFIED)  # AA-1
+            return f"protocol error: {error}"
+
+    def _release(self) -> None:
+        """Let go of everything, whatever fails."""
+        try:
             if self._operation is not None:
                 self._operation.abort()
+        except Exception:
+            log.exception("an operation could not be aborted", extra=fields(address=self._address))
+        finally:
             self._wire.close()
-        if self._caller is not None:
-            log.info(
-                "association ended",
-                extra=fields(
-                    calling=self._caller.calling_ae_title,
-                    address=self._address,
-                    messages=self._messages,
-                    seconds=round(time.monotonic() - started, 3),
-                    how=ended,
-                ),
-            )
+            if self._holds_slot:
+                self._slots.release()
 
     # -- establishing ----------------------------------------------------------------------------------------------
 
-    def _run(self) -> str:
-        request = self._receive_request()
-        decided = self._refuse or admit(request, self._address, self._settings, self._peers)
+    def _establish(self, request: Request) -> bool:
+        """Answer the request; True if the association stands."""
+        decided = self._decide(request)
         if isinstance(decided, Rejection):
             log.warning(
                 "association rejected",
@@ -139,12 +174,23 @@ class Association:
             )
             self._wire.send(decided.encode())
             self._await_close()
-            return "rejected"
+            return False
         acceptance = accept(request, self._settings)
         self._begin(request, acceptance, decided)
         self._wire.send(acceptance.pdu)
         self._wire.set_read_timeout(self._settings.idle_timeout)
-        return self._serve()
+        return True
+
+    def _decide(self, request: Request) -> Peer | Rejection:
+        if self.stopping:
+            return Rejection.SHUTTING_DOWN
+        decided = admit(request, self._address, self._settings, self._peers)
+        if isinstance(decided, Peer):
+            # Last, so that connections which are no associations yet, or never become any, take nobody's place.
+            self._holds_slot = self._slots.acquire(blocking=False)
+            if not self._holds_slot:
+                return Rejection.TOO_MANY_ASSOCIATIONS
+        return decided
 
     def _begin(self, request: Request, acceptance: Acceptance, peer: Peer) -> None:
         self._contexts = acceptance.contexts
@@ -175,6 +221,8 @@ class Association:
             connection.fill()
             if needed == 6 and connection.end >= 6:
                 kind, length = wire.PDU_HEADER.unpack_from(connection.buffer, 0)
+                if kind == wire.ABORT:
+                    raise PeerGone("aborted by the peer")
                 if kind != wire.ASSOCIATE_RQ:
                     raise ProtocolError(wire.UNEXPECTED_PDU, f"PDU type {kind:#04x} instead of A-ASSOCIATE-RQ")
                 if length > min(LONGEST_REQUEST, len(connection.buffer) - 6):
@@ -210,11 +258,9 @@ class Association:
         while end - position >= 6:
             kind, length = wire.PDU_HEADER.unpack_from(buffer, position)
             if kind != wire.P_DATA_TF:
-                if length > 4096:
-                    raise ProtocolError(wire.INVALID_PDU_PARAMETER, f"PDU type {kind:#04x} of {length} bytes")
-                if end - position < 6 + length:
+                if kind in (wire.RELEASE_RQ, wire.ABORT) and end - position < 6 + length <= LONGEST_CONTROL:
                     break
-                return self._control(kind)
+                return self._control(kind, length)
             if length > largest:
                 raise ProtocolError(wire.INVALID_PDU_PARAMETER, f"P-DATA-TF of {length} bytes, {largest} were offered")
             if end - position < 6 + length:
@@ -223,7 +269,9 @@ class Association:
         connection.start = position
         return None
 
-    def _control(self, kind: int) -> str:
+    def _control(self, kind: int, length: int) -> str:
+        if kind in (wire.RELEASE_RQ, wire.ABORT) and 6 + length > LONGEST_CONTROL:
+            raise ProtocolError(wire.INVALID_PDU_PARAMETER, f"PDU type {kind:#04x} of {length} bytes")
         if kind == wire.RELEASE_RQ:
             if self._operation is not None or self._command_bytes:
                 raise ProtocolError(wire.UNEXPECTED_PDU, "A-RELEASE-RQ in the middle of a message")
@@ -232,6 +280,7 @@ class Association:
             return "released"
         if kind == wire.ABORT:
             return "aborted by the peer"
+        # Told by its type alone: what is not expected need not be read to its end.
         reason = wire.UNEXPECTED_PDU if 1 <= kind <= 6 else wire.UNRECOGNIZED_PDU
         raise ProtocolError(reason, f"PDU type {kind:#04x} during data transfer")
 
@@ -284,7 +333,10 @@ class Association:
             return
         if context_id not in self._contexts:
             raise ProtocolError(wire.INVALID_PDU_PARAMETER, f"presentation context {context_id} was not accepted")
+        if self._command_bytes and context_id != self._context_id:
+            raise ProtocolError(wire.INVALID_PDU_PARAMETER, "a command set in fragments of two presentation contexts")
         self.busy = True
+        self._context_id = context_id
         self._command_bytes += fragment
         if len(self._command_bytes) > LONGEST_COMMAND:
             raise ProtocolError(wire.INVALID_PDU_PARAMETER, "the command set is too long")
@@ -294,7 +346,6 @@ class Association:
             except BadCommand as error:
                 raise ProtocolError(wire.INVALID_PDU_PARAMETER, str(error)) from None
             self._command_bytes.clear()
-            self._context_id = context_id
             self._start(command)
 
     def _command_during_operation(self, control: int, fragment: memoryview) -> None:
@@ -347,7 +398,7 @@ class Association:
 
     def _await_close(self) -> None:
         """Let the peer close first (Sta13), so that our last PDU is not lost to a reset."""
-        deadline = time.monotonic() + CLOSE_TIMEOUT
+        deadline = time.monotonic() + min(CLOSE_TIMEOUT, self._settings.artim_timeout)
         connection = self._wire
         try:
             while (left := deadline - time.monotonic()) > 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from typing import Final
@@ -72,8 +73,9 @@ def decode_command(data: bytes | bytearray | memoryview) -> Command:
         offset += length
     if offset != size:
         raise BadCommand(f"{size - offset} bytes are left over after the last command element")
-    if len(elements.get(COMMAND_FIELD, b"")) != 2:
-        raise BadCommand("CommandField is missing")
+    for element, name in ((COMMAND_FIELD, "CommandField"), (COMMAND_DATA_SET_TYPE, "CommandDataSetType")):
+        if len(elements.get(element, b"")) != 2:
+            raise BadCommand(f"{name} is missing")
     return Command(elements)
 
 
@@ -106,5 +108,5 @@ def response(command: Command, status: int, comment: str = "") -> bytes:
             elements[element] = uid
     if comment:
         # PS3.7 C: VR LO, 64 characters of the default repertoire; a backslash would separate values.
-        elements[ERROR_COMMENT] = comment.replace("\\", "/")[:64]
+        elements[ERROR_COMMENT] = re.sub(r"[^\x20-\x7e]", "?", comment.replace("\\", "/"))[:64]
     return encode_command(elements)

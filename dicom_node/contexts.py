@@ -11,7 +11,7 @@ from typing import Final
 
 from pynetdicom.presentation import PresentationContext
 
-from archive.standard.uids import is_storage_sop_class, is_supported_transfer_syntax
+from archive.standard.uids import is_storage_sop_class, transfer_syntax
 
 VERIFICATION: Final = "1.2.840.10008.1.1"
 IMPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2"
@@ -26,8 +26,8 @@ UNCOMPRESSED: Final = (
     DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
 )
 """Preferred, in this order, where one context offers several syntaxes: a sender that holds uncompressed pixels must
-never be led to compress them, which could be lossy. A sender that holds compressed ones and wants to keep them so
-proposes a context with that syntax alone, and gets it."""
+never be led to compress them, which could be lossy. Lossless syntaxes come next, lossy ones last. A sender that holds
+compressed pixels and wants to keep them so proposes a context with that syntax alone, and gets it."""
 
 COMMAND_SERVICES: Final = {VERIFICATION: (IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN)}
 """Abstract syntaxes beside storage: UID to transfer syntaxes."""
@@ -40,23 +40,20 @@ def acceptable_transfer_syntaxes(abstract_syntax: str, proposed: Sequence[str]) 
     if not is_storage_sop_class(abstract_syntax):
         return []
     plain = [syntax for syntax in UNCOMPRESSED if syntax in proposed]
-    return plain + [syntax for syntax in proposed if syntax not in plain and is_supported_transfer_syntax(syntax)]
+    described = [transfer_syntax(syntax) for syntax in proposed if syntax not in plain]
+    # Stable: within the lossless and within the lossy ones, the proposer's order is kept.
+    return plain + [syntax.uid for syntax in sorted(filter(None, described), key=lambda syntax: syntax.lossy)]
 
 
-def acceptor_contexts(requested: Sequence[PresentationContext]) -> list[PresentationContext]:
-    """Our side of the negotiation of these proposals, one context per abstract syntax that we serve."""
-    proposals: dict[str, list[str]] = {}
-    for context in requested:
-        known = proposals.setdefault(str(context.abstract_syntax), [])
-        known += [str(syntax) for syntax in context.transfer_syntax if str(syntax) not in known]
-    made = []
-    for abstract_syntax, proposed in proposals.items():
-        if not (abstract_syntax in COMMAND_SERVICES or is_storage_sop_class(abstract_syntax)):
-            continue
-        context = PresentationContext()
-        context.abstract_syntax = abstract_syntax
-        # A served class whose syntaxes we all refuse must be answered with result 4, not 3 (PS3.8 Table 9-18).
-        for syntax in acceptable_transfer_syntaxes(abstract_syntax, proposed) or [EXPLICIT_VR_LITTLE_ENDIAN]:
-            context.add_transfer_syntax(syntax)
-        made.append(context)
-    return made
+def acceptor_contexts(requested: PresentationContext) -> list[PresentationContext]:
+    """Our side of the negotiation of one proposal: a context, or none for an abstract syntax that we do not serve."""
+    abstract_syntax = str(requested.abstract_syntax)
+    if not (abstract_syntax in COMMAND_SERVICES or is_storage_sop_class(abstract_syntax)):
+        return []
+    context = PresentationContext()
+    context.abstract_syntax = abstract_syntax
+    proposed = [str(syntax) for syntax in requested.transfer_syntax]
+    # A served class whose syntaxes we all refuse must be answered with result 4, not 3 (PS3.8 Table 9-18).
+    for syntax in acceptable_transfer_syntaxes(abstract_syntax, proposed) or [EXPLICIT_VR_LITTLE_ENDIAN]:
+        context.add_transfer_syntax(syntax)
+    return [context]

@@ -6,6 +6,7 @@ PDU types and context negotiation are pynetdicom's.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -17,7 +18,7 @@ from pynetdicom.pdu_primitives import (
     ImplementationVersionNameNotification,
     MaximumLengthNotification,
 )
-from pynetdicom.presentation import negotiate_as_acceptor
+from pynetdicom.presentation import PresentationContext, negotiate_as_acceptor
 
 from archive.standard.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from config.peers import Peer, PeerBook
@@ -92,12 +93,15 @@ def read_request(pdu: bytes) -> Request:
         decoded = A_ASSOCIATE_RQ()
         decoded.decode(pdu)
         primitive = decoded.to_primitive()
+        _check_contexts(primitive.presentation_context_definition_list)
         return Request(
             calling_ae_title=_ae_title(pdu[26:42]),
             called_ae_title=_ae_title(pdu[10:26]),
             protocol_version=int.from_bytes(pdu[6:8], "big"),
             primitive=primitive,
         )
+    except BadRequest:
+        raise
     except Exception as error:
         # pynetdicom raises whatever its converters meet in malformed items: KeyError, struct.error, ValueError ...
         raise BadRequest(f"malformed A-ASSOCIATE-RQ: {type(error).__name__}") from error
@@ -117,7 +121,8 @@ def admit(request: Request, address: str, settings: NodeSettings, peers: PeerBoo
 def accept(request: Request, settings: NodeSettings) -> Acceptance:
     """Negotiate the contexts and encode the A-ASSOCIATE-AC."""
     requested = request.primitive.presentation_context_definition_list
-    results, roles = negotiate_as_acceptor(requested, acceptor_contexts(requested))
+    # One by one: what another context of the same class proposes must not change the choice in this one.
+    results = [negotiate_as_acceptor([context], acceptor_contexts(context))[0][0] for context in requested]
     primitive = A_ASSOCIATE()
     primitive.application_context_name = DICOM_APPLICATION_CONTEXT
     # PS3.8 9.3.3: these two fields are sent back as received.
@@ -131,7 +136,7 @@ def accept(request: Request, settings: NodeSettings) -> Acceptance:
     implementation.implementation_class_uid = IMPLEMENTATION_CLASS_UID
     version = ImplementationVersionNameNotification()
     version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-    primitive.user_information = [length, implementation, version, *roles]
+    primitive.user_information = [length, implementation, version]
     pdu = A_ASSOCIATE_AC()
     pdu.from_primitive(primitive)
     contexts = {
@@ -140,6 +145,15 @@ def accept(request: Request, settings: NodeSettings) -> Acceptance:
         if context.result == 0
     }
     return Acceptance(bytes(pdu.encode()), contexts, int(request.primitive.maximum_length_received or 0))
+
+
+def _check_contexts(contexts: Sequence[PresentationContext]) -> None:
+    """What later steps rely on (PS3.8 9.3.2.2): odd identifiers used once, and something to choose from."""
+    identifiers = [context.context_id for context in contexts]
+    if len(set(identifiers)) != len(identifiers) or not all(isinstance(each, int) and each & 1 for each in identifiers):
+        raise BadRequest("presentation context identifiers are not odd and unique")
+    if not all(context.abstract_syntax and context.transfer_syntax for context in contexts):
+        raise BadRequest("a presentation context without abstract or transfer syntax")
 
 
 def _ae_title(field: bytes) -> str:

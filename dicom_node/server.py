@@ -17,16 +17,14 @@ from config.logs import correlated, fields
 from config.peers import PeerBook
 from config.settings import NodeSettings
 from dicom_node.association import Association, Service
-from dicom_node.negotiation import Rejection
 from dicom_node.wire import Wire
 
 log = logging.getLogger(__name__)
 
 ROOM_BESIDE_PDU = 256 * 1024
 """Bytes of receive buffer beyond one PDU of the largest size: what one receive can take in one go."""
-MOST_REJECTIONS_AT_ONCE = 32
-"""Connections over the limit that are read only to be rejected politely; more are closed unread."""
-STACK_SIZE = 512 * 1024
+MOST_UNESTABLISHED = 64
+"""Connections beside the associations allowed: before the request, being rejected, closing. More are closed unread."""
 
 
 class DicomServer:
@@ -38,6 +36,7 @@ class DicomServer:
         self._services = services
         self._socket: socket.socket | None = None
         self._acceptor: threading.Thread | None = None
+        self._slots = threading.Semaphore(settings.maximum_associations)
         self._lock = threading.Lock()
         self._running: dict[threading.Thread, tuple[Association, Wire]] = {}
         self._stopping = False
@@ -50,7 +49,7 @@ class DicomServer:
 
     @property
     def associations(self) -> int:
-        """How many associations are open."""
+        """How many connections are open: associations, and what is about to become one or was one."""
         with self._lock:
             return len(self._running)
 
@@ -122,29 +121,27 @@ class DicomServer:
 
     def _begin(self, connection: socket.socket, address: str) -> None:
         settings = self._settings
-        open_now = self.associations
-        if open_now >= settings.maximum_associations + MOST_REJECTIONS_AT_ONCE:
+        if self.associations >= settings.maximum_associations + MOST_UNESTABLISHED:
+            log.warning("a connection over the limit was closed", extra=fields(address=address))
             connection.close()
             return
-        full = open_now >= settings.maximum_associations
         wire = Wire(
             connection,
             settings.maximum_pdu_length + 6 + ROOM_BESIDE_PDU,
             read_timeout=settings.artim_timeout,
             write_timeout=settings.write_timeout,
         )
-        association = Association(
-            wire,
-            address,
-            settings,
-            self._peers,
-            self._services,
-            refuse=Rejection.TOO_MANY_ASSOCIATIONS if full else None,
-        )
+        association = Association(wire, address, settings, self._peers, self._services, self._slots)
         thread = threading.Thread(target=self._run, args=(association,), name=f"association {address}", daemon=True)
         with self._lock:
             self._running[thread] = (association, wire)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:
+            # No more threads to be had: the connection is refused, and must not count.
+            with self._lock:
+                del self._running[thread]
+            raise
 
     def _run(self, association: Association) -> None:
         try:

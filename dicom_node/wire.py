@@ -6,6 +6,7 @@ Time limits are the kernel's (``SO_RCVTIMEO``, ``SO_SNDTIMEO``): unlike Python's
 
 from __future__ import annotations
 
+import mmap
 import socket
 import struct
 from typing import Final
@@ -31,11 +32,11 @@ INVALID_PDU_PARAMETER: Final = 6
 
 
 class PeerGone(Exception):
-    """The peer closed the connection, or it broke."""
+    """The peer closed the connection, or it broke, or the peer takes nothing any more."""
 
 
 class PeerSilent(Exception):
-    """The peer sent nothing, or took nothing, for as long as the settings allow."""
+    """The peer sent nothing for as long as the settings allow."""
 
 
 class ProtocolError(Exception):
@@ -53,7 +54,8 @@ def abort_pdu(source: int, reason: int) -> bytes:
 
 def command_pdus(context_id: int, command: bytes, maximum_length: int) -> bytes:
     """P-DATA-TF PDUs with a command set, to be sent in one write (PS3.8 9.3.5, D.1)."""
-    room = (maximum_length or 16384) - 6
+    # Fragments are of even length. Less than one character in a PDU cannot be meant, whatever the peer announced.
+    room = max(((maximum_length or 16384) - 6) & ~1, 2)
     parts = []
     for offset in range(0, len(command), room):
         fragment = command[offset : offset + room]
@@ -69,7 +71,8 @@ class Wire:
 
     def __init__(self, connection: socket.socket, capacity: int, *, read_timeout: float, write_timeout: float) -> None:
         self.socket = connection
-        self.buffer = bytearray(capacity)
+        # Pages that nothing was received into cost nothing: an idle association holds next to no memory.
+        self.buffer = mmap.mmap(-1, capacity)
         self.view = memoryview(self.buffer)
         self.start = 0
         self.end = 0
@@ -104,11 +107,11 @@ class Wire:
         self.end += count
 
     def send(self, data: bytes) -> None:
-        """Send all of `data` in one write. Raises `PeerGone`, `PeerSilent`."""
+        """Send all of `data` in one write. Raises `PeerGone`, also when it was not taken in time."""
         try:
             self.socket.sendall(data)
         except BlockingIOError:
-            raise PeerSilent("our answer was not taken for too long") from None
+            raise PeerGone("our answer was not taken for too long") from None
         except OSError as error:
             raise PeerGone(error.strerror or str(error)) from None
 

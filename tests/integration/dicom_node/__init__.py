@@ -1,0 +1,1 @@
+"""The DICOM node on real sockets, with a real archive behind it."""

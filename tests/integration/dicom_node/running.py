@@ -1,0 +1,126 @@
+"""A node in this process and what can be asked about it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from archive.core import Archive
+from config.settings import Settings
+from dicom_node.__main__ import services
+from dicom_node.server import DicomServer
+from tests.integration.dicom_node.peer import RawPeer
+
+PATIENCE = 20.0
+
+
+def wait_until(true: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
+    """Poll; fail with `what` when it does not become true."""
+    deadline = time.monotonic() + patience
+    while not true():
+        assert time.monotonic() < deadline, f"still not: {what}"
+        threading.Event().wait(0.005)
+
+
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+@dataclass
+class Node:
+    """A running node and its archive."""
+
+    archive: Archive
+    server: DicomServer
+    settings: Settings
+
+    @property
+    def port(self) -> int:
+        return self.server.port
+
+    def peer(self, **options: Any) -> RawPeer:
+        return RawPeer(self.port, **options)
+
+    def wait_until_idle(self) -> None:
+        """Until no connection is left."""
+        wait_until(lambda: self.server.associations == 0, "no connection is left")
+
+    def sql(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+        return sql(self.settings, statement, *parameters)
+
+    def keys(self) -> list[str]:
+        """Keys of the rows of the index."""
+        return sorted(key for (key,) in self.sql("SELECT key FROM stored_object"))
+
+    def leftovers(self) -> list[str]:
+        """What is in the store without a row, temporary files too."""
+        return leftovers(self.settings, self.archive)
+
+    def digests(self) -> list[bytes]:
+        """SHA-256 of the stored datasets, recomputed from the store."""
+        return [digest for digest, _ in stored_digests(self.settings, self.archive)]
+
+
+def sql(settings: Settings, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+    with psycopg.connect(settings.database.url.get_secret_value(), autocommit=True) as connection:
+        cursor = connection.execute(statement, parameters)
+        return cursor.fetchall() if cursor.description else []
+
+
+def leftovers(settings: Settings, archive: Archive) -> list[str]:
+    indexed = {key for (key,) in sql(settings, "SELECT key FROM stored_object")}
+    assert indexed <= set(archive.store.keys()), "a row without bytes"
+    root = settings.objects_dir
+    files = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()} if root.is_dir() else set()
+    return sorted(files - indexed)
+
+
+def stored_digests(settings: Settings, archive: Archive) -> list[tuple[bytes, str]]:
+    """Recomputed and recorded digest of every stored object must agree; give them with the instance UID."""
+    import hashlib
+
+    found = []
+    for key, offset, size, digest, instance in sql(
+        settings,
+        "SELECT key, dataset_offset, size, digest, sop_instance_uid FROM stored_object "
+        "JOIN instance ON instance.id = instance_id",
+    ):
+        with archive.store.open(key) as reader:
+            data = reader.read()
+        assert len(data) == size
+        assert hashlib.sha256(data[offset:]).digest() == digest
+        found.append((digest, instance))
+    return found
+
+
+@contextmanager
+def running(settings: Settings, archive: Archive) -> Iterator[Node]:
+    """A node that must give back every thread and file descriptor."""
+    # Warmed up, so that what is opened once and kept does not look like a leak.
+    archive.check()
+    server = DicomServer(settings.node, archive.peers, services(archive))
+    server.start()
+    try:
+        yield Node(archive, server, settings)
+    finally:
+        server.stop()
+    left = [thread.name for thread in threading.enumerate() if thread.name.startswith(("association", "acceptor"))]
+    assert not left
+
+
+def with_node(settings: Settings, **changes: Any) -> Settings:
+    """The settings with other values in the section of the node."""
+    node = type(settings.node)(**{**settings.node.model_dump(), **changes})
+    return settings.model_copy(update={"node": node})
+
+
+def object_files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
