@@ -15,7 +15,7 @@ from sqlalchemy import Engine, text
 from archive import index_sql
 from archive.database import open_engine, translated
 from archive.embedded import EmbeddedPostgres
-from archive.errors import IndexUnavailable
+from archive.errors import IndexUnavailable, StoreUnavailable
 from archive.index_session import IndexSession
 from archive.index_writer import IndexWriter
 from archive.ingest import Ingest, Receiving
@@ -58,7 +58,7 @@ class Archive:
         try:
             engine = open_engine(settings.database, application)
             require_current(engine)
-            store = open_store(settings)
+            store = _open_store(settings)
         except BaseException:
             if embedded is not None:
                 embedded.stop()
@@ -145,6 +145,13 @@ class Archive:
         for facility in self.peers.facilities.values():
             parameters = {"code": facility.code, "name": facility.name}
             self._session.run(lambda connection, given=parameters: connection.execute(index_sql.NAME_FACILITY, given))  # type: ignore[misc]
+
+
+def _open_store(settings: Settings) -> ObjectStore:
+    try:
+        return open_store(settings)
+    except StorageError as error:
+        raise StoreUnavailable(f"the object store cannot be opened: {error}") from error
 
 
 def with_database(settings: Settings) -> tuple[EmbeddedPostgres | None, Settings]:
