@@ -21,6 +21,7 @@ from archive.imaging.pixels import PixelFormat
 from archive.standard.uids import transfer_syntax
 
 EXPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2.1"
+_SEQUENTIAL_JPEG: Final = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")
 _DEFLATED_FRAMES: Final = "1.2.840.10008.1.2.8.1"
 
 Pixels = NDArray[Any]
@@ -79,19 +80,42 @@ def decode_frame(frame: bytes, layout: PixelFormat, transfer_syntax_uid: str, li
     decoder = None if syntax is not None and syntax.video else _decoder(uid)
     if decoder is None:
         raise NotAcceptable(f"there is no decoder for {syntax.name if syntax else uid}")
-    source = encapsulate([frame], has_bot=False) if uid != EXPLICIT_VR_LITTLE_ENDIAN else frame
     try:
-        pixels, found = decoder.as_array(source, index=0, **_options(layout))
-    except NotAcceptable:
-        raise
+        pixels, found = _decode(decoder, frame, layout, uid)
     except Exception as error:  # decoders raise whatever they like on damaged frames
-        raise NotAcceptable(f"the frame cannot be decoded: {type(error).__name__}") from error
+        repaired = with_valid_scan(frame) if uid in _SEQUENTIAL_JPEG else frame
+        if repaired == frame:
+            raise NotAcceptable(f"the frame cannot be decoded: {type(error).__name__}") from error
+        try:
+            pixels, found = _decode(decoder, repaired, layout, uid)
+        except Exception as again:
+            raise NotAcceptable(f"the frame cannot be decoded: {type(again).__name__}") from again
     return pixels, replace(
         layout,
         photometric=str(found["photometric_interpretation"]),
         planar=0,
         samples=int(found["samples_per_pixel"]),
     )
+
+
+def _decode(decoder: Decoder, frame: bytes, layout: PixelFormat, uid: str) -> tuple[Pixels, dict[str, str | int]]:
+    source = frame if uid == EXPLICIT_VR_LITTLE_ENDIAN else encapsulate([frame], has_bot=False)
+    return decoder.as_array(source, index=0, **_options(layout))
+
+
+def with_valid_scan(frame: bytes) -> bytes:
+    """The frame with the spectral selection that sequential JPEG has by definition (ITU-T T.81 Table B.3).
+
+    Some writers leave it 0; libjpeg refuses that, although nothing is unclear.
+    """
+    at = 2
+    while at + 4 <= len(frame) and frame[at] == 0xFF:
+        marker, length = frame[at + 1], int.from_bytes(frame[at + 2 : at + 4], "big")
+        end = at + 2 + length
+        if marker == 0xDA:
+            return frame[: end - 3] + b"\x00\x3f\x00" + frame[end:]
+        at = end
+    return frame
 
 
 def native_bytes(pixels: Pixels, layout: PixelFormat) -> bytes:

@@ -12,10 +12,9 @@ from archive.standard.frames import frame_table
 from archive.standard.scan import scan
 from storage.base import ObjectStore
 
-_WANTED = frozenset(
-    (0x00080016, 0x00080018, 0x00080060, 0x0020000D, 0x0020000E)
-    + (0x00280002, 0x00280004, 0x00280008, 0x00280010, 0x00280011, 0x00280100)
-)
+_NAMES = (0x00080016, 0x00080018, 0x00080060, 0x0020000D, 0x0020000E)
+_PIXELS = (0x00280002, 0x00280004, 0x00280008, 0x00280010, 0x00280011, 0x00280100)
+_WANTED = frozenset((*_NAMES, *_PIXELS))
 
 
 def store_file(store: ObjectStore, path: Path, key: str | None = None) -> StoredInstance:
