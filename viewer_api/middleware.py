@@ -34,7 +34,9 @@ API_POLICY: Final = "default-src 'none'; img-src 'self' data:; style-src 'unsafe
 
 def route_template(scope: Scope) -> str:
     """The route as written in the code, so that no identifier of a patient reaches logs or metrics."""
-    return getattr(scope.get("route"), "path", None) or "(none)"
+    # A route of a nested router knows only the end of its path; the context that FastAPI keeps knows all of it.
+    context = scope.get("fastapi", {}).get("effective_route_context")
+    return getattr(context, "path", None) or getattr(scope.get("route"), "path", None) or "(none)"
 
 
 class Observer:

@@ -89,11 +89,12 @@ class MultipartReader:
         CannotParse
             There was no part in it, so that there is nothing to answer about.
         """
-        error = self._broken or CannotParse("the body ends before the closing boundary")
+        ending = "it is empty" if self._finished else "the body ends before the closing boundary"
+        error = self._broken or CannotParse(ending)
         if self._open:
             self._open = False
             self._sink.cut(error)
-        elif self._parts == 0 and not self._finished:
+        elif self._parts == 0:
             raise CannotParse(f"no part with the given boundary is in the body: {error}")
 
     def _after_preamble(self, held: bytearray, chunk: bytes) -> bytes:

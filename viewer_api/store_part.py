@@ -34,6 +34,17 @@ class Part:
         self._receiving: Receiving | None = None
         self._spool: IO[bytes] | None = None
 
+    @property
+    def meta_disagrees(self) -> bool:
+        """Whether the file meta information names another object than the dataset, which was stored."""
+        if self.receipt is None:
+            return False
+        pairs = (
+            (self.meta.sop_class_uid, self.receipt.sop_class_uid),
+            (self.meta.sop_instance_uid, self.receipt.sop_instance_uid),
+        )
+        return any(announced and announced != found for announced, found in pairs)
+
     def feed(self, buffer: memoryview) -> None:
         """The next bytes; ignored once the part has failed."""
         if self.error is None:
@@ -96,11 +107,10 @@ class Part:
         return tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, dir=str(directory))
 
     def _begin(self) -> Receiving:
+        # The SOP UIDs are taken from the dataset: files whose meta information names another instance are common
+        # (edited by tools that forget it), and the dataset is what the file is about.
         return self._archive.begin(
-            self._source,
-            sop_class_uid=self.meta.sop_class_uid,
-            sop_instance_uid=self.meta.sop_instance_uid,
-            transfer_syntax_uid=self.meta.transfer_syntax_uid,
+            self._source, sop_class_uid="", sop_instance_uid="", transfer_syntax_uid=self.meta.transfer_syntax_uid
         )
 
     def _write(self, buffer: memoryview) -> None:

@@ -33,11 +33,15 @@ class StoreReport:
     """Collects the outcomes of one request."""
 
     receipts: list[Receipt] = field(default_factory=list)
+    tolerated: set[str] = field(default_factory=set)
+    """SOP Instance UIDs of what was stored although something is wrong with it."""
     failures: list[tuple[ArchiveError, str, str]] = field(default_factory=list)
 
-    def stored(self, receipt: Receipt) -> None:
+    def stored(self, receipt: Receipt, *, tolerated: bool) -> None:
         """An instance is durable and indexed."""
         self.receipts.append(receipt)
+        if tolerated:
+            self.tolerated.add(receipt.sop_instance_uid)
 
     def failed(self, error: ArchiveError, sop_class_uid: str, sop_instance_uid: str) -> None:
         """An instance was not stored; its UIDs are empty where they are not known."""
@@ -47,7 +51,7 @@ class StoreReport:
         """The status of the response as a whole (PS3.18 Table 10.5.3-1)."""
         if not self.receipts:
             return NONE
-        return SOME if self.failures or any(receipt.warnings for receipt in self.receipts) else STORED
+        return SOME if self.failures or self.tolerated else STORED
 
     def outage(self) -> Unavailable | None:
         """Why nothing at all could be stored, if sending the same again later may help."""
@@ -67,14 +71,14 @@ class StoreReport:
         if named:
             content[_FAILED_SOP_SEQUENCE] = {"vr": "SQ", "Value": [_failure(*failure) for failure in named]}
         if self.receipts:
-            items = [_reference(receipt, root) for receipt in self.receipts]
+            items = [_reference(each, root, each.sop_instance_uid in self.tolerated) for each in self.receipts]
             content[_REFERENCED_SOP_SEQUENCE] = {"vr": "SQ", "Value": items}
         if nameless:
             content[_OTHER_FAILURES_SEQUENCE] = {"vr": "SQ", "Value": [_failure(*failure) for failure in nameless]}
         return content
 
 
-def _reference(receipt: Receipt, root: str) -> DicomJSON:
+def _reference(receipt: Receipt, root: str, tolerated: bool) -> DicomJSON:
     address = (
         f"{root}/studies/{receipt.study_instance_uid}/series/{receipt.series_instance_uid}"
         f"/instances/{receipt.sop_instance_uid}"
@@ -84,7 +88,7 @@ def _reference(receipt: Receipt, root: str) -> DicomJSON:
         _REFERENCED_SOP_INSTANCE_UID: _value("UI", receipt.sop_instance_uid),
         _RETRIEVE_URL: _value("UR", address),
     }
-    if receipt.warnings:
+    if tolerated:
         item[_WARNING_REASON] = _value("US", TOLERATED)
     return item
 

@@ -38,7 +38,7 @@ _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
 )
-_NOTHING: Final = SearchResult(matches=[], total=0, truncated=False)
+_NOTHING: Final = SearchResult(matches=[], total=0, truncated=False, owners=[])
 
 
 @router.get("/")
@@ -100,10 +100,11 @@ def _answer(request: Request, archive: Archive, wanted: Search) -> Response:
         status, message = HTTPStatus.BAD_REQUEST, text("error_dates")
     except ArchiveError as error:
         status, message = problem_of(error).status, _sentence(error, text)
+    found = zip(result.matches, result.owners, strict=True)
     page = _template().render(
         t=text,
         search=wanted,
-        rows=[row(match, text) for match in result.matches],
+        rows=[row(match, _facility(archive, code), text) for match, code in found],
         message=message,
         modalities=MODALITIES,
         ranges=RANGES,
@@ -115,6 +116,12 @@ def _answer(request: Request, archive: Archive, wanted: Search) -> Response:
     response = Response(page, status_code=status, headers=headers, media_type="text/html; charset=utf-8")
     remember(response, request)
     return response
+
+
+def _facility(archive: Archive, code: str) -> str:
+    """The name of a facility; its code, if it was taken out of the settings."""
+    facility = archive.peers.facilities.get(code)
+    return facility.name if facility else code
 
 
 def _paging(wanted: Search, result: SearchResult) -> dict[str, Any]:

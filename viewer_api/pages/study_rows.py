@@ -36,8 +36,8 @@ class Row:
     images: str
 
 
-def row(match: DicomJSON, text: Texts) -> Row:
-    """The line of one match."""
+def row(match: DicomJSON, facility: str, text: Texts) -> Row:
+    """The line of one match; `facility` is who owns it."""
     born, taken = _text(match, "00100030"), _text(match, "00080020")
     sex = _text(match, "00100040")
     return Row(
@@ -52,7 +52,7 @@ def row(match: DicomJSON, text: Texts) -> Row:
         modalities=tuple(str(value) for value in _values(match, "00080061") if value),
         description=_text(match, "00081030"),
         accession=_text(match, "00080050"),
-        facility=_text(match, "00080080"),
+        facility=facility,
         series=_text(match, "00201206"),
         images=_text(match, "00201208"),
     )

@@ -17,7 +17,7 @@ _LAST_PAGE: Final = 10_000
 _VIETNAM: Final = timezone(timedelta(hours=7))
 RANGES: Final = {"today": 1, "7": 7, "30": 30, "all": 0}
 MODALITIES: Final = ("CT", "MR", "DX", "CR", "US", "XA", "MG", "NM", "PT", "ES", "OT")
-_INCLUDE: Final = frozenset(map(attribute_tag, ("InstitutionName", "PatientAge", "PatientBirthDate", "PatientSex")))
+_INCLUDE: Final = frozenset({attribute_tag("PatientAge")})
 
 
 class BadDates(Exception):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from archive.attributes import COMPUTED, PATIENT, SERIES, STUDY
 from archive.records import DicomJSON, Level, Query, SearchResult
 from viewer_api.addresses import DICOMWEB, dicomweb_root
 from viewer_api.deps import ArchiveDep
@@ -21,10 +19,6 @@ _STUDY_UID: Final = "0020000D"
 _SERIES_UID: Final = "0020000E"
 _INSTANCE_UID: Final = "00080018"
 _RETRIEVE_URL: Final = "00081190"
-
-# PS3.18 Tables 10.6.3-3 to 10.6.3-5: attributes of the levels above are returned unless the path fixes that level.
-_STUDY_DEFAULTS: Final = frozenset(a.tag for a in (*PATIENT, *STUDY, *COMPUTED[Level.STUDY]) if a.default)
-_SERIES_DEFAULTS: Final = frozenset(a.tag for a in (*SERIES, *COMPUTED[Level.SERIES]) if a.default)
 
 _PARAMETERS: Final[list[dict[str, Any]]] = [
     {
@@ -122,23 +116,11 @@ def search_series_instances(request: Request, archive: ArchiveDep, study: str, s
 
 def _search(request: Request, archive: ArchiveDep, level: Level, path: dict[str, str]) -> Response:
     media_type = negotiate(request)
-    query = _with_parents(parse_query(level, request.query_params.multi_items(), path), path)
+    query = parse_query(level, request.query_params.multi_items(), path)
     result = archive.search(query)
     root = dicomweb_root(request)
     matches = [_with_address(match, level, root) for match in result.matches]
     return dicom_json(matches, media_type, headers=_headers(request, result, query))
-
-
-def _with_parents(query: Query, path: dict[str, str]) -> Query:
-    """Ask for the attributes of those levels above that the path leaves open (PS3.18 10.6.3.3)."""
-    if query.include == "all" or query.level is Level.STUDY:
-        return query
-    include = query.include
-    if "StudyInstanceUID" not in path:
-        include |= _STUDY_DEFAULTS
-    if query.level is Level.IMAGE and "SeriesInstanceUID" not in path:
-        include |= _SERIES_DEFAULTS
-    return replace(query, include=include)
 
 
 def _with_address(match: DicomJSON, level: Level, root: str) -> DicomJSON:
