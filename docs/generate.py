@@ -1,0 +1,187 @@
+"""``python -m docs.generate [--check]``: write the tables of the documents that follow from the code.
+
+A table stands between ``<!-- generated: name -->`` and ``<!-- /generated -->``; what is between them is replaced.
+With ``--check`` nothing is written, and the exit code is 1 when a document is stale.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+from archive import errors, search
+from archive.attributes import BY_LEVEL, COMPUTED, LEVELS, Attribute
+from archive.core import Archive
+from archive.demo import SETTINGS
+from archive.errors import InvalidQuery
+from archive.standard.uids import (
+    IMPLEMENTATION_CLASS_UID,
+    IMPLEMENTATION_VERSION_NAME,
+    STORAGE_SOP_CLASSES,
+    TRANSFER_SYNTAXES,
+)
+from config.settings import load
+from dicom_node.contexts import COMMAND_SERVICES, VERIFICATION
+from dicom_node.status import MEANING, c_store_status
+from viewer_api.app import create_app
+from viewer_api.media_types import SYNTAXES_OF
+from viewer_api.problems import problem_of
+
+DOCS = Path(__file__).parent
+_BLOCK = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
+_SAMPLES = {"DA": "20260101", "TM": "10", "IS": "1", "US": "1", "UI": "1.2"}
+"""A value that a key of this value representation can be matched with."""
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |\n" for line in lines)
+
+
+def implementation() -> str:
+    return table(
+        ("", ""),
+        [
+            ("Implementation Class UID", f"`{IMPLEMENTATION_CLASS_UID}`"),
+            ("Implementation Version Name", f"`{IMPLEMENTATION_VERSION_NAME}`"),
+        ],
+    )
+
+
+def verification() -> str:
+    names = ", ".join(f"{TRANSFER_SYNTAXES[uid].name} (`{uid}`)" for uid in COMMAND_SERVICES[VERIFICATION])
+    return table(("SOP class", "UID", "Transfer syntaxes"), [("Verification", f"`{VERIFICATION}`", names)])
+
+
+def storage_sop_classes() -> str:
+    return table(("SOP class", "UID"), ((name, f"`{uid}`") for uid, name in STORAGE_SOP_CLASSES.items()))
+
+
+def transfer_syntaxes() -> str:
+    rows = []
+    for syntax in TRANSFER_SYNTAXES.values():
+        if syntax.storable:
+            notes = [word for word in ("retired", "lossy", "video", "deflated") if getattr(syntax, word)]
+            rows.append((syntax.name, f"`{syntax.uid}`", ", ".join(notes)))
+    return table(("Transfer syntax", "UID", "Notes"), rows)
+
+
+def c_store_statuses() -> str:
+    rows = [("(none)", "`0000`", MEANING[0])]
+    for kind in _errors():
+        status, _ = c_store_status(kind("..."))
+        rows.append((kind.__name__, f"`{status:04X}`", MEANING[status]))
+    return table(("Error", "Status", "Meaning"), rows)
+
+
+def problems() -> str:
+    rows = []
+    for kind in _errors():
+        problem = problem_of(kind("..."))
+        rows.append((kind.__name__, str(int(problem.status)), problem.title, f"`{problem.failure_reason:04X}`"))
+    return table(("Error", "HTTP status", "Title", "Failure Reason (0008,1197) in STOW-RS"), rows)
+
+
+def transactions() -> str:
+    """The resources under ``/dicom-web`` as the OpenAPI description of the service tells them."""
+    settings = load(SETTINGS, environ={})
+    app = create_app(cast(Archive, SimpleNamespace(settings=settings)))
+    rows = []
+    for path, methods in app.openapi()["paths"].items():
+        if path.startswith("/dicom-web"):
+            rows += [(f"`{method.upper()} {path}`", _first_line(about)) for method, about in methods.items()]
+    return table(("Resource", "Purpose"), sorted(rows, key=lambda row: row[0].strip("`").split()[::-1]))
+
+
+def media_types() -> str:
+    rows = (
+        (f"`{name}`", ", ".join(f"{TRANSFER_SYNTAXES[uid].name} (`{uid}`)" for uid in uids))
+        for name, uids in SYNTAXES_OF.items()
+    )
+    return table(("Media type", "Transfer syntaxes, the default first"), rows)
+
+
+def query_attributes() -> str:
+    rows = []
+    for level in LEVELS:
+        for computed, attributes in ((False, BY_LEVEL[level]), (True, COMPUTED[level])):
+            rows += [_query_row(attribute, computed) for attribute in attributes]
+    return table(("Level", "Attribute", "Tag", "VR", "Matched", "Returned", "Origin"), rows)
+
+
+def _query_row(attribute: Attribute, computed: bool) -> tuple[str, ...]:
+    tag = f"({attribute.tag >> 16:04X},{attribute.tag & 0xFFFF:04X})"
+    return (
+        attribute.level.value.capitalize(),
+        attribute.keyword,
+        f"`{tag}`",
+        attribute.vr,
+        "yes" if _is_matched(attribute) else "no",
+        "always" if attribute.default else "on request",
+        "archive" if computed else "object",
+    )
+
+
+def _is_matched(attribute: Attribute) -> bool:
+    """Asks the matcher itself, which has no list of what it refuses."""
+    try:
+        search._condition(attribute, _SAMPLES.get(attribute.vr, "A"), fuzzy=False)
+    except InvalidQuery:
+        return False
+    return True
+
+
+def _errors(base: type[errors.ArchiveError] = errors.ArchiveError) -> list[type[errors.ArchiveError]]:
+    """The tree of `archive.errors`, each kind before what derives from it."""
+    kinds = [kind for kind in base.__subclasses__() if kind.__module__ == errors.__name__]
+    return [each for kind in kinds for each in (kind, *_errors(kind))]
+
+
+def _first_line(about: dict[str, Any]) -> str:
+    text: str = about.get("description") or about.get("summary") or ""
+    return text.split("\n", 1)[0]
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "implementation": implementation,
+    "verification": verification,
+    "storage-sop-classes": storage_sop_classes,
+    "transfer-syntaxes": transfer_syntaxes,
+    "c-store-statuses": c_store_statuses,
+    "problems": problems,
+    "transactions": transactions,
+    "media-types": media_types,
+    "query-attributes": query_attributes,
+}
+
+
+def rendered(text: str) -> str:
+    """The document with its tables as they are now. Raises `KeyError` for a table that nobody makes."""
+    return _BLOCK.sub(lambda block: f"{block[1]}{TABLES[block[2]]()}{block[3]}", text)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m docs.generate", description="Write the generated tables of docs/.")
+    parser.add_argument("--check", action="store_true", help="write nothing; say whether a document is stale")
+    check = parser.parse_args(arguments).check
+    stale = []
+    for path in sorted(DOCS.rglob("*.md")):
+        before = path.read_text(encoding="utf-8")
+        after = rendered(before)
+        if after != before:
+            stale.append(path)
+            if not check:
+                path.write_text(after, encoding="utf-8")
+    for path in stale:
+        print(f"{path.relative_to(DOCS.parent)} {'is stale' if check else 'is written'}")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
