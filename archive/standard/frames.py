@@ -125,20 +125,9 @@ def frame_table(
 ) -> FrameTable | None:
     """Find the frames of the pixel data; None, and a warning in the scan, if they cannot be told apart.
 
-    Parameters
-    ----------
-    scan : Scan
-        Of the dataset.
-    rows, columns, samples_per_pixel, bits_allocated : int
-        Of the dataset; used for native pixel data only.
-    number_of_frames : int or None
-        As in the dataset; None if absent, which means one. Anything below 1 is taken for unknown.
-    transfer_syntax_uid : str
-        Of the dataset.
-    read : callable
-        Reads the dataset, inflated if it was deflated; needed if only the fragments' ends can tell.
-    photometric_interpretation : str
-        Of the dataset; native YBR_FULL_422 has two samples a pixel.
+    The shape, and the photometric interpretation (YBR_FULL_422 has two samples a pixel), matter for native pixel
+    data only. `number_of_frames` is None if absent, which means one; anything below 1 is taken for unknown. `read`
+    reads the dataset, inflated if it was deflated; it is used if only the ends of fragments can tell.
     """
     pixel = scan.pixel
     if pixel is None:

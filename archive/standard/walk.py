@@ -22,6 +22,7 @@ MAX_VALUE: Final = 1 << 16
 MAX_SEQUENCE: Final = 1 << 20
 # Eight bytes a frame: room for two million frames.
 MAX_OFFSET_TABLE: Final = 1 << 24
+MAX_WARNINGS: Final = 20
 # Enough to see the header of the next fragment when fragments are too far apart to share a block.
 _FAR: Final = 512
 
@@ -94,6 +95,11 @@ class Walk:
     def item_end(self, start: int, code: Coding) -> int:
         """Return where the elements of an item of undefined length end, which begin at `start`."""
         return self._elements(start, 1, code)
+
+    def _warn(self, message: str) -> None:
+        """Note what was tolerated; of a dataset that is garbage throughout, not all of it."""
+        if len(self.warnings) < MAX_WARNINGS:
+            self.warnings.append(message)
 
     def _load(self, offset: int, length: int = BLOCK) -> None:
         """Take the block from the offset on to hand, unless what is at hand will do."""
@@ -202,7 +208,7 @@ class Walk:
             if length <= MAX_OFFSET_TABLE:
                 self.tables[tag] = self.code.value("OV", self._value(start, length))
         elif length > (self._max_sequence if vr == "SQ" else self._max_value):
-            self.warnings.append(f"the value of {show(tag)} has {length} bytes and was not kept")
+            self._warn(f"the value of {show(tag)} has {length} bytes and was not kept")
         elif vr == "SQ":
             self.sequences[tag] = RawSequence(self._value(start, length), code)
         else:
@@ -219,7 +225,7 @@ class Walk:
             if depth:
                 # An item that lacks its delimiter ends with its sequence, whose delimiter is left in place.
                 return ~(offset + 8 if raw == code.item_end else offset)
-            self.warnings.append(f"a stray delimiter at offset {offset} was passed over")
+            self._warn(f"a stray delimiter at offset {offset} was passed over")
             return offset + 8
         if raw == 0:
             return self._padding(offset)
@@ -230,7 +236,7 @@ class Walk:
             return self._unknown_vr(raw, offset, depth, code)
         # Some writers change to implicit VR in mid-dataset; pydicom reads such an element so, too.
         if not depth:
-            self.warnings.append(f"element {show(code.raw(raw))} has no VR")
+            self._warn(f"element {show(code.raw(raw))} has no VR")
         if length == UNDEFINED:
             return self._undefined(raw, vr_of(code.raw(raw)), offset, offset + 8, depth, code)
         return self._pass(raw, vr_of(code.raw(raw)), offset, offset + 8, length, depth)

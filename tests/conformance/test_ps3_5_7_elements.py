@@ -18,7 +18,7 @@ from archive.errors import CannotParse, UnsupportedTransferSyntax
 from archive.standard.coding import vr_of
 from archive.standard.file_format import read_file_meta
 from archive.standard.scan import Element, Scan, inflate, scan
-from archive.standard.walk import MAX_DEPTH, MAX_VALUE
+from archive.standard.walk import MAX_DEPTH, MAX_VALUE, MAX_WARNINGS
 from tests.corpus import CorpusFile, corpus
 from tests.unit.standard.encoding import (
     BIG_ENDIAN,
@@ -245,6 +245,10 @@ def test_vr_that_never_was_may_have_a_short_length_as_with_pydicom():
     assert scanned(data).elements[NAME].value == b"A^B "
     data = UID + b"\x09\x00\x10\x10ZZ" + struct.pack("<H", 0) + PATIENT
     assert scanned(data).elements[NAME].value == b"A^B "
+
+
+def test_warnings_are_not_endless():
+    assert len(scanned(UID + implicit(0x00091010, b"") * 1_000).warnings) == MAX_WARNINGS
 
 
 def test_known_tags_in_un_get_their_vr():
