@@ -44,7 +44,7 @@ class Archive:
         self._engine = engine
         self._session = session
         self._keys = KeyAllocator(session, store)
-        writer = IndexWriter(session, conflict=settings.ingest.conflict, on_stale=self._keys.forget_current)
+        writer = IndexWriter(session, conflict=settings.ingest.conflict, on_stale=self._keys.retire)
         self._ingest = Ingest(store, self._keys, writer, maximum_object_bytes=settings.node.maximum_object_bytes)
         self._embedded: EmbeddedPostgres | None = None
 
@@ -57,15 +57,23 @@ class Archive:
         embedded, settings = with_database(settings)
         try:
             engine = open_engine(settings.database, application)
-            require_current(engine)
-            store = _open_store(settings)
+            try:
+                require_current(engine)
+                store = _open_store(settings)
+            except BaseException:
+                engine.dispose()
+                raise
         except BaseException:
             if embedded is not None:
                 embedded.stop()
             raise
         archive = cls(settings, store, engine, IndexSession(settings.database, f"{application} writer"))
         archive._embedded = embedded
-        archive._name_facilities()
+        try:
+            archive._name_facilities()
+        except BaseException:
+            archive.close()
+            raise
         return archive
 
     def begin(
@@ -92,12 +100,12 @@ class Archive:
         """
         return locate(self._engine, study, series, instance, scope)
 
-    def reconcile(self) -> Repairs:
+    def reconcile(self, *, empty_parents: bool = True) -> Repairs:
         """Repair what a crash left behind; see `archive.reconcile`."""
         # A session of its own, so that ingest does not wait for the deletion of orphans.
         session = IndexSession(self.settings.database, "pacs reconcile")
         try:
-            return reconcile(session, self.store)
+            return reconcile(session, self.store, empty_parents=empty_parents)
         finally:
             session.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, Final
 
 import psycopg
 from sqlalchemy import Engine, create_engine
@@ -13,6 +14,16 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from archive.errors import IndexUnavailable
 from config.settings import DatabaseSettings
+
+# Both ends notice within a minute that the other is gone without a word: ours, so that no thread waits for ever; the
+# server's, so that it gives up the lock that says a writer lives. Without effect on a Unix socket.
+KEEPALIVE: Final[dict[str, Any]] = {
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+_SERVER_KEEPALIVE: Final = "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
 
 
 def database_url(settings: DatabaseSettings) -> URL:
@@ -34,8 +45,10 @@ def open_engine(settings: DatabaseSettings, application: str) -> Engine:
         connect_args={
             "connect_timeout": max(1, int(settings.connect_timeout)),
             "application_name": application,
+            **KEEPALIVE,
             # Few joins, so planning them all is cheap; the limits only ever made plans worse (dcm4chee #4621).
-            "options": f"-c statement_timeout={timeout} -c join_collapse_limit=16 -c from_collapse_limit=16 -c jit=off",
+            "options": f"{_SERVER_KEEPALIVE} -c statement_timeout={timeout} "
+            "-c join_collapse_limit=16 -c from_collapse_limit=16 -c jit=off",
         },
     )
 
@@ -49,8 +62,9 @@ def connect(settings: DatabaseSettings, application: str) -> psycopg.Connection[
             autocommit=True,
             connect_timeout=max(1, int(settings.connect_timeout)),
             application_name=application,
-            options=f"-c statement_timeout={int(settings.statement_timeout * 1000)}",
+            options=f"{_SERVER_KEEPALIVE} -c statement_timeout={int(settings.statement_timeout * 1000)}",
             prepare_threshold=2,
+            **KEEPALIVE,
         )
     except psycopg.Error as error:
         raise IndexUnavailable(f"the index cannot be reached: {first_line(error)}") from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from io import BytesIO
 from typing import Any, ClassVar, Final
 
@@ -46,7 +47,10 @@ COLUMNS: Final = 0x00280011
 BITS_ALLOCATED: Final = 0x00280100
 
 LONGEST_INDEXED_TEXT: Final = 1024
-"""Characters; a longer value is cut in the index (never in the object): a B-tree row holds 2,700 bytes."""
+"""Bytes; a longer value is cut in the index (never in the object): a B-tree row holds 2,700 bytes, of two values."""
+
+MOST_BITS: Final = 64
+"""Bits of a sample (PS3.5 8.1.1, 8.2); more is not believed, and a column would not hold it."""
 
 _NUMBER_VRS: Final = frozenset({"US", "UL", "SS", "SL", "IS"})
 
@@ -83,7 +87,7 @@ class Description:
             identity=self.patient_identity,
             patient_id=self.patient_id,
             name=values.text("PatientName"),
-            name_fold=fold(values.text("PatientName"))[:LONGEST_INDEXED_TEXT],
+            name_fold=fold_name(values.text("PatientName")),
             birth_date=parse_date(values.text("PatientBirthDate")),
             sex=values.first("PatientSex")[:16],
             attributes=values.json(attributes.PATIENT),
@@ -98,7 +102,7 @@ class Description:
             accession_number=values.first("AccessionNumber"),
             study_id=values.first("StudyID"),
             study_description=values.text("StudyDescription"),
-            referring_physician_fold=fold(values.text("ReferringPhysicianName"))[:LONGEST_INDEXED_TEXT],
+            referring_physician_fold=fold_name(values.text("ReferringPhysicianName")),
             attributes=values.json(attributes.STUDY),
         )
 
@@ -133,9 +137,15 @@ class Values:
             return str(int.from_bytes(element.value[: 2 if element.vr[1] == "S" else 4], "little"))
         return decode(element.value, element.vr, self._character_sets)
 
+    def uid(self, tag: int) -> str:
+        """A UID without padding. Nothing inside is dropped: that would make another UID of it."""
+        element = self._elements.get(tag)
+        value = element.value if element is not None else b""
+        return bytes(value).rstrip(b"\0 ").lstrip(b" ").decode("ascii", "backslashreplace")
+
     def text(self, keyword: str) -> str:
         """The value by keyword, cut to what an index row can hold."""
-        return self.of(_TAGS[keyword])[:LONGEST_INDEXED_TEXT]
+        return cut(self.of(_TAGS[keyword]))
 
     def first(self, keyword: str) -> str:
         """The first of the values by keyword."""
@@ -149,6 +159,26 @@ class Values:
             if text:
                 found[attribute.key] = {"vr": attribute.vr, "Value": json_values(text, attribute.vr)}
         return found
+
+
+def cut(text: str, longest: int = LONGEST_INDEXED_TEXT) -> str:
+    """The text, or the beginning of it that has at most so many bytes."""
+    if len(text) * 4 <= longest:
+        return text
+    data = text.encode()
+    return text if len(data) <= longest else data[:longest].decode(errors="ignore")
+
+
+def fold_name(name: str) -> str:
+    """A person name for search: each component group folded (PS3.5 6.2.1.1)."""
+    return cut("=".join(fold(group) for group in name.split("=")).rstrip("="))
+
+
+def _identifier(text: str) -> str:
+    """An identifier for the index; one too long keeps its identity by its hash."""
+    text = text.strip()
+    short = cut(text)
+    return text if short == text else f"{cut(text, LONGEST_INDEXED_TEXT - 65)} {sha256(text.encode()).hexdigest()}"
 
 
 def json_values(text: str, vr: str) -> list[Any]:
@@ -188,11 +218,12 @@ def describe(
     """
     values = Values(scanned.elements, source.default_character_set)
     _check_announced(values, sop_class_uid, sop_instance_uid)
-    study = check_uid(values.of(STUDY_INSTANCE_UID), "StudyInstanceUID")
-    series = check_uid(values.of(SERIES_INSTANCE_UID), "SeriesInstanceUID")
-    patient_id = values.of(PATIENT_ID)[:LONGEST_INDEXED_TEXT].strip()
+    study = check_uid(values.uid(STUDY_INSTANCE_UID), "StudyInstanceUID")
+    series = check_uid(values.uid(SERIES_INSTANCE_UID), "SeriesInstanceUID")
+    patient_id = _identifier(values.of(PATIENT_ID))
     rows, columns = _positive(values.of(ROWS)), _positive(values.of(COLUMNS))
     frames = _positive(values.of(NUMBER_OF_FRAMES)) or 1
+    bits_allocated = _positive(values.of(BITS_ALLOCATED))
     table = None
     if scanned.pixel is not None:
         found = frame_table(
@@ -200,7 +231,7 @@ def describe(
             rows=rows or 0,
             columns=columns or 0,
             samples_per_pixel=_positive(values.of(SAMPLES_PER_PIXEL)) or 1,
-            bits_allocated=_positive(values.of(BITS_ALLOCATED)) or 0,
+            bits_allocated=bits_allocated or 0,
             number_of_frames=parse_int(values.of(NUMBER_OF_FRAMES), bits=32),
             photometric_interpretation=values.of(PHOTOMETRIC_INTERPRETATION),
             transfer_syntax_uid=transfer_syntax_uid,
@@ -208,9 +239,9 @@ def describe(
         )
         table = found.to_bytes() if found is not None else None
     return Description(
-        issuer=values.of(ISSUER_OF_PATIENT_ID)[:LONGEST_INDEXED_TEXT].strip() or source.issuer_of_patient_id,
-        # Without an ID, nothing says that two studies are of one person.
-        patient_identity=patient_id or f"study {study}",
+        issuer=_identifier(values.of(ISSUER_OF_PATIENT_ID)) or source.issuer_of_patient_id,
+        # Without an ID, nothing says that two studies are of one person. No PatientID starts with a space.
+        patient_identity=patient_id or f" study {study}",
         patient_id=patient_id,
         study_instance_uid=study,
         series_instance_uid=series,
@@ -220,7 +251,7 @@ def describe(
             instance_number=parse_int(values.of(INSTANCE_NUMBER)),
             rows=rows,
             columns=columns,
-            bits_allocated=_positive(values.of(BITS_ALLOCATED)),
+            bits_allocated=bits_allocated if bits_allocated and bits_allocated <= MOST_BITS else None,
             number_of_frames=frames,
         ),
         frame_table=table,
@@ -258,7 +289,7 @@ def _check_announced(values: Values, sop_class_uid: str, sop_instance_uid: str) 
         (SOP_CLASS_UID, sop_class_uid, "SOPClassUID"),
         (SOP_INSTANCE_UID, sop_instance_uid, "SOPInstanceUID"),
     ):
-        found = check_uid(values.of(tag), what)
+        found = check_uid(values.uid(tag), what)
         if found != announced:
             raise SOPClassMismatch(f"{what} is {found} in the dataset and {announced} in its announcement")
 

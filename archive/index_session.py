@@ -19,6 +19,14 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 Connection = psycopg.Connection[Any]
 
+_ENDS_SESSION = (
+    psycopg.errors.AdminShutdown,
+    psycopg.errors.CrashShutdown,
+    psycopg.errors.IdleSessionTimeout,
+    # After a fail-over to another server, this one may have become a standby.
+    psycopg.errors.ReadOnlySqlTransaction,
+)
+
 
 class IndexSession:
     """Runs work on one PostgreSQL session, one thread at a time, reconnecting after a loss.
@@ -35,26 +43,47 @@ class IndexSession:
         self.writer = secrets.randbits(62)
 
     def run(self, work: Callable[[Connection], T]) -> T:
-        """Do `work` on the connection. Raises `IndexUnavailable` when the session is lost or cannot be opened;
-        then it is not known whether the work was committed."""
+        """Do `work` on the connection, and once more on a new one if the session turns out to be lost.
+
+        So the work must be safe to repeat after it was committed: a session is also lost between the commit and the
+        news of it. Raises `IndexUnavailable`; then it is not known whether the work was committed.
+        """
         with self._lock:
-            connection = self._open()
+            was_open = self._connection is not None
             try:
-                return work(connection)
-            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-                if connection.broken or connection.closed:
-                    self._drop()
-                raise IndexUnavailable(f"the index cannot serve now: {first_line(error)}") from error
+                return self._run(work)
+            except IndexUnavailable:
+                if not was_open or self._connection is not None:
+                    raise
+                log.warning("the session of the index was lost and is opened again")
+                return self._run(work)
 
     def close(self) -> None:
         """End the session, which frees the advisory lock."""
         with self._lock:
             self._drop()
 
+    def _run(self, work: Callable[[Connection], T]) -> T:
+        connection = self._open()
+        try:
+            return work(connection)
+        except psycopg.errors.ProgramLimitExceeded:
+            raise  # of class OperationalError, yet it is about the values and will not pass
+        except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction) as error:
+            if connection.broken or connection.closed or isinstance(error, _ENDS_SESSION):
+                self._drop()
+            raise IndexUnavailable(f"the index cannot serve now: {first_line(error)}") from error
+
     def _open(self) -> Connection:
         if self._connection is None or self._connection.closed:
             connection: Connection = connect(self._settings, self._application)
-            connection.execute("SELECT pg_advisory_lock(%s)", (self.writer,))
+            try:
+                # Waits for the server to notice that our last session is gone, or for the end of a reconcile that
+                # took us for dead.
+                connection.execute("SELECT pg_advisory_lock(%s)", (self.writer,))
+            except psycopg.Error as error:
+                connection.close()
+                raise IndexUnavailable(f"the index cannot serve now: {first_line(error)}") from error
             self._connection = connection
         return self._connection
 

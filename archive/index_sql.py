@@ -17,6 +17,8 @@ class VersionRow(NamedTuple):
     digest: bytes
     transfer_syntax_uid: str
     facility_id: int
+    state: str
+    sop_class_uid: str
 
 
 INSERT_FACILITY: Final = "INSERT INTO facility (code, name) VALUES (%(code)s, %(code)s) ON CONFLICT (code) DO NOTHING"
@@ -92,7 +94,7 @@ _INPUT: Final = {
     "instance_number": "bigint",
     "rows": "int",
     "columns": "int",
-    "bits_allocated": "smallint",
+    "bits_allocated": "int",
     "number_of_frames": "int",
     "key": "text",
     "size": "bigint",
@@ -177,8 +179,9 @@ SELECT instance.id
 """
 # A statement of its own: it must see what the holder of the lock before us has committed.
 VERSIONS: Final = """
-SELECT id, instance_id, version, current, key, size, digest, transfer_syntax_uid, facility_id
-  FROM stored_object WHERE instance_id = %(instance_id)s ORDER BY version
+SELECT stored_object.id, instance_id, version, current, key, size, digest, transfer_syntax_uid, facility_id, state,
+       sop_class_uid
+  FROM stored_object JOIN instance ON instance.id = instance_id WHERE instance_id = %(instance_id)s ORDER BY version
 """
 
 RETIRE_CURRENT: Final = """
@@ -194,8 +197,7 @@ UPDATE study SET byte_count = byte_count + %(size)s - (SELECT coalesce(sum(size)
 INSERT_VERSION: Final = f"""
 WITH open_block AS (SELECT id FROM key_block WHERE id = %(block)s AND state = 'open' FOR SHARE)
 INSERT INTO stored_object (instance_id, version, current, warnings, {_OBJECT})
-SELECT %(instance_id)s, (SELECT max(version) + 1 FROM stored_object WHERE instance_id = %(instance_id)s), %(current)s,
-       %(warnings)s::text[], {_OBJECT_VALUES}
+SELECT %(instance_id)s, %(version)s, %(current)s, %(warnings)s::text[], {_OBJECT_VALUES}
   FROM open_block
 """
 
@@ -206,11 +208,35 @@ UPDATE instance
  WHERE id = %(instance_id)s
 """
 
+# The new version is of another SOP class: the only case in which a class may have gone from the study.
+RECOUNT_CLASSES: Final = """
+UPDATE study
+   SET sop_classes_in_study = ARRAY(
+           SELECT DISTINCT sop_class_uid FROM series JOIN instance ON instance.series_id = series.id
+            WHERE series.study_id = study.id ORDER BY 1)
+ WHERE id = (SELECT study_id FROM series JOIN instance ON instance.series_id = series.id
+              WHERE instance.id = %(instance_id)s)
+"""
+
+# The row may have been repaired by somebody else meanwhile, then it has a third key; or by ourselves, before the
+# connection broke, then it has the new one.
 REPLACE_LOST: Final = """
-WITH open_block AS (SELECT id FROM key_block WHERE id = %(block)s AND state = 'open' FOR SHARE)
-UPDATE stored_object
-   SET key = %(key)s, size = %(size)s, dataset_offset = %(dataset_offset)s, header_length = %(header_length)s,
-       trailer_offset = %(trailer_offset)s, frame_table = %(frame_table)s, state = 'available'
-  FROM open_block
- WHERE stored_object.id = %(id)s
+WITH open_block AS (
+    SELECT id FROM key_block WHERE id = %(block)s AND state = 'open' FOR SHARE
+), lost AS (
+    SELECT id, instance_id, size, current FROM stored_object
+     WHERE id = %(id)s AND key IN (%(lost_key)s, %(key)s) FOR UPDATE
+), replaced AS (
+    UPDATE stored_object
+       SET key = %(key)s, size = %(size)s, dataset_offset = %(dataset_offset)s, header_length = %(header_length)s,
+           trailer_offset = %(trailer_offset)s, frame_table = %(frame_table)s, state = 'available'
+      FROM open_block, lost WHERE stored_object.id = lost.id
+    RETURNING stored_object.id
+), counted AS (
+    UPDATE study SET byte_count = byte_count + %(size)s - lost.size
+      FROM lost, replaced, instance, series
+     WHERE lost.current AND instance.id = lost.instance_id AND series.id = instance.series_id
+       AND study.id = series.study_id AND lost.size <> %(size)s
+)
+SELECT id FROM replaced
 """

@@ -15,7 +15,7 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import psycopg
 from psycopg.types.json import Jsonb
@@ -23,7 +23,7 @@ from psycopg.types.json import Jsonb
 from archive import index_sql as sql
 from archive.errors import ConflictingDuplicate, IndexUnavailable
 from archive.index_session import Connection, IndexSession
-from archive.records import Arrival, ObjectRecord, Outcome, Parents
+from archive.records import Arrival, Outcome, Parents
 from config.logs import fields
 
 log = logging.getLogger(__name__)
@@ -39,11 +39,10 @@ SeriesKey = tuple[str, str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """What the index did with an arrival. `existing` is the object that was there, for a duplicate."""
+    """What the index did with an arrival. `existing` is the row that was there, for a duplicate."""
 
     outcome: Outcome
-    existing_id: int | None = None
-    existing: ObjectRecord | None = None
+    existing: sql.VersionRow | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +63,21 @@ class _Ticket:
 
 
 class StaleKey(IndexUnavailable):
-    """The key block was settled by somebody else while we were cut off: the object is not safe, send it again."""
+    """The object has certainly no row, and it is not safe: send it again.
+
+    Its key block was settled by somebody else while we were cut off, or somebody else repaired the row first.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("the object was not stored because the index was cut off from its writer; send it again")
 
 
 class IndexWriter:
     """Adds arrivals to the index of one process, through its `IndexSession`."""
 
-    def __init__(self, session: IndexSession, *, conflict: str, on_stale: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, session: IndexSession, *, conflict: str, on_stale: Callable[[int], None] = lambda _: None
+    ) -> None:
         self._session = session
         self._conflict = conflict
         self._on_stale = on_stale
@@ -83,8 +90,8 @@ class IndexWriter:
     def add(self, arrival: Arrival) -> Added:
         """Commit the row of an object that is durable in the store.
 
-        Raises `ConflictingDuplicate` (nothing was added), or `IndexUnavailable`: then it is not known whether the
-        row was added, so the object must not be deleted by the caller.
+        Raises `ConflictingDuplicate` or `StaleKey` (nothing was added), or another `IndexUnavailable`: then it is not
+        known whether the row was added, so the object must not be deleted by the caller.
         """
         ticket = _Ticket(arrival)
         with self._queue_lock:
@@ -98,11 +105,12 @@ class IndexWriter:
         assert ticket.result is not None
         return ticket.result
 
-    def replace_lost(self, object_id: int, arrival: Arrival) -> bool:
-        """Point a row whose bytes the store lost at the bytes just received. False if the key block was settled."""
-        parameters = {**_object_parameters(arrival), "id": object_id, "block": arrival.block}
-        count = self._session.run(lambda connection: connection.execute(sql.REPLACE_LOST, parameters).rowcount)
-        return bool(count)
+    def replace_lost(self, lost: sql.VersionRow, arrival: Arrival) -> None:
+        """Point a row whose bytes the store lost at the bytes just received. Raises as `add` does."""
+        parameters = {**_object_parameters(arrival), "id": lost.id, "lost_key": lost.key, "block": arrival.block}
+        if not self._session.run(lambda connection: connection.execute(sql.REPLACE_LOST, parameters).fetchall()):
+            self._on_stale(arrival.block)
+            raise StaleKey
 
     # -- one transaction -------------------------------------------------------------------------------------------
 
@@ -226,7 +234,12 @@ class IndexWriter:
             with connection.transaction():
                 return self._compare(connection, arrival)
 
-        return self._session.run(work)
+        try:
+            return self._session.run(work)
+        except StaleKey:
+            # Not within `work`: whoever takes a key waits for the session while holding the lock that this needs.
+            self._on_stale(arrival.block)
+            raise
 
     def _compare(self, connection: Connection, arrival: Arrival) -> Added:
         """Decide on an arrival whose instance exists: the same bytes, or a conflict (see `IngestSettings.conflict`)."""
@@ -239,45 +252,51 @@ class IndexWriter:
         rows = connection.execute(sql.VERSIONS, {"instance_id": found[0]}).fetchall() if found else []
         versions = [sql.VersionRow(*row) for row in rows]
         if not versions:
-            self._on_stale()
-            raise StaleKey("the object was not stored because the index was cut off from its writer; send it again")
+            raise StaleKey
         for row in versions:
             if row.key == arrival.object.key:
                 # The row was committed although the connection broke before we heard of it.
-                return Added(Outcome.STORED)
+                return Added(_outcome(row.version, shown=row.current))
             if row.digest == arrival.object.digest and row.transfer_syntax_uid == arrival.object.transfer_syntax_uid:
-                existing = replace(arrival.object, key=row.key, size=row.size)
-                return Added(Outcome.DUPLICATE, row.id, existing)
+                return Added(Outcome.DUPLICATE, row)
         if self._conflict == "reject":
             raise ConflictingDuplicate("this SOP Instance UID is stored with other content")
         return self._add_version(connection, arrival, versions)
 
     def _add_version(self, connection: Connection, arrival: Arrival, versions: Sequence[sql.VersionRow]) -> Added:
         facility = self._facility(connection, arrival.source.facility)
-        first = min(versions, key=lambda row: row.version)
+        first, version = versions[0], versions[-1].version + 1
         shown = facility == first.facility_id
-        warning = f"version {max(row.version for row in versions) + 1} of an instance that was stored with other bytes"
+        warning = f"version {version} of an instance that was stored with other bytes"
         parameters = {
             **_object_parameters(arrival),
             **_instance_parameters(arrival),
             "instance_id": first.instance_id,
             "facility_id": facility,
             "block": arrival.block,
+            "version": version,
             "current": shown,
             "warnings": [*arrival.warnings, warning],
         }
         if shown:
             connection.execute(sql.RETIRE_CURRENT, parameters)
         if not connection.execute(sql.INSERT_VERSION, parameters).rowcount:
-            self._on_stale()
-            raise StaleKey("the object was not stored because the index was cut off from its writer; send it again")
+            raise StaleKey
         if shown:
             connection.execute(sql.UPDATE_INSTANCE, parameters)
+            if arrival.instance.sop_class_uid != first.sop_class_uid:
+                connection.execute(sql.RECOUNT_CLASSES, parameters)
         log.warning(
             "same SOP Instance UID with other bytes: kept as a version",
             extra=fields(instance=arrival.instance.sop_instance_uid, shown=shown, facility=arrival.source.facility),
         )
-        return Added(Outcome.NEW_VERSION if shown else Outcome.HELD_VERSION)
+        return Added(_outcome(version, shown=shown))
+
+
+def _outcome(version: int, *, shown: bool) -> Outcome:
+    if version == 1:
+        return Outcome.STORED
+    return Outcome.NEW_VERSION if shown else Outcome.HELD_VERSION
 
 
 def _fail(tickets: Sequence[_Ticket], error: BaseException) -> None:

@@ -24,7 +24,7 @@ from archive.errors import (
     UnsupportedSOPClass,
     UnsupportedTransferSyntax,
 )
-from archive.index_writer import Added, IndexWriter
+from archive.index_writer import Added, IndexWriter, StaleKey
 from archive.keys import Key, KeyAllocator
 from archive.records import Arrival, ObjectRecord, Outcome, Receipt, Source
 from archive.standard.file_format import encode_file_meta
@@ -67,7 +67,13 @@ class Ingest:
         except BaseException:
             self._keys.release(key, settled=False)
             raise
-        return Receiving(self, key, writer, source, sop_class_uid, sop_instance_uid, transfer_syntax_uid)
+        receiving = Receiving(self, key, writer, source, sop_class_uid, sop_instance_uid, transfer_syntax_uid)
+        try:
+            receiving.start()
+        except BaseException:
+            receiving.abort()
+            raise
+        return receiving
 
     def add(self, arrival: Arrival, key: Key) -> Added:
         """Commit the index row of an object that is durable, and settle what becomes of its bytes."""
@@ -75,7 +81,7 @@ class Ingest:
             added = self._index.add(arrival)
             if added.existing is not None:
                 added = self._keep_or_discard(added, arrival)
-        except BadObject:
+        except (BadObject, StaleKey):
             self.discard(key)
             raise
         except BaseException:
@@ -106,20 +112,26 @@ class Ingest:
 
     def _keep_or_discard(self, added: Added, arrival: Arrival) -> Added:
         """The same bytes came again: use them if the store has lost the first ones."""
-        assert added.existing is not None and added.existing_id is not None
+        lost = added.existing
+        assert lost is not None
         try:
-            intact = self._store.stat(added.existing.key).size == added.existing.size
+            intact = lost.state == "available" and self._store.stat(lost.key).size == lost.size
         except ObjectNotFound:
             intact = False
         except StorageError:
             # Nothing is known of the first bytes; the sender must not believe that they are safe.
             raise StoreUnavailable("the object store cannot be reached to compare with the stored object") from None
-        if intact or not self._index.replace_lost(added.existing_id, arrival):
+        if intact:
             return added
+        self._index.replace_lost(lost, arrival)
         log.error(
             "an object that the store had lost was sent again and is whole now",
-            extra=fields(instance=arrival.instance.sop_instance_uid, key=added.existing.key),
+            extra=fields(instance=arrival.instance.sop_instance_uid, key=lost.key),
         )
+        try:
+            self._store.delete(lost.key)
+        except StorageError as error:
+            log.warning("a damaged object could not be deleted", extra=fields(key=lost.key, error=str(error)))
         return Added(Outcome.REPAIRED)
 
 
@@ -154,7 +166,10 @@ class Receiving:
         self._room = ingest.maximum_object_bytes
         self.size = 0
         """Bytes of the dataset so far."""
-        if sop_class_uid and sop_instance_uid:
+
+    def start(self) -> None:
+        """Write the file meta information, if the object's name is known already."""
+        if self._sop_class_uid and self._sop_instance_uid:
             self._write_file_meta()
 
     def write(self, data: Buffer) -> None:

@@ -19,12 +19,12 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
-from psycopg import Connection
+from psycopg import Connection, Cursor
 
 from archive.errors import ArchiveError
 from config.logs import fields
@@ -35,6 +35,9 @@ log = logging.getLogger(__name__)
 
 BLOCK_SIZE = 1024
 
+T = TypeVar("T")
+Database = Connection[Any]
+
 
 @dataclass(frozen=True, slots=True)
 class Key:
@@ -44,12 +47,19 @@ class Key:
     block: int
 
 
+class Run(Protocol):
+    """Does work on a connection and gives what it gave. The work may be done twice; see `IndexSession.run`."""
+
+    def __call__(self, work: Callable[[Database], T], /) -> T: ...
+
+
 class _Session(Protocol):
-    """Runs a function on the connection whose session holds the writer's advisory lock."""
+    """Runs work on the connection whose session holds the writer's advisory lock."""
 
     writer: int
 
-    def run(self, work: Callable[[Connection[tuple[object, ...]]], object]) -> object: ...
+    @property
+    def run(self) -> Run: ...
 
 
 @dataclass(slots=True)
@@ -58,16 +68,21 @@ class _Block:
     prefix: str
     used: int = 0
     held: int = 0
-    left_behind: bool = False
-    """A key was released without knowing that nothing lies under it."""
+    retired: bool = False
+    """No more keys are taken from it: somebody else settled it."""
+    left_behind: list[str] = field(default_factory=list)
+    """Keys that were released without knowing that nothing lies under them."""
 
     @property
     def finished(self) -> bool:
-        return self.used == BLOCK_SIZE and self.held == 0
+        return self.held == 0 and (self.retired or self.used == BLOCK_SIZE)
 
 
 class KeyAllocator:
-    """Hands out keys to the threads of one process."""
+    """Hands out keys to the threads of one process.
+
+    Lock order: the allocator's lock before the session's, so nothing here may be called from within `IndexSession.run`.
+    """
 
     def __init__(self, session: _Session, store: ObjectStore) -> None:
         self._session = session
@@ -95,16 +110,26 @@ class KeyAllocator:
             if block is None:
                 return
             block.held -= 1
-            block.left_behind |= not settled
+            if not settled:
+                block.left_behind.append(key.text)
             if not block.finished:
                 return
             del self._blocks[block.id]
         self._finish(block)
 
-    def forget_current(self) -> None:
-        """Take no more keys from the current block: somebody else settled it while we were cut off."""
+    def retire(self, block_id: int) -> None:
+        """Take no more keys from a block: somebody else settled it while we were cut off."""
         with self._mutex:
-            self._current = None
+            block = self._blocks.get(block_id)
+            if block is None:
+                return
+            block.retired = True
+            if self._current is block:
+                self._current = None
+            if not block.finished:
+                return
+            del self._blocks[block_id]
+        self._finish(block)
 
     def close(self) -> None:
         """Settle all blocks whose keys are released; the others are left to reconcile."""
@@ -118,49 +143,67 @@ class KeyAllocator:
     def _reserve(self) -> _Block:
         now = datetime.now(UTC)
         prefix = f"{now:%Y/%m/%d}/{secrets.token_hex(8)}"
-
-        def insert(connection: Connection[tuple[object, ...]]) -> object:
-            row = connection.execute(
-                "INSERT INTO key_block (prefix, size, writer) VALUES (%s, %s, %s) RETURNING id",
-                (prefix, BLOCK_SIZE, self._session.writer),
-            ).fetchone()
-            assert row is not None
-            return row[0]
-
-        block = self._session.run(insert)
-        assert isinstance(block, int)
-        return _Block(block, prefix)
+        parameters = (prefix, BLOCK_SIZE, self._session.writer)
+        return _Block(self._session.run(lambda connection: _id(connection.execute(_RESERVE, parameters))), prefix)
 
     def _finish(self, block: _Block) -> None:
-        def end(connection: Connection[tuple[object, ...]]) -> object:
-            if block.left_behind:
-                return settle_block(connection, self._store, block.id)
-            return connection.execute("DELETE FROM key_block WHERE id = %s", (block.id,)).rowcount
-
         try:
-            self._session.run(end)
+            if block.left_behind:
+                self._settle(block)
+            else:
+                self._session.run(lambda connection: connection.execute(_FORGET, (block.id,)).rowcount)
         except (ArchiveError, StorageError) as error:
-            # The block stays in the table, and reconcile takes it over when this process has ended.
+            # The block stays in the table, and reconcile sees to it.
             log.warning("a key block could not be settled", extra=fields(block=block.id, error=str(error)))
 
+    def _settle(self, block: _Block) -> None:
+        """Delete what was left behind, also when somebody else has settled the block before the last bytes came."""
+        parameters = (block.prefix, BLOCK_SIZE, self._session.writer)
+        settling = self._session.run(lambda connection: _id(connection.execute(_SETTLE_OWN, parameters)))
+        _delete_orphans(self._session.run, self._store, settling, block.left_behind)
 
-def settle_block(connection: Connection[tuple[object, ...]], store: ObjectStore, block: int) -> int:
+
+_RESERVE = """
+INSERT INTO key_block (prefix, size, writer) VALUES (%s, %s, %s)
+ON CONFLICT (prefix) DO UPDATE SET writer = EXCLUDED.writer RETURNING id
+"""
+_SETTLE_OWN = """
+INSERT INTO key_block (prefix, size, writer, state) VALUES (%s, %s, %s, 'settling')
+ON CONFLICT (prefix) DO UPDATE SET state = 'settling' RETURNING id
+"""
+_SETTLE = "UPDATE key_block SET state = 'settling' WHERE id = %s RETURNING prefix, size"
+_FORGET = "DELETE FROM key_block WHERE id = %s"
+
+
+def settle_block(run: Run, store: ObjectStore, block: int) -> int:
     """Delete what lies under the keys of a block that have no row in the index; give how many keys that were.
 
     Safe to repeat, and to run while a writer still believes that it owns the block: from the first statement on,
     the writer's rows are refused. Raises `StorageError` when an object cannot be deleted; the block then stays.
     """
-    row = connection.execute(
-        "UPDATE key_block SET state = 'settling' WHERE id = %s RETURNING prefix, size", (block,)
-    ).fetchone()
+    row = run(lambda connection: connection.execute(_SETTLE, (block,)).fetchone())
     if row is None:
         return 0
-    prefix, size = str(row[0]), int(str(row[1]))
-    keys = [f"{prefix}/{sequence:03x}" for sequence in range(size)]
-    found = connection.execute("SELECT key FROM stored_object WHERE key = ANY(%s)", (keys,)).fetchall()
-    indexed = {str(key) for (key,) in found}
+    prefix, size = row
+    return _delete_orphans(run, store, block, [f"{prefix}/{sequence:03x}" for sequence in range(size)])
+
+
+def _delete_orphans(run: Run, store: ObjectStore, block: int, keys: Sequence[str]) -> int:
+    """Delete what lies under those keys of a settling block that have no row, then the block."""
+    rows = run(
+        lambda connection: connection.execute(
+            "SELECT key FROM stored_object WHERE key = ANY(%s)", (list(keys),)
+        ).fetchall()
+    )
+    indexed = {key for (key,) in rows}
     orphans = [key for key in keys if key not in indexed]
     for key in orphans:
         store.delete(key)
-    connection.execute("DELETE FROM key_block WHERE id = %s", (block,))
+    run(lambda connection: connection.execute(_FORGET, (block,)).rowcount)
     return len(orphans)
+
+
+def _id(cursor: Cursor[Any]) -> int:
+    row = cursor.fetchone()
+    assert row is not None
+    return int(row[0])

@@ -1,9 +1,13 @@
-"""Runs `archive.reconcile` in the background of a serving process: at its start, then every minute."""
+"""Runs `archive.reconcile` in the background of a serving process: at its start, then every minute.
+
+The search for empty parents reads whole tables, and nobody waits for its result: once a day.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from types import TracebackType
 from typing import Self
 
@@ -13,6 +17,7 @@ from archive.errors import Unavailable
 log = logging.getLogger(__name__)
 
 INTERVAL = 60.0
+DAY = 86_400.0
 
 
 class Maintenance:
@@ -35,9 +40,12 @@ class Maintenance:
         self._thread.join()
 
     def _run(self) -> None:
+        thorough = time.monotonic()
         while True:
             try:
-                self._archive.reconcile()
+                due = time.monotonic() >= thorough
+                self._archive.reconcile(empty_parents=due)
+                thorough += DAY if due else 0
             except Unavailable as error:
                 log.warning("reconciling is put off: %s", error)
             except Exception:

@@ -13,9 +13,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import ProgrammingError
 
-from archive.database import translated
+from archive.database import first_line, translated
 from archive.errors import IndexUnavailable
 from archive.models import Base
 
@@ -26,15 +28,15 @@ MIGRATION_LOCK = (1 << 62) + 54_2017
 def migrate(engine: Engine) -> list[str]:
     """Apply what is missing, one process at a time; give the revisions applied. Raises `IndexUnavailable`."""
     with translated(), engine.connect() as connection:
+        # Before the lock: another process may migrate for as long.
+        connection.execute(text("SET statement_timeout = '5min'"))
         connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": MIGRATION_LOCK})
         try:
             connection.execute(text("SET lock_timeout = '4s'"))
-            connection.execute(text("SET statement_timeout = '5min'"))
             connection.commit()
             before = _revisions(connection)
             connection.commit()
-            command.upgrade(_config(connection), "head")
-            connection.commit()
+            _upgrade(connection)
             return [revision for revision in _history() if revision not in before]
         finally:
             connection.rollback()
@@ -42,6 +44,16 @@ def migrate(engine: Engine) -> list[str]:
             connection.execute(text("RESET lock_timeout"))
             connection.execute(text("RESET statement_timeout"))
             connection.commit()
+
+
+def _upgrade(connection: Connection) -> None:
+    try:
+        command.upgrade(_config(connection), "head")
+    except CommandError as error:
+        raise IndexUnavailable(f"this release does not know how to migrate the database: {error}") from error
+    except ProgrammingError as error:
+        raise IndexUnavailable(f"the migration failed: {first_line(error.orig)}") from error
+    connection.commit()
 
 
 def require_current(engine: Engine) -> None:

@@ -19,7 +19,6 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    SmallInteger,
     Text,
     UniqueConstraint,
     text,
@@ -174,7 +173,7 @@ class Instance(Base):
     instance_number: Mapped[int | None]
     rows: Mapped[int | None] = mapped_column(Integer)
     columns: Mapped[int | None] = mapped_column(Integer)
-    bits_allocated: Mapped[int | None] = mapped_column(SmallInteger)
+    bits_allocated: Mapped[int | None] = mapped_column(Integer)
     number_of_frames: Mapped[int] = mapped_column(Integer)
     created_at: Mapped[datetime] = _now()
 
@@ -197,7 +196,7 @@ class StoredObject(Base):
 
     id: Mapped[int] = _key()
     instance_id: Mapped[int] = mapped_column(ForeignKey("instance.id"))
-    version: Mapped[int] = mapped_column(SmallInteger)
+    version: Mapped[int] = mapped_column(Integer)
     current: Mapped[bool] = mapped_column(Boolean)
     """Whether this version is the one that is shown; exactly one of an instance is."""
     state: Mapped[str] = mapped_column(server_default="available")

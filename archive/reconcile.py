@@ -3,7 +3,8 @@
 ==========================================  ======================================================================
 found                                       repaired by
 ==========================================  ======================================================================
-key block of a writer that died             objects under its keys without a row are deleted, then the block
+key block of a writer that died, or one     objects under its keys without a row are deleted, then the block
+that a writer failed to settle
 study, series or patient without instances  deleted when older than a day: its first instance never came
 row whose object the store has lost         (`verify`) marked ``missing``, shown in the log; a re-send repairs it
 row whose object has another size or hash   (`verify`) marked ``corrupt``, likewise
@@ -16,7 +17,9 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
+
+import psycopg
 
 from archive.index_session import Connection, IndexSession
 from archive.keys import settle_block
@@ -27,6 +30,8 @@ from storage.errors import ObjectNotFound, StorageError
 log = logging.getLogger(__name__)
 
 PAGE = 1000
+
+T = TypeVar("T")
 
 _DELETE_EMPTY = (
     "DELETE FROM series WHERE instance_count = 0 AND created_at < now() - interval '1 day'",
@@ -54,12 +59,16 @@ class Repairs:
     """Blocks and objects that could not be dealt with; the next run tries again."""
 
 
-def reconcile(session: IndexSession, store: ObjectStore) -> Repairs:
-    """Settle the key blocks of dead writers and remove empty parents. Raises `IndexUnavailable`."""
+def reconcile(session: IndexSession, store: ObjectStore, *, empty_parents: bool = True) -> Repairs:
+    """Settle the key blocks of dead writers and remove empty parents, which reads whole tables.
+
+    Raises `IndexUnavailable`.
+    """
     repairs = Repairs()
-    for block, writer in _blocks_of_others(session):
-        _settle_if_dead(session, store, block, writer, repairs)
-    repairs.empty = session.run(_delete_empty)
+    for block, writer, state in _blocks_of_others(session):
+        _settle_if_unused(session, store, block, writer, state, repairs)
+    if empty_parents:
+        repairs.empty = sum(_delete_empty(session, statement) for statement in _DELETE_EMPTY)
     if repairs.blocks or repairs.empty or repairs.failed:
         log.info(
             "reconciled",
@@ -95,25 +104,35 @@ def verify(
     progress(repairs.checked)
 
 
-def _delete_empty(connection: Connection) -> int:
-    return sum(connection.execute(statement).rowcount for statement in _DELETE_EMPTY)
+def _delete_empty(session: IndexSession, statement: str) -> int:
+    try:
+        return session.run(lambda connection: connection.execute(statement).rowcount)
+    except psycopg.errors.ForeignKeyViolation:
+        return 0  # one of them got its first child at this moment; the next run takes the others
 
 
-def _blocks_of_others(session: IndexSession) -> list[tuple[int, int]]:
+def _blocks_of_others(session: IndexSession) -> list[tuple[int, int, str]]:
     rows = session.run(
         lambda connection: connection.execute(
-            "SELECT id, writer FROM key_block WHERE writer <> %s ORDER BY id", (session.writer,)
+            "SELECT id, writer, state FROM key_block WHERE writer <> %s ORDER BY id", (session.writer,)
         ).fetchall()
     )
-    return [(int(block), int(writer)) for block, writer in rows]
+    return [(int(block), int(writer), str(state)) for block, writer, state in rows]
 
 
-def _settle_if_dead(session: IndexSession, store: ObjectStore, block: int, writer: int, repairs: Repairs) -> None:
+def _settle_if_unused(
+    session: IndexSession, store: ObjectStore, block: int, writer: int, state: str, repairs: Repairs
+) -> None:
     def work(connection: Connection) -> int | None:
+        def run(part: Callable[[Connection], T], /) -> T:
+            return part(connection)
+
+        if state == "settling":
+            return settle_block(run, store, block)  # given up, be the writer alive or not
         if not _lock(connection, writer):
             return None  # its session lives
         try:
-            return settle_block(connection, store, block)
+            return settle_block(run, store, block)
         finally:
             connection.execute("SELECT pg_advisory_unlock(%s)", (writer,))
 

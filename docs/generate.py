@@ -14,11 +14,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from archive import errors, search
+from archive import errors
 from archive.attributes import BY_LEVEL, COMPUTED, LEVELS, Attribute
+from archive.conditions import conditions
 from archive.core import Archive
 from archive.demo import SETTINGS
 from archive.errors import InvalidQuery
+from archive.records import Level, Query
 from archive.standard.uids import (
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION_NAME,
@@ -34,7 +36,7 @@ from viewer_api.problems import problem_of
 
 DOCS = Path(__file__).parent
 _BLOCK = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
-_SAMPLES = {"DA": "20260101", "TM": "10", "IS": "1", "US": "1", "UI": "1.2"}
+_SAMPLES = {"DA": "20260101", "TM": "10", "IS": "1", "DS": "1", "US": "1", "UI": "1.2"}
 """A value that a key of this value representation can be matched with."""
 
 
@@ -131,7 +133,7 @@ def _query_row(attribute: Attribute, computed: bool) -> tuple[str, ...]:
 def _is_matched(attribute: Attribute) -> bool:
     """Asks the matcher itself, which has no list of what it refuses."""
     try:
-        search._condition(attribute, _SAMPLES.get(attribute.vr, "A"), fuzzy=False)
+        conditions(Query(Level.IMAGE, {attribute.tag: _SAMPLES.get(attribute.vr, "A")}))
     except InvalidQuery:
         return False
     return True

@@ -16,6 +16,7 @@ T = TypeVar("T", date, time)
 WILDCARD_VRS: Final = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
 """Value representations in which ``*`` and ``?`` are wildcards (C.2.2.2.4)."""
 _TIME: Final = re.compile(r"(\d\d)(?::?(\d\d)(?::?(\d\d)(?:\.(\d{1,6}))?)?)?")
+_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,12}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Range(Generic[T]):
 
 def is_universal(value: str) -> bool:
     """Whether the value matches everything: empty (C.2.2.2.3), or nothing but asterisks."""
-    return not value.strip("* ")
+    return not value.strip("* \0")
 
 
 def has_wildcard(value: str) -> bool:
@@ -37,8 +38,12 @@ def has_wildcard(value: str) -> bool:
 
 def like_pattern(value: str) -> str:
     """A wildcard value as the pattern of SQL's ``LIKE`` with backslash as escape (C.2.2.2.4)."""
-    escaped = value.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    return re.sub(r"\*+", "%", escaped).replace("?", "_")
+    return re.sub(r"\*+", "%", like_literal(value)).replace("?", "_")
+
+
+def like_literal(value: str) -> str:
+    """A text that stands for itself in a pattern of SQL's ``LIKE`` with backslash as escape."""
+    return value.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
 def uid_list(value: str, what: str) -> list[str]:
@@ -64,11 +69,10 @@ def time_range(value: str, what: str) -> Range[time]:
 
 def whole_number(value: str, what: str) -> int:
     """A number (C.2.2.2.1). Raises `InvalidQuery`."""
-    try:
-        number = int(value.strip())
-    except ValueError:
-        raise InvalidQuery(f"{what}: {value[:40]!r} is not a whole number") from None
-    if abs(number) >= 1 << 31:
+    if not _INTEGER.fullmatch(value.strip()):
+        raise InvalidQuery(f"{what}: {value[:40]!r} is not a whole number")
+    number = int(value)
+    if not -(1 << 31) <= number < 1 << 31:
         raise InvalidQuery(f"{what}: {value[:40]!r} is out of range")
     return number
 

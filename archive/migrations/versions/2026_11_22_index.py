@@ -146,7 +146,7 @@ def upgrade() -> None:
         sa.Column("instance_number", sa.BigInteger(), nullable=True),
         sa.Column("rows", sa.Integer(), nullable=True),
         sa.Column("columns", sa.Integer(), nullable=True),
-        sa.Column("bits_allocated", sa.SmallInteger(), nullable=True),
+        sa.Column("bits_allocated", sa.Integer(), nullable=True),
         sa.Column("number_of_frames", sa.Integer(), nullable=False),
         sa.Column(
             "created_at",
@@ -163,7 +163,7 @@ def upgrade() -> None:
         "stored_object",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("instance_id", sa.BigInteger(), nullable=False),
-        sa.Column("version", sa.SmallInteger(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("current", sa.Boolean(), nullable=False),
         sa.Column("state", sa.Text(collation="C"), server_default="available", nullable=False),
         sa.Column("key", sa.Text(collation="C"), nullable=False),
