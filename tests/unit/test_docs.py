@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -135,4 +136,43 @@ def test_settings_that_are_named_exist(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
     variables = {"PACS_" + name.upper().replace(".", "__") for name in settings_of(Settings) if "[]" not in name}
     variables |= {"PACS_CONFIG", "PACS_FACILITIES", "PACS_PEERS"}
-    assert set(re.findall(r"PACS_[A-Z0-9_]+", text)) <= variables
+    assert set(re.findall(r"\bPACS_[A-Z0-9_]+", text)) <= variables
+
+
+# --- log messages
+
+
+def messages_in_code() -> set[str]:
+    """First arguments of calls that can log at WARNING or above."""
+    found: set[str] = set()
+    for package in ("config", "storage", "archive", "dicom_node", "viewer_api"):
+        for path in (ROOT / package).rglob("*.py"):
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            constants = {
+                node.targets[0].id: node.value.value
+                for node in tree.body
+                if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+                if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+            }
+            for call in ast.walk(tree):
+                if isinstance(call, ast.Call) and is_loud(call):
+                    for argument in call.args[:2]:
+                        text = constants.get(argument.id) if isinstance(argument, ast.Name) else None
+                        text = argument.value if isinstance(argument, ast.Constant) else text
+                        if isinstance(text, str):
+                            found.add(text)
+    return found
+
+
+def is_loud(call: ast.Call) -> bool:
+    function = call.func
+    if isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name) and function.value.id == "log":
+        if function.attr == "log":
+            return bool(re.search("WARNING|ERROR", ast.unparse(call.args[0])))
+        return function.attr in ("warning", "error", "exception", "critical")
+    return isinstance(function, ast.Name) and function.id == "log_failure"
+
+
+def test_operations_explains_every_warning_and_error_and_no_other() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8").split("## Log messages")[1]
+    assert set(re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE)) == messages_in_code()
