@@ -29,6 +29,7 @@ from archive.standard.uids import (
 )
 from config.settings import load
 from dicom_node.contexts import COMMAND_SERVICES, VERIFICATION
+from dicom_node.negotiation import Rejection
 from dicom_node.status import MEANING, c_store_status
 from viewer_api.app import create_app
 from viewer_api.media_types import SYNTAXES_OF
@@ -54,6 +55,18 @@ def implementation() -> str:
             ("Implementation Version Name", f"`{IMPLEMENTATION_VERSION_NAME}`"),
         ],
     )
+
+
+def rejections() -> str:
+    """PS3.8 Table 9-21."""
+    results = {1: "permanent", 2: "transient"}
+    sources = {1: "service-user", 2: "service-provider (ACSE)", 3: "service-provider (presentation)"}
+    rows = []
+    for rejection in Rejection:
+        result, source, reason = rejection.value
+        cause = rejection.name.replace("_", " ").capitalize()
+        rows.append((cause, f"{result} ({results[result]})", f"{source} ({sources[source]})", str(reason)))
+    return table(("Cause", "Result", "Source", "Reason"), rows)
 
 
 def verification() -> str:
@@ -152,6 +165,7 @@ def _first_line(about: dict[str, Any]) -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "implementation": implementation,
+    "rejections": rejections,
     "verification": verification,
     "storage-sop-classes": storage_sop_classes,
     "transfer-syntaxes": transfer_syntaxes,

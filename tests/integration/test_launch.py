@@ -18,6 +18,7 @@ from typing import Any
 
 import psutil
 import pytest
+import yaml
 from pydicom.data import get_testdata_file
 
 from archive.demo.province import STUDIES
@@ -116,6 +117,7 @@ def own_settings(folder: Path) -> None:
     """Settings that somebody wrote for a hospital with one CT."""
     (folder / "pacs.toml").write_text(
         '[[facilities]]\ncode = "87001"\nname = "Bệnh viện"\n[[peers]]\nae_title = "CT1"\nfacility = "87001"\n'
+        '[[peers]]\nae_title = "PACSCHECK"\nfacility = "UNKNOWN"\naddresses = ["127.0.0.0/8"]\n'
     )
 
 
@@ -210,6 +212,25 @@ def test_a_service_that_dies_ends_everything_and_shows_why(launch: Any, own_sett
     assert "web service starts" in launched.output, "the end of its log"
     _, alive = psutil.wait_procs(before, timeout=20)
     assert not alive
+
+
+def test_the_health_checks_of_compose_tell_life_from_death(launch: Any, own_settings: None) -> None:
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
+    launched = launch()
+
+    def healthy(name: str) -> bool:
+        command = [re.sub(r"\$\{AE_TITLE:-(\w+)\}", r"\1", word) for word in services[name]["healthcheck"]["test"][1:]]
+        ports = {"11112": str(launched.node), "8080": str(launched.web)}
+        words = [re.sub(r"11112|8080", lambda found: ports[found[0]], word) for word in command]
+        assert words[0] == "python"
+        done = subprocess.run([sys.executable, *words[1:]], cwd=ROOT, capture_output=True, timeout=60, check=False)
+        return done.returncode == 0
+
+    assert healthy("dicom_node")
+    assert healthy("viewer_api")
+    assert launched.stop(signal.SIGTERM) == 0
+    assert not healthy("dicom_node")
+    assert not healthy("viewer_api")
 
 
 def test_with_settings_of_ones_own_there_is_no_demo_and_strangers_are_refused(launch: Any, own_settings: None) -> None:
