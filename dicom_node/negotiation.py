@@ -5,6 +5,7 @@ PDU types and context negotiation are pynetdicom's.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +26,12 @@ from config.peers import Peer, PeerBook
 from config.settings import NodeSettings
 from dicom_node.contexts import acceptor_contexts
 
+# It logs a traceback for a character that is no ASCII. Our own line, that the request is malformed, says enough.
+logging.getLogger("pynetdicom.utils").setLevel(logging.CRITICAL)
+
+_FIXED_PART = 74
+"""Bytes before the first item (PS3.8 Table 9-11)."""
+_ANY_TITLES = b"ANY".ljust(16) * 2
 DICOM_APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 
 
@@ -65,6 +72,8 @@ class Request:
 
     calling_ae_title: str
     called_ae_title: str
+    titles: bytes
+    """The fields of the called and the calling AE title as received."""
     protocol_version: int
     primitive: Any
 
@@ -89,14 +98,19 @@ class Acceptance:
 
 def read_request(pdu: bytes) -> Request:
     """Decode an A-ASSOCIATE-RQ PDU. Raises `BadRequest`."""
+    if len(pdu) < _FIXED_PART:
+        raise BadRequest(f"an A-ASSOCIATE-RQ of {len(pdu)} bytes")
+    titles = pdu[10:42]
     try:
         decoded = A_ASSOCIATE_RQ()
-        decoded.decode(pdu)
+        # pynetdicom refuses titles that are blank or not ASCII. That is for admission to decide on.
+        decoded.decode(pdu[:10] + _ANY_TITLES + pdu[42:])
         primitive = decoded.to_primitive()
         _check_contexts(primitive.presentation_context_definition_list)
         return Request(
-            calling_ae_title=_ae_title(pdu[26:42]),
-            called_ae_title=_ae_title(pdu[10:26]),
+            calling_ae_title=_ae_title(titles[16:]),
+            called_ae_title=_ae_title(titles[:16]),
+            titles=titles,
             protocol_version=int.from_bytes(pdu[6:8], "big"),
             primitive=primitive,
         )
@@ -115,6 +129,8 @@ def admit(request: Request, address: str, settings: NodeSettings, peers: PeerBoo
         return Rejection.APPLICATION_CONTEXT
     if settings.require_called_ae_title and request.called_ae_title != settings.ae_title:
         return Rejection.CALLED_AE_TITLE
+    if not request.calling_ae_title:
+        return Rejection.CALLING_AE_TITLE
     return peers.find(request.calling_ae_title, address) or Rejection.CALLING_AE_TITLE
 
 
@@ -125,7 +141,6 @@ def accept(request: Request, settings: NodeSettings) -> Acceptance:
     results = [negotiate_as_acceptor([context], acceptor_contexts(context))[0][0] for context in requested]
     primitive = A_ASSOCIATE()
     primitive.application_context_name = DICOM_APPLICATION_CONTEXT
-    # PS3.8 9.3.3: these two fields are sent back as received.
     primitive.calling_ae_title = request.primitive.calling_ae_title
     primitive.called_ae_title = request.primitive.called_ae_title
     primitive.result, primitive.result_source = 0, 1
@@ -139,12 +154,15 @@ def accept(request: Request, settings: NodeSettings) -> Acceptance:
     primitive.user_information = [length, implementation, version]
     pdu = A_ASSOCIATE_AC()
     pdu.from_primitive(primitive)
+    encoded = bytes(pdu.encode())
+    # PS3.8 9.3.3: the fields of the titles are sent back as received.
+    encoded = encoded[:10] + request.titles + encoded[42:]
     contexts = {
         int(context.context_id or 0): Context(str(context.abstract_syntax), str(context.transfer_syntax[0]))
         for context in results
         if context.result == 0
     }
-    return Acceptance(bytes(pdu.encode()), contexts, int(request.primitive.maximum_length_received or 0))
+    return Acceptance(encoded, contexts, int(request.primitive.maximum_length_received or 0))
 
 
 def _check_contexts(contexts: Sequence[PresentationContext]) -> None:
@@ -158,4 +176,4 @@ def _check_contexts(contexts: Sequence[PresentationContext]) -> None:
 
 def _ae_title(field: bytes) -> str:
     """An AE title field of 16 bytes (PS3.8 Table 9-11) as printable text, safe to log."""
-    return re.sub(r"[^\x20-\x7e]", "?", field.decode("latin-1")).strip(" ")
+    return re.sub(r"[^\x20-\x5b\x5d-\x7e]", "?", field.decode("latin-1")).strip(" ")
