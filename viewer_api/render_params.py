@@ -26,8 +26,10 @@ def rendering(params: Mapping[str, str], to: ImageFormat, default: Viewport | No
 
 def _window(text: str) -> Window:
     """``window=center,width[,function]`` (PS3.18 8.3.5.1.4); the function may be left out, though it should not."""
-    center, width, *rest = (*text.split(","), "")[:4] if text.count(",") < 3 else ("", "", "", "")
-    name = rest[0].strip().lower() or "linear"
+    values = text.split(",")
+    if len(values) not in (2, 3):
+        raise InvalidQuery("window: center, width and function are expected")
+    center, width, name = *values[:2], (values[2].strip().lower() if len(values) == 3 else "linear")
     if name not in _FUNCTIONS:
         raise InvalidQuery("window: the function is linear, linear-exact or sigmoid")
     window = Window(_number(center, "window"), _number(width, "window"), _FUNCTIONS[name])

@@ -46,7 +46,10 @@ def can_transcode(inst: StoredInstance, target: str) -> bool:
     """Whether the instance can be given in the target syntax, as far as can be said without reading it."""
     if target not in TARGETS:
         return False
-    return inst.object.frame_table is None or can_decode(inst.object.transfer_syntax_uid)
+    if inst.object.frame_table is None:
+        # Of an image, frames that cannot be told apart, such as a video's, cannot be decoded either.
+        return inst.rows is None or not retrieve.syntax_of(inst).encapsulated
+    return can_decode(inst.object.transfer_syntax_uid)
 
 
 def transcode(store: ObjectStore, inst: StoredInstance, target: str, limit: int) -> Transcoded:
@@ -121,6 +124,8 @@ def _pixels(store: ObjectStore, inst: StoredInstance, ds: Dataset, limit: int) -
     if where.length is not None:
         vr = where.vr if where.vr in ("OB", "OW", "OF", "OD") else "OW"
         return _Pixels(where.tag, vr, where.length, {}, retrieve.read_native(store, inst, where))
+    if not inst.object.frame_table:
+        raise NotAcceptable("the frames cannot be told apart, so they cannot be decoded")
     layout = pixel_format(ds)
     count = retrieve.frame_table(store, inst).count
     length = (layout.rows * layout.columns * layout.samples * layout.bits_allocated * count + 7) // 8

@@ -13,7 +13,7 @@ from archive.core import Archive
 from archive.imaging.transcode import native_frames
 from archive.metadata import parse_bulk_path, read_bulkdata
 from archive.records import StoredInstance
-from archive.retrieve import PixelElement, frames_syntax, pixel_element, read_fragments, read_header, read_native
+from archive.retrieve import PixelElement, pixel_element, read_fragments, read_header, read_native
 from viewer_api import multipart
 from viewer_api.addresses import DICOMWEB
 from viewer_api.deps import ArchiveDep
@@ -27,7 +27,7 @@ router = APIRouter(prefix=DICOMWEB, tags=["WADO-RS bulk data"])
 _SINGLE: Final = Offer(OCTET_STREAM, False)
 _PARTS: Final = Offer(OCTET_STREAM, True)
 _ENCAPSULATED_DOCUMENT: Final = "00420011"
-_RANGE = re.compile(r"bytes=(\d{1,18})?-(\d{1,18})?")
+_RANGE = re.compile(r"bytes=([0-9]{1,18})?-([0-9]{1,18})?")
 _MEDIA_TYPE = re.compile(r"[a-z]+/[a-z0-9.+-]+")
 
 
@@ -61,7 +61,7 @@ def _document(archive: Archive, inst: StoredInstance) -> tuple[Offer, ...]:
 def _pixels(request: Request, archive: Archive, inst: StoredInstance, pixels: PixelElement) -> Response:
     """The pixels: native ones in one piece; compressed ones frame by frame, or decoded; videos as a stream."""
     ranges = accepts(request)
-    kind = media_type_of_syntax(frames_syntax(inst))
+    kind = media_type_of_syntax(inst.object.transfer_syntax_uid)
     if pixels.length is not None:
         offer, _ = choose(ranges, (_SINGLE, _PARTS))
         return _value(request, offer, read_native(archive.store, inst, pixels), pixels.length)

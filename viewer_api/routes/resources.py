@@ -17,7 +17,7 @@ STUDY: Final = "/studies/{study}"
 SERIES: Final = STUDY + "/series/{series}"
 INSTANCE: Final = SERIES + "/instances/{instance}"
 
-_FRAMES = re.compile(r"\d{1,10}(?:-\d{1,10})?(?:,\d{1,10}(?:-\d{1,10})?)*")
+_FRAMES = re.compile(r"[0-9]{1,10}(?:-[0-9]{1,10})?(?:,[0-9]{1,10}(?:-[0-9]{1,10})?)*")
 # More in one request is a mistake or an attack: an object has at most 2^31-1 frames, and a list is written by hand.
 MOST_FRAMES: Final = 100_000
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import re
+import warnings
 import zipfile
 from collections.abc import Iterator
-from email import message_from_bytes
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,9 @@ def retrievable() -> list[Path]:
     """The storage objects that name a study and a series, one of each kind of the CT series without pixels."""
     paths = []
     for path in storage_objects():
-        ds = pydicom.dcmread(path, specific_tags=["StudyInstanceUID", "SeriesInstanceUID"])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ds = pydicom.dcmread(path, specific_tags=["StudyInstanceUID", "SeriesInstanceUID"])
         placed = all(is_uid(str(ds.get(name, ""))) for name in ("StudyInstanceUID", "SeriesInstanceUID"))
         if placed and (not path.name.startswith("IM0000") or path.name == "IM000000"):
             paths.append(path)
@@ -43,15 +46,19 @@ def retrievable() -> list[Path]:
 def parts(response: httpx.Response) -> list[tuple[str, bytes]]:
     """Content type and content of the parts of a response."""
     assert response.status_code == 200, response.text
-    head = f"Content-Type: {response.headers['content-type']}\r\n\r\n".encode()
-    message = message_from_bytes(head + response.content)
-    found = [(str(part["Content-Type"]), part.get_payload(decode=True)) for part in message.get_payload()]  # type: ignore[union-attr, arg-type]
-    # The parser reads lines, and is at a loss with what looks like a line end before the delimiter.
-    boundary = message.get_boundary()
-    assert boundary is not None
-    pieces = response.content.split(f"--{boundary}".encode())
-    assert pieces[0] == b"" and pieces[-1] == b"--\r\n" and len(pieces) == len(found) + 2
-    return [(kind, piece.split(b"\r\n\r\n", 1)[1][:-2]) for (kind, _), piece in zip(found, pieces[1:-1], strict=True)]
+    found = re.fullmatch(r'multipart/related; type="(.+)"; boundary=(\w+)(; .*)?', response.headers["content-type"])
+    assert found is not None
+    first, *pieces, last = response.content.split(f"--{found[2]}".encode())
+    assert (first, last) == (b"", b"--\r\n")
+    given = []
+    for piece in pieces:
+        head, content = piece.split(b"\r\n\r\n", 1)
+        assert content.endswith(b"\r\n")
+        headers = dict(line.split(": ", 1) for line in head.decode().strip().splitlines())
+        assert headers["Content-Type"].startswith(found[1])
+        assert int(headers["Content-Length"]) == len(content) - 2
+        given.append((headers["Content-Type"], content[:-2]))
+    return given
 
 
 class Stored:
@@ -84,7 +91,8 @@ def stored(request: pytest.FixtureRequest, shared_web: httpx.Client) -> Iterator
 
 def test_a_stored_object_is_given_in_every_form(stored: Stored) -> None:
     _as_stored(stored)
-    _by_default(stored)
+    if stored.frames <= 30:  # tests/unit/imaging decodes all frames of all
+        _by_default(stored)
     metadata = stored.get("/metadata")
     assert metadata.headers["content-type"] == "application/dicom+json"
     (attributes,) = metadata.json()
@@ -148,6 +156,8 @@ def _frames(stored: Stored) -> None:
     for number, (_, frame) in zip(numbers, decoded, strict=True):
         if str(stored.source.PhotometricInterpretation).startswith("YBR_FULL") and not syntax.encapsulated:
             continue  # as stored: pydicom turns it into RGB
+        if stored.source.get("PlanarConfiguration") == 1 and not syntax.encapsulated:
+            continue  # as stored: colour by plane
         unused = stored.source.BitsStored < stored.source.BitsAllocated and not syntax.encapsulated
         if not unused:  # pydicom removes overlays from the unused bits of stored frames
             expected = pixel_array(stored.source, index=number - 1)
@@ -169,6 +179,8 @@ def _pictures(stored: Stored) -> None:
 def _bulk_data(stored: Stored, attributes: dict[str, Any]) -> None:
     """Each URI of the metadata leads to the value."""
     for path, uri in _uris(attributes):
+        if path == ("7FE00010",) and len(stored.file) > 500_000:
+            continue  # decoding once is enough
         response = stored.client.get(uri, headers={"Accept": "application/octet-stream"})
         if stored.path.name in UNDECODABLE:
             continue
