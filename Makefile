@@ -26,8 +26,10 @@ REQUIREMENTS := import sys, tomllib; \
 define install
 	@echo "» Cài đặt các gói Python / Installing Python packages ($(strip $(1)))"
 	@$(BIN)/python -c '$(REQUIREMENTS)' $(1) > $(VENV)/requirements.txt
-	@$(BIN)/python -m pip install --quiet --progress-bar off \
-		--constraint constraints.txt --requirement $(VENV)/requirements.txt
+	@$(BIN)/python -m pip install --progress-bar off \
+		--constraint constraints.txt --requirement $(VENV)/requirements.txt 2> $(VENV)/pip.log \
+		| sed -un 's/^ *Downloading \([^ ]*\) \((.*)\)$$/  \1 \2/p; s/^Installing collected packages.*/  .../p' \
+		|| { tail -n 20 $(VENV)/pip.log >&2; exit 1; }
 endef
 
 # $(call debian,PACKAGES,WHY): install Debian packages, or say which to ask an administrator for.
