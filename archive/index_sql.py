@@ -108,22 +108,26 @@ _INPUT: Final = {
     "transport": "text",
     "calling_ae_title": "text",
     "address": "text",
-    "warnings": "text",
+    "warnings": "text[]",
     "received_at": "timestamptz",
 }
-INPUT_COLUMNS: Final = tuple(_INPUT)
-_ARRAYS: Final = ", ".join(f"%({name})s::{kind}[]" for name, kind in _INPUT.items())
-_NAMES: Final = ", ".join(_INPUT)
+_ENCODED: Final = {"digest": "hex", "frame_table": "base64"}
+"""Columns that are bytes, which JSON cannot hold."""
+_GIVEN: Final = ", ".join(f"{name} {'text' if name in _ENCODED else kind}" for name, kind in _INPUT.items())
+_SELECTED: Final = ", ".join(
+    f"decode({name}, '{_ENCODED[name]}') AS {name}" if name in _ENCODED else name for name in _INPUT
+)
 _INSTANCE: Final = "sop_instance_uid, sop_class_uid, instance_number, rows, columns, bits_allocated, number_of_frames"
 _OBJECT: Final = """key, size, digest, transfer_syntax_uid, dataset_offset, header_length, trailer_offset, frame_table,
     default_character_set, facility_id, transport, calling_ae_title, address, received_at"""
 _OBJECT_VALUES: Final = ", ".join(f"%({name.strip()})s" for name in _OBJECT.split(","))
 
-# One statement is one transaction and one round trip. The lock on the key blocks makes sure that none of them is being
+# One statement is one transaction and one round trip. The rows come as one JSON text: to adapt 25 arrays took psycopg
+# a fifth of the time that Python spends on an object. The lock on the key blocks makes sure that none of them is being
 # settled; `n` comes back for the rows that were inserted.
 INSERT_INSTANCES: Final = f"""
 WITH given AS (
-    SELECT * FROM unnest({_ARRAYS}) AS t({_NAMES})
+    SELECT {_SELECTED} FROM json_to_recordset(%(rows)s::json) AS t({_GIVEN})
 ), open_block AS (
     SELECT id FROM key_block WHERE id IN (SELECT block FROM given) AND state = 'open' FOR SHARE
 ), input AS (
@@ -139,7 +143,7 @@ WITH given AS (
      ORDER BY series_id, sop_instance_uid, n
 ), obj AS (
     INSERT INTO stored_object (instance_id, version, current, warnings, {_OBJECT})
-    SELECT instance_id, 1, true, string_to_array(warnings, E'\\n'), {_OBJECT} FROM chosen
+    SELECT instance_id, 1, true, warnings, {_OBJECT} FROM chosen
 ), per_series AS (
     SELECT series_id, count(*) AS instances, sum(size) AS bytes, array_agg(DISTINCT sop_class_uid) AS classes
       FROM chosen GROUP BY series_id

@@ -17,13 +17,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import orjson
 import psycopg
-from psycopg.types.json import Jsonb
 
 from archive import index_sql as sql
 from archive.errors import ConflictingDuplicate, IndexUnavailable
+from archive.index_parameters import input_row, instance_parameters, object_parameters, parent_parameters
 from archive.index_session import Connection, IndexSession
-from archive.records import Arrival, Outcome, Parents
+from archive.records import Arrival, Outcome
 from config.logs import fields
 
 log = logging.getLogger(__name__)
@@ -107,7 +108,7 @@ class IndexWriter:
 
     def replace_lost(self, lost: sql.VersionRow, arrival: Arrival) -> None:
         """Point a row whose bytes the store lost at the bytes just received. Raises as `add` does."""
-        parameters = {**_object_parameters(arrival), "id": lost.id, "lost_key": lost.key, "block": arrival.block}
+        parameters = {**object_parameters(arrival), "id": lost.id, "lost_key": lost.key, "block": arrival.block}
         if not self._session.run(lambda connection: connection.execute(sql.REPLACE_LOST, parameters).fetchall()):
             self._on_stale(arrival.block)
             raise StaleKey
@@ -169,19 +170,11 @@ class IndexWriter:
         known = self._known_series(connection, arrivals)
         facilities = [self._facility(connection, arrival.source.facility) for arrival in arrivals]
         rows = [
-            {
-                **_object_parameters(arrival),
-                "n": n,
-                "block": arrival.block,
-                "series_id": series.series_id,
-                "facility_id": facility,
-                **_instance_parameters(arrival),
-                "warnings": _warnings(arrival, series),
-            }
+            input_row(n, arrival, series.series_id, facility, series.warning)
             for n, (arrival, series, facility) in enumerate(zip(arrivals, known, facilities, strict=True))
         ]
-        columns = {name: [row[name] for row in rows] for name in sql.INPUT_COLUMNS}
-        inserted = {n for (n,) in connection.execute(sql.INSERT_INSTANCES, columns).fetchall()}
+        given = {"rows": orjson.dumps(rows).decode()}
+        inserted = {n for (n,) in connection.execute(sql.INSERT_INSTANCES, given).fetchall()}
         return [n in inserted for n in range(len(rows))]
 
     # -- parents ---------------------------------------------------------------------------------------------------
@@ -203,7 +196,7 @@ class IndexWriter:
 
     def _add_parents(self, connection: Connection, arrival: Arrival) -> _Known:
         parents = arrival.parents()
-        parameters = _parent_parameters(parents, self._facility(connection, arrival.source.facility))
+        parameters = parent_parameters(parents, self._facility(connection, arrival.source.facility))
         with connection.transaction():
             connection.execute(sql.INSERT_PATIENT, parameters)
             connection.execute(sql.FILL_PATIENT, parameters)
@@ -269,8 +262,8 @@ class IndexWriter:
         shown = facility == first.facility_id
         warning = f"version {version} of an instance that was stored with other bytes"
         parameters = {
-            **_object_parameters(arrival),
-            **_instance_parameters(arrival),
+            **object_parameters(arrival),
+            **instance_parameters(arrival),
             "instance_id": first.instance_id,
             "facility_id": facility,
             "block": arrival.block,
@@ -307,74 +300,3 @@ def _fail(tickets: Sequence[_Ticket], error: BaseException) -> None:
 
 def _series_key(arrival: Arrival) -> SeriesKey:
     return arrival.issuer, arrival.patient_identity, arrival.study_instance_uid, arrival.series_instance_uid
-
-
-def _warnings(arrival: Arrival, known: _Known) -> str | None:
-    """Warnings of one row as a PostgreSQL array literal cannot be nested in `unnest`, so they travel joined."""
-    warnings = [*arrival.warnings, *([known.warning] if known.warning else [])]
-    return "\n".join(warnings) if warnings else None
-
-
-def _instance_parameters(arrival: Arrival) -> dict[str, object]:
-    instance = arrival.instance
-    return {
-        "sop_instance_uid": instance.sop_instance_uid,
-        "sop_class_uid": instance.sop_class_uid,
-        "instance_number": instance.instance_number,
-        "rows": instance.rows,
-        "columns": instance.columns,
-        "bits_allocated": instance.bits_allocated,
-        "number_of_frames": instance.number_of_frames,
-    }
-
-
-def _object_parameters(arrival: Arrival) -> dict[str, object]:
-    stored, source = arrival.object, arrival.source
-    return {
-        "key": stored.key,
-        "size": stored.size,
-        "digest": stored.digest,
-        "transfer_syntax_uid": stored.transfer_syntax_uid,
-        "dataset_offset": stored.dataset_offset,
-        "header_length": stored.header_length,
-        "trailer_offset": stored.trailer_offset,
-        "frame_table": stored.frame_table,
-        "default_character_set": source.default_character_set,
-        "transport": source.transport,
-        "calling_ae_title": source.calling_ae_title,
-        "address": source.address,
-        "received_at": arrival.received_at,
-    }
-
-
-def _parent_parameters(parents: Parents, facility: int) -> dict[str, object]:
-    patient, study, series = parents.patient, parents.study, parents.series
-    return {
-        "issuer": patient.issuer,
-        "identity": patient.identity,
-        "patient_id": patient.patient_id,
-        "name": patient.name,
-        "name_fold": patient.name_fold,
-        "birth_date": patient.birth_date,
-        "sex": patient.sex,
-        "patient_attributes": Jsonb(patient.attributes),
-        "patient_keys": list(patient.attributes),
-        "facility_id": facility,
-        "study_instance_uid": study.study_instance_uid,
-        "study_date": study.study_date,
-        "study_time": study.study_time,
-        "accession_number": study.accession_number,
-        "study_id": study.study_id,
-        "study_description": study.study_description,
-        "referring_physician_fold": study.referring_physician_fold,
-        "study_attributes": Jsonb(study.attributes),
-        "study_keys": list(study.attributes),
-        "series_instance_uid": series.series_instance_uid,
-        "modality": series.modality,
-        "series_number": series.series_number,
-        "series_description": series.series_description,
-        "body_part_examined": series.body_part_examined,
-        "performed_date": series.performed_date,
-        "performed_time": series.performed_time,
-        "series_attributes": Jsonb(series.attributes),
-    }

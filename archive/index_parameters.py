@@ -1,0 +1,90 @@
+"""The parameters of the statements in `archive.index_sql`, from the records of an arrival."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+
+from psycopg.types.json import Jsonb
+
+from archive.records import Arrival, Parents
+
+
+def input_row(n: int, arrival: Arrival, series_id: int, facility_id: int, warning: str | None) -> dict[str, object]:
+    """A row of `INSERT_INSTANCES` in types that JSON has."""
+    stored = arrival.object
+    return {
+        **object_parameters(arrival),
+        **instance_parameters(arrival),
+        "n": n,
+        "block": arrival.block,
+        "series_id": series_id,
+        "facility_id": facility_id,
+        "digest": stored.digest.hex(),
+        "frame_table": None if stored.frame_table is None else b64encode(stored.frame_table).decode(),
+        "warnings": [*arrival.warnings, *([warning] if warning else [])] or None,
+    }
+
+
+def instance_parameters(arrival: Arrival) -> dict[str, object]:
+    instance = arrival.instance
+    return {
+        "sop_instance_uid": instance.sop_instance_uid,
+        "sop_class_uid": instance.sop_class_uid,
+        "instance_number": instance.instance_number,
+        "rows": instance.rows,
+        "columns": instance.columns,
+        "bits_allocated": instance.bits_allocated,
+        "number_of_frames": instance.number_of_frames,
+    }
+
+
+def object_parameters(arrival: Arrival) -> dict[str, object]:
+    stored, source = arrival.object, arrival.source
+    return {
+        "key": stored.key,
+        "size": stored.size,
+        "digest": stored.digest,
+        "transfer_syntax_uid": stored.transfer_syntax_uid,
+        "dataset_offset": stored.dataset_offset,
+        "header_length": stored.header_length,
+        "trailer_offset": stored.trailer_offset,
+        "frame_table": stored.frame_table,
+        "default_character_set": source.default_character_set,
+        "transport": source.transport,
+        "calling_ae_title": source.calling_ae_title,
+        "address": source.address,
+        "received_at": arrival.received_at,
+    }
+
+
+def parent_parameters(parents: Parents, facility: int) -> dict[str, object]:
+    patient, study, series = parents.patient, parents.study, parents.series
+    return {
+        "issuer": patient.issuer,
+        "identity": patient.identity,
+        "patient_id": patient.patient_id,
+        "name": patient.name,
+        "name_fold": patient.name_fold,
+        "birth_date": patient.birth_date,
+        "sex": patient.sex,
+        "patient_attributes": Jsonb(patient.attributes),
+        "patient_keys": list(patient.attributes),
+        "facility_id": facility,
+        "study_instance_uid": study.study_instance_uid,
+        "study_date": study.study_date,
+        "study_time": study.study_time,
+        "accession_number": study.accession_number,
+        "study_id": study.study_id,
+        "study_description": study.study_description,
+        "referring_physician_fold": study.referring_physician_fold,
+        "study_attributes": Jsonb(study.attributes),
+        "study_keys": list(study.attributes),
+        "series_instance_uid": series.series_instance_uid,
+        "modality": series.modality,
+        "series_number": series.series_number,
+        "series_description": series.series_description,
+        "body_part_examined": series.body_part_examined,
+        "performed_date": series.performed_date,
+        "performed_time": series.performed_time,
+        "series_attributes": Jsonb(series.attributes),
+    }
