@@ -128,6 +128,7 @@ class RawPeer:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.syntaxes: dict[int, str] = {}
         self.results: dict[int, int] = {}
+        self.last: dict[int, bytes] = {}
 
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
@@ -186,7 +187,8 @@ class RawPeer:
 
     def status(self) -> int:
         """The status of the next response."""
-        return int.from_bytes(self.response()[0x900], "little")
+        self.last = self.response()
+        return int.from_bytes(self.last[0x900], "little")
 
     def store(
         self, instance: str, data: bytes, *, context: int = 1, sop_class: str = CT_IMAGE_STORAGE, size: int = 65536
