@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psycopg
@@ -58,14 +59,14 @@ def serving(app: FastAPI) -> Iterator[str]:
 
 
 @contextmanager
-def fresh_archive(postgres: str, folder: Path) -> Iterator[Archive]:
+def fresh_archive(postgres: str, folder: Path, **overrides: Any) -> Iterator[Archive]:
     """An archive for several tests that do not get into each other's way, where one for each would take too long."""
     name = f"shared_{uuid.uuid4().hex}"
     head, _, query = postgres.partition("?")
     url = f"{head.rsplit('/', 1)[0]}/{name}?{query}"
     with psycopg.connect(postgres, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY wal_log")
-    settings = load(environ={}, data_dir=folder, database={"url": url}, storage={"minimum_free_bytes": 0})
+    settings = load(environ={}, data_dir=folder, database={"url": url}, storage={"minimum_free_bytes": 0}, **overrides)
     with Archive.open(settings) as archive:
         yield archive
     with psycopg.connect(postgres, autocommit=True) as connection:

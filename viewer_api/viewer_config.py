@@ -1,7 +1,7 @@
 """The configuration of OHIF, and its build made to live under a path of its own.
 
-The build expects to be at ``/``. The path is in three places: ``index.html``, the public path of webpack in some
-bundles, and ``app-config.js``. They are rewritten when served, so that what is stored stays what was verified.
+The build expects to be at ``/``. The path is in ``index.html``, in the public path of webpack in some bundles,
+in style sheets, and in ``app-config.js``. They are rewritten when served, so that what is stored stays what was verified.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ MOUNT: Final = "/viewer"
 _ATTRIBUTE_PATH = re.compile(r'(?P<attribute>\b(?:src|href|content)=")/(?!/)')
 _INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 _SERVICE_WORKER = re.compile(r"<script[^>]*init-service-worker\.js[^>]*></script>")
+_STYLE_URL = re.compile(rb"url\((?P<quote>[\"']?)/(?!/)")
 _PUBLIC_PATH: Final = b'__webpack_require__.p = "/"'
 
 
@@ -35,6 +36,11 @@ def rewrite_index(html: str, language: str) -> str:
 def rewrite_script(script: bytes) -> bytes:
     """A bundle of the build, for our path."""
     return script.replace(_PUBLIC_PATH, f'__webpack_require__.p = "{MOUNT}/"'.encode())
+
+
+def rewrite_style(style: bytes) -> bytes:
+    """A style sheet of the build, for our path."""
+    return _STYLE_URL.sub(rb"url(\g<quote>" + MOUNT.encode() + b"/", style)
 
 
 def content_security_policy(index: str) -> str:
@@ -66,9 +72,10 @@ def content_security_policy(index: str) -> str:
     )
 
 
-def app_config(language: str) -> str:
-    """``app-config.js``: where the data are, and how OHIF should behave here."""
-    return _SCRIPT % {"language": orjson.dumps(language).decode(), "config": orjson.dumps(_config()).decode()}
+def app_config(language: str, brand: str) -> str:
+    """``app-config.js``: where the data are, and how OHIF should behave here. `brand` names the way back to our list."""
+    values = {"language": language, "brand": brand, "config": _config()}
+    return _SCRIPT % {name: orjson.dumps(value).decode() for name, value in values.items()}
 
 
 # OHIF takes its language from ?lng=, a cookie, or this entry of localStorage, in this order. What a user chose in its
@@ -88,6 +95,12 @@ _SCRIPT: Final = """\
   }
 })();
 window.config = %(config)s;
+window.config.whiteLabeling = {
+  createLogoComponentFn: function (React) {
+    var style = { color: 'inherit', fontWeight: 600, textDecoration: 'none', whiteSpace: 'nowrap' };
+    return React.createElement('a', { href: '/', style: style }, %(brand)s);
+  },
+};
 """
 
 
@@ -97,7 +110,8 @@ def _config() -> dict[str, Any]:
         "routerBasename": MOUNT,
         "extensions": [],
         "modes": [],
-        "customizationService": {},
+        # The guided tour covers the images when the viewer is opened for the first time, in English only.
+        "customizationService": [{"ohif.tours": {"$set": []}}],
         "showStudyList": True,
         "investigationalUseDialog": {"option": "never"},
         "showWarningMessageForCrossOrigin": False,

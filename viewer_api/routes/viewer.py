@@ -14,8 +14,15 @@ from starlette.responses import FileResponse, Response
 
 from archive.errors import NotFound
 from viewer_api.deps import ArchiveDep
-from viewer_api.pages.language import language_of
-from viewer_api.viewer_config import MOUNT, app_config, content_security_policy, rewrite_index, rewrite_script
+from viewer_api.pages.language import language_of, texts
+from viewer_api.viewer_config import (
+    MOUNT,
+    app_config,
+    content_security_policy,
+    rewrite_index,
+    rewrite_script,
+    rewrite_style,
+)
 from viewer_api.viewer_setup import is_installed
 
 router = APIRouter(prefix=MOUNT, include_in_schema=False)
@@ -51,7 +58,8 @@ def viewer(request: Request, archive: ArchiveDep, path: str = "") -> Response:
         raise NotFound("the viewer is not installed: run `python -m viewer_api.viewer_setup`")
     language = language_of(request)
     if path == "app-config.js":
-        return Response(app_config(language), headers={"Cache-Control": _ASK_AGAIN}, media_type=_TYPES[".js"])
+        script = app_config(language, texts(language)("brand"))
+        return Response(script, headers={"Cache-Control": _ASK_AGAIN}, media_type=_TYPES[".js"])
     file = _file(root, path)
     if file is not None:
         return _asset(file, "gzip" in request.headers.get("accept-encoding", ""))
@@ -106,4 +114,6 @@ def _compressed(file: Path, modified: int, size: int) -> bytes:
     content = file.read_bytes()
     if file.suffix == ".js":
         content = rewrite_script(content)
+    elif file.suffix == ".css":
+        content = rewrite_style(content)
     return gzip.compress(content, 6)
