@@ -210,18 +210,18 @@ class PixelElement:
 
 
 def pixel_element(store: ObjectStore, inst: StoredInstance) -> PixelElement | None:
-    """Find the pixels; None if there are none. What is found is kept: an object never changes under its key."""
-    known = _pixel_elements.get(inst.object.key)
+    """Find the pixels; None if there are none. What is found is kept: it is the same for the same bytes."""
+    known = _pixel_elements.get(inst.object.digest)
     if known is None:
         encoded = read_encoded(store, inst)
         known = (_find_pixels(inst, encoded) if encoded.pixel_header else None,)
         if len(_pixel_elements) >= _REMEMBERED:
             _pixel_elements.clear()
-        _pixel_elements[inst.object.key] = known
+        _pixel_elements[inst.object.digest] = known
     return known[0]
 
 
-_pixel_elements: dict[str, tuple[PixelElement | None]] = {}
+_pixel_elements: dict[bytes, tuple[PixelElement | None]] = {}
 
 
 def pixel_header(encoded: Encoded, inst: StoredInstance) -> tuple[int, str, int, int]:

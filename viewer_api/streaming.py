@@ -7,12 +7,13 @@ promised length or the last chunk is missing (RFC 9112 8).
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from itertools import islice
 from typing import Final
 
 import anyio
 from anyio import to_thread
-from starlette.responses import StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from archive.errors import ArchiveError
@@ -20,8 +21,8 @@ from config.logs import fields
 
 log = logging.getLogger(__name__)
 
-# Each piece costs a change of threads: small ones are joined, and a slow client holds at most one.
-PIECE: Final = 512 * 1024
+# Each piece costs a change of threads: small ones are joined, and a slow client holds a few of them at most.
+PIECE: Final = 1 << 20
 
 
 class ResponseAborted(Exception):
@@ -49,7 +50,12 @@ class GeneratorResponse(StreamingResponse):
     """Sends what a plain generator yields and closes the generator in every case, also if it never starts."""
 
     def __init__(
-        self, first: bytes, body: Generator[bytes, None, None], length: int | None, status: int, headers: dict[str, str]
+        self,
+        first: Sequence[bytes],
+        body: Generator[bytes, None, None],
+        length: int | None,
+        status: int,
+        headers: dict[str, str],
     ) -> None:
         super().__init__(self._pieces(first, length), status_code=status, headers=headers)
         self._body = body
@@ -62,14 +68,15 @@ class GeneratorResponse(StreamingResponse):
             with anyio.CancelScope(shield=True):
                 await to_thread.run_sync(self._body.close)
 
-    async def _pieces(self, first: bytes, length: int | None) -> AsyncGenerator[bytes, None]:
+    async def _pieces(self, first: Sequence[bytes], length: int | None) -> AsyncGenerator[bytes, None]:
         sent = 0
-        piece: bytes | None = first
         try:
-            while piece:
+            for made in first:
+                sent += len(made)
+                yield made
+            while (piece := await to_thread.run_sync(next, self._body, None)) is not None:
                 sent += len(piece)
                 yield piece
-                piece = await to_thread.run_sync(next, self._body, None)
         except ArchiveError as error:
             log.error("response aborted", extra=fields(sent=sent, error=type(error).__name__, reason=str(error)))
             raise ResponseAborted(type(error).__name__) from error
@@ -88,15 +95,17 @@ def stream(
     length: int | None = None,
     status: int = 200,
     headers: Mapping[str, str] | None = None,
-) -> GeneratorResponse:
+) -> Response:
     """Send the chunks as they come.
 
-    The first piece is made before this returns, in the thread of the handler: an error up to there becomes a
-    proper problem response.
+    The first pieces are made before this returns, in the thread of the handler: an error up to there becomes a
+    proper problem response, and what is small is sent in one go with its length.
     """
     body = pieces(chunks)
-    first = next(body, b"")
+    first = list(islice(body, 2))
     sent = {**(headers or {}), "Content-Type": media_type}
+    if len(first) < 2 and (length is None or length == sum(map(len, first))):
+        return Response(b"".join(first), status_code=status, headers=sent)
     if length is not None:
         sent["Content-Length"] = str(length)
     return GeneratorResponse(first, body, length, status, sent)

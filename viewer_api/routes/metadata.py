@@ -50,12 +50,14 @@ def _metadata(request: Request, archive: Archive, found: Sequence[StoredInstance
 
 
 def _tag(found: Sequence[StoredInstance], root: str, media_type: str) -> str:
-    """Changes when an instance is added, removed or replaced: a key never comes back with other bytes.
+    """Changes when an instance is added, removed or replaced.
 
     Weak, for the middleware may compress the same content.
     """
-    keys = "\n".join((root, media_type, *(inst.object.key for inst in found)))
-    return f'W/"{hashlib.sha256(keys.encode()).hexdigest()[:32]}"'
+    digest = hashlib.sha256(f"{root} {media_type}".encode())
+    for inst in found:
+        digest.update(inst.object.digest + (inst.default_character_set or "").encode())
+    return f'W/"{digest.hexdigest()[:32]}"'
 
 
 def _array(archive: Archive, found: Sequence[StoredInstance], root: str) -> Generator[bytes, None, None]:

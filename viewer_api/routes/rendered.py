@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
+from threading import BoundedSemaphore
 from typing import Any, Final, NamedTuple
 
 from fastapi import APIRouter, Request
@@ -33,6 +35,8 @@ _ONE: Final = tuple(Offer(name, False) for name in _FORMATS)
 _MANY: Final = tuple(Offer(name, True) for name in _FORMATS)
 _PLACEHOLDER: Final = tuple(Offer(name, False) for name in (PNG, JPEG, GIF))
 _THUMBNAIL: Final = Viewport(256, 256)
+# Rendering keeps a processor busy and holds some copies of the decoded frame: more at once would only need memory.
+_RENDERING: Final = BoundedSemaphore(max(2, os.cpu_count() or 2))
 # The path names an object whose newest version may change: browsers keep a picture, but ask.
 _CACHE: Final = "private, max-age=60, must-revalidate"
 
@@ -120,7 +124,9 @@ def _pictures(archive: Archive, inst: StoredInstance, numbers: Sequence[int], ho
         raise NotAcceptable(_no_image(archive, inst))
     ds, limits, syntax = read_header(archive.store, inst), _limits(archive), frames_syntax(inst)
     for number, frame in zip(numbers, read_frames(archive.store, inst, numbers), strict=True):
-        yield render_frame(frame, ds, number, syntax, how, limits)
+        with _RENDERING:
+            picture = render_frame(frame, ds, number, syntax, how, limits)
+        yield picture
 
 
 def _no_image(archive: Archive, inst: StoredInstance) -> str:
@@ -171,7 +177,7 @@ def _thumbnail(request: Request, archive: Archive, inst: StoredInstance, number:
     offer, _ = choose(accepts(request), _ONE)
     how = rendering(request.query_params, _FORMATS[offer.media_type], _THUMBNAIL)
     number = number or (inst.number_of_frames + 1) // 2 or 1
-    named = f"{inst.object.key} {number} {offer.media_type} {request.url.query}"
+    named = f"{inst.object.digest.hex()} {number} {offer.media_type} {request.url.query}"
     headers = {
         "ETag": f'"{hashlib.sha256(named.encode()).hexdigest()[:32]}"',
         "Cache-Control": _CACHE,

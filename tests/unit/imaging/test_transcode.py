@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+import zlib
 from io import BytesIO
 from pathlib import Path
 
@@ -11,6 +13,8 @@ import pytest
 from pydicom.dataset import Dataset
 
 from archive.errors import NotAcceptable
+from archive.imaging.decode import decode_frame
+from archive.imaging.pixels import PixelFormat
 from archive.imaging.transcode import TARGETS, can_transcode, native_frames, transcode
 from tests.corpus import storage_objects
 from tests.unit.imaging.conftest import Corpus
@@ -103,3 +107,27 @@ def test_native_frames_know_their_size(corpus: Corpus, name: str) -> None:
     assert len(third) == len(first) == size
     assert third == source[2].astype(source.dtype.newbyteorder("<")).tobytes()
     assert first == source[0].astype(source.dtype.newbyteorder("<")).tobytes()
+
+
+def test_memory_is_a_few_frames_whatever_their_number(corpus: Corpus) -> None:
+    inst = corpus.named("examples_ybr_color.dcm")
+    made = transcode(corpus.store, inst, TARGETS[0], LIMIT)
+    tracemalloc.start()
+    total = sum(map(len, made.chunks))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert total == made.size > 6_900_000
+    # 30 frames of 230 kB; the conversion of one to RGB is done in floating point.
+    assert peak < 4_500_000
+
+
+def test_deflated_frames(corpus: Corpus) -> None:
+    """PS3.5 A.4.12: Deflated Image Frame Compression."""
+    layout = PixelFormat(4, 6, 1, 16, 16, False, "MONOCHROME2", 0)
+    pixels = np.arange(24, dtype="<u2").reshape(4, 6)
+    deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    frame = deflater.compress(pixels.tobytes()) + deflater.flush() + b"\0"
+    decoded, _ = decode_frame(frame, layout, "1.2.840.10008.1.2.8.1", 1000)
+    np.testing.assert_array_equal(decoded, pixels)
+    with pytest.raises(NotAcceptable):
+        decode_frame(b"\xff\xff\xff", layout, "1.2.840.10008.1.2.8.1", 1000)
