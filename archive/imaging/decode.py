@@ -80,22 +80,26 @@ def decode_frame(frame: bytes, layout: PixelFormat, transfer_syntax_uid: str, li
     decoder = None if syntax is not None and syntax.video else _decoder(uid)
     if decoder is None:
         raise NotAcceptable(f"there is no decoder for {syntax.name if syntax else uid}")
-    try:
-        pixels, found = _decode(decoder, frame, layout, uid)
-    except Exception as error:  # decoders raise whatever they like on damaged frames
-        repaired = with_valid_scan(frame) if uid in _SEQUENTIAL_JPEG else frame
-        if repaired == frame:
-            raise NotAcceptable(f"the frame cannot be decoded: {type(error).__name__}") from error
-        try:
-            pixels, found = _decode(decoder, repaired, layout, uid)
-        except Exception as again:
-            raise NotAcceptable(f"the frame cannot be decoded: {type(again).__name__}") from again
+    pixels, found = _decode_or_mend(decoder, frame, layout, uid)
     return pixels, replace(
         layout,
         photometric=str(found["photometric_interpretation"]),
         planar=0,
         samples=int(found["samples_per_pixel"]),
     )
+
+
+def _decode_or_mend(
+    decoder: Decoder, frame: bytes, layout: PixelFormat, uid: str
+) -> tuple[Pixels, dict[str, str | int]]:
+    attempts = [frame, with_valid_scan(frame)] if uid in _SEQUENTIAL_JPEG else [frame]
+    reasons = []
+    for attempt in attempts:
+        try:
+            return _decode(decoder, attempt, layout, uid)
+        except Exception as error:  # decoders raise whatever they like on damaged frames
+            reasons.append(error)
+    raise NotAcceptable(f"the frame cannot be decoded: {type(reasons[0]).__name__}") from reasons[0]
 
 
 def _decode(decoder: Decoder, frame: bytes, layout: PixelFormat, uid: str) -> tuple[Pixels, dict[str, str | int]]:
