@@ -110,6 +110,9 @@ class Wire:
         """Send all of `data` in one write. Raises `PeerGone`, also when it was not taken in time."""
         try:
             self.socket.sendall(data)
+            # Having answered, the kernel would hold back its next ACK for 40 ms, and a sender that leaves Nagle's
+            # algorithm on (DCMTK does) its dataset until that ACK: 20 objects a second instead of hundreds.
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         except BlockingIOError:
             raise PeerGone("our answer was not taken for too long") from None
         except OSError as error:

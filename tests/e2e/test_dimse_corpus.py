@@ -53,6 +53,15 @@ def placeable() -> tuple[CorpusFile, ...]:
     return tuple(file for file in objects() if named(file.path))
 
 
+def announces_itself(file: CorpusFile) -> bool:
+    """DCMTK announces what stands in the file meta information; in some files the dataset says otherwise (A900)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        meta = pydicom.dcmread(file.path, force=True, specific_tags=[]).file_meta
+    announced = meta.get("MediaStorageSOPClassUID"), meta.get("MediaStorageSOPInstanceUID")
+    return announced == (file.sop_class_uid, file.sop_instance_uid)
+
+
 @cache
 def dataset(path: Path) -> bytes:
     """What follows the file meta information."""
@@ -137,7 +146,7 @@ def kept_versions(node: Node) -> dict[tuple[str, str, str], list[bytes]]:
 @pytest.mark.slow
 def test_dcmsend_sends_everything_and_what_it_sent_is_what_is_stored(node: Node, tmp_path: Path) -> None:
     """DCMTK re-encodes some datasets on the way; a bit-preserving storescp tells what it sends."""
-    files = placeable()
+    files = tuple(file for file in placeable() if announces_itself(file))
     links = tmp_path / "files"
     links.mkdir()
     for number, file in enumerate(files):
