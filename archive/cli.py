@@ -49,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     command = add("reconcile", _reconcile, "Repair what a crash left behind; with --verify also look for lost objects.")
     command.add_argument("--verify", action="store_true", help="check that every object is in the store, by size")
     command.add_argument("--content", action="store_true", help="with --verify: read every object, compare its SHA-256")
+    add("reindex", _reindex, "Make index rows for objects that have none, after the database was restored.")
     return parser
 
 
@@ -98,3 +99,11 @@ def _reconcile(settings: Settings, given: argparse.Namespace) -> int:
     if repairs.failed:
         print(f"could not be dealt with now: {repairs.failed}", file=sys.stderr)
     return 1 if repairs.failed or repairs.missing or repairs.corrupt else 0
+
+
+def _reindex(settings: Settings, given: argparse.Namespace) -> int:
+    del given
+    with Archive.open(settings, application="pacs reindex") as archive:
+        done = archive.reindex(lambda now: print(f"  {now.seen} objects seen, {now.indexed} indexed anew", flush=True))
+    print(f"indexed anew: {done.indexed}; second copies: {done.copies}; unreadable: {done.unreadable}")
+    return 1 if done.unreadable else 0

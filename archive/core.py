@@ -25,6 +25,7 @@ from archive.migrate import migrate as migrate_database
 from archive.migrate import require_current
 from archive.reconcile import Repairs, reconcile, verify
 from archive.records import EVERYTHING, Query, Scope, SearchResult, Source, StoredInstance
+from archive.reindex import Reindexed, reindex
 from archive.search import search
 from config.settings import DatabaseSettings, Settings
 from storage.base import ObjectStore
@@ -44,8 +45,8 @@ class Archive:
         self._engine = engine
         self._session = session
         self._keys = KeyAllocator(session, store)
-        writer = IndexWriter(session, conflict=settings.ingest.conflict, on_stale=self._keys.retire)
-        self._ingest = Ingest(store, self._keys, writer, maximum_object_bytes=settings.node.maximum_object_bytes)
+        self._writer = IndexWriter(session, conflict=settings.ingest.conflict, on_stale=self._keys.retire)
+        self._ingest = Ingest(store, self._keys, self._writer, maximum_object_bytes=settings.node.maximum_object_bytes)
         self._embedded: EmbeddedPostgres | None = None
 
     @classmethod
@@ -114,6 +115,10 @@ class Archive:
     ) -> None:
         """Check every row against the store; see `archive.reconcile.verify`."""
         verify(self._session, self.store, repairs, content=content, progress=progress)
+
+    def reindex(self, progress: Callable[[Reindexed], None] = lambda _: None) -> Reindexed:
+        """Make rows for objects that have none, after the database was restored; see `archive.reindex`."""
+        return reindex(self._session, self.store, self._writer, self.peers, progress)
 
     def check(self) -> dict[str, str | None]:
         """Whether each part works now: its name, and None or what is wrong."""

@@ -11,11 +11,10 @@ import hashlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
-from archive.description import Description, describe, sop_uids
+from archive.description import sop_uids
 from archive.errors import (
     BadObject,
     CannotParse,
@@ -24,11 +23,11 @@ from archive.errors import (
     UnsupportedSOPClass,
     UnsupportedTransferSyntax,
 )
+from archive.examine import Announcement, Placed, examine
 from archive.index_writer import Added, IndexWriter, StaleKey
 from archive.keys import Key, KeyAllocator
-from archive.records import Arrival, ObjectRecord, Outcome, Receipt, Source
+from archive.records import Arrival, Outcome, Receipt, Source
 from archive.standard.file_format import encode_file_meta
-from archive.standard.scan import scan
 from archive.standard.uids import check_uid, is_storage_sop_class, is_supported_transfer_syntax
 from config.logs import fields
 from storage.base import Buffer, ObjectStore, ObjectWriter
@@ -195,7 +194,7 @@ class Receiving:
         try:
             if not self._dataset_offset:
                 self._release_held_back()
-            arrival, description = self._describe()
+            arrival = self._examine()
             self._committing = True
             with _store_errors():
                 self._writer.commit()
@@ -211,7 +210,7 @@ class Receiving:
             sop_class_uid=arrival.instance.sop_class_uid,
             sop_instance_uid=arrival.instance.sop_instance_uid,
             size=arrival.object.size,
-            warnings=description.warnings,
+            warnings=arrival.warnings,
         )
 
     def abort(self) -> None:
@@ -263,43 +262,16 @@ class Receiving:
         with _store_errors():
             self._writer.write(head)
 
-    def _describe(self) -> tuple[Arrival, Description]:
+    def _examine(self) -> Arrival:
         if not self.size:
             raise CannotParse("the object is empty")
-        offset = self._dataset_offset
-        writer = self._writer
-
-        def read(start: int, length: int) -> bytes:
-            return writer.read_back(offset + start, length)
-
-        scanned = scan(read, self.size, self._transfer_syntax_uid, Description.WANTED)
-        description = describe(
-            scanned, self._source, self._sop_class_uid, self._sop_instance_uid, self._transfer_syntax_uid, read
+        offset, writer = self._dataset_offset, self._writer
+        return examine(
+            lambda start, length: writer.read_back(offset + start, length),
+            Announcement(self._sop_class_uid, self._sop_instance_uid, self._transfer_syntax_uid),
+            Placed(self._key.text, self._key.block, offset + self.size, offset, self._hash.digest()),
+            self._source,
         )
-        stored = ObjectRecord(
-            key=self._key.text,
-            size=offset + self.size,
-            digest=self._hash.digest(),
-            transfer_syntax_uid=self._transfer_syntax_uid,
-            dataset_offset=offset,
-            header_length=scanned.header_length,
-            trailer_offset=scanned.trailer_offset,
-            frame_table=description.frame_table,
-        )
-        arrival = Arrival(
-            source=self._source,
-            issuer=description.issuer,
-            patient_identity=description.patient_identity,
-            study_instance_uid=description.study_instance_uid,
-            series_instance_uid=description.series_instance_uid,
-            instance=description.instance,
-            object=stored,
-            block=self._key.block,
-            received_at=datetime.now(UTC),
-            parents=description.parents,
-            warnings=description.warnings,
-        )
-        return arrival, description
 
 
 def check_storable(

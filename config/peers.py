@@ -89,6 +89,10 @@ class PeerBook:
             return None
         return Peer.model_construct(ae_title=ae_title.strip(" "), facility=UNKNOWN_FACILITY.code)
 
+    def named(self, ae_title: str) -> Peer | None:
+        """The listed peer of this AE title, wherever it calls from."""
+        return self._peers.get(ae_title.strip(" "))
+
     def facility(self, code: str) -> Facility:
         """The facility with this code. Raises `KeyError`."""
         return self.facilities[code]

@@ -1,0 +1,62 @@
+"""From the bytes of an object, wherever they are, to what the index needs to know about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from archive.description import Description, describe
+from archive.records import Arrival, ObjectRecord, Source
+from archive.standard.scan import Read, scan
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """What was said about an object beside its dataset: in the C-STORE request or in the file meta information."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where the bytes of an object lie. Sizes and offsets in bytes of the file."""
+
+    key: str
+    block: int
+    size: int
+    dataset_offset: int
+    digest: bytes
+
+
+def examine(read: Read, announced: Announcement, placed: Placed, source: Source) -> Arrival:
+    """Scan and describe a dataset; ``read(offset, length)`` reads it from its first byte.
+
+    Raises `BadObject` of some kind when the object cannot be taken.
+    """
+    syntax = announced.transfer_syntax_uid
+    scanned = scan(read, placed.size - placed.dataset_offset, syntax, Description.WANTED)
+    described = describe(scanned, source, announced.sop_class_uid, announced.sop_instance_uid, syntax, read)
+    return Arrival(
+        source=source,
+        issuer=described.issuer,
+        patient_identity=described.patient_identity,
+        study_instance_uid=described.study_instance_uid,
+        series_instance_uid=described.series_instance_uid,
+        instance=described.instance,
+        object=ObjectRecord(
+            key=placed.key,
+            size=placed.size,
+            digest=placed.digest,
+            transfer_syntax_uid=syntax,
+            dataset_offset=placed.dataset_offset,
+            header_length=scanned.header_length,
+            trailer_offset=scanned.trailer_offset,
+            frame_table=described.frame_table,
+        ),
+        block=placed.block,
+        received_at=datetime.now(UTC),
+        parents=described.parents,
+        warnings=described.warnings,
+    )
