@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import socket
 import subprocess
 import warnings
@@ -51,15 +50,6 @@ def placeable() -> tuple[CorpusFile, ...]:
         return all(found.get(keyword) for keyword in wanted)
 
     return tuple(file for file in objects() if named(file.path))
-
-
-def announces_itself(file: CorpusFile) -> bool:
-    """DCMTK announces what stands in the file meta information; in some files the dataset says otherwise (A900)."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        meta = pydicom.dcmread(file.path, force=True, specific_tags=[]).file_meta
-    announced = meta.get("MediaStorageSOPClassUID"), meta.get("MediaStorageSOPInstanceUID")
-    return announced == (file.sop_class_uid, file.sop_instance_uid)
 
 
 @cache
@@ -146,7 +136,7 @@ def kept_versions(node: Node) -> dict[tuple[str, str, str], list[bytes]]:
 @pytest.mark.slow
 def test_dcmsend_sends_everything_and_what_it_sent_is_what_is_stored(node: Node, tmp_path: Path) -> None:
     """DCMTK re-encodes some datasets on the way; a bit-preserving storescp tells what it sends."""
-    files = tuple(file for file in placeable() if announces_itself(file))
+    files = placeable()
     links = tmp_path / "files"
     links.mkdir()
     for number, file in enumerate(files):
@@ -157,18 +147,24 @@ def test_dcmsend_sends_everything_and_what_it_sent_is_what_is_stored(node: Node,
     output = dcmsend(node.port, links)
     node.wait_until_idle()
     stored = set(node.digests())
-    assert stored == reference
+    # Files whose meta information names another object than the dataset: DCMTK warns, announces the former, and is
+    # told so (A900).
+    refused = output.count("Response (Error: DataSetDoesNotMatchSOPClass)")
+    assert refused == output.count("SOP Class UID in dataset differs from the one in the transfer list") < 10
+    assert stored <= reference
+    assert len(reference - stored) <= refused
     assert node.leftovers() == []
     originals = {sha256(dataset(file.path)) for file in files}
-    sent = output.count("with status SUCCESS")
+    accepted = output.count("Response (Success)")
     report(
         "dcmsend",
         given=len(files),
-        sent=sent,
-        identical_to_sent=len(stored),
+        accepted=accepted,
+        refused_as_misannounced=refused,
+        identical_to_sent=len(stored & reference),
         of_them_as_in_file=len(originals & stored),
     )
-    assert sent >= len(files) - 10, output
+    assert accepted + refused >= len(files) - 5, output
 
 
 def dcmsend(port: int, folder: Path) -> str:
@@ -183,9 +179,7 @@ def dcmsend(port: int, folder: Path) -> str:
         errors="replace",
         timeout=100,
     )
-    assert "with status SUCCESS" in done.stdout + done.stderr
-    statuses = set(re.findall(r"with status (\w+)", done.stdout + done.stderr))
-    assert statuses == {"SUCCESS"}, statuses
+    assert "with status SUCCESS" in done.stdout + done.stderr, done.stderr
     return done.stdout + done.stderr
 
 
