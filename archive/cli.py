@@ -63,7 +63,7 @@ def _migrate(settings: Settings, given: argparse.Namespace) -> int:
 def _db_check(settings: Settings, given: argparse.Namespace) -> int:
     del given
     embedded, settings = with_database(settings)
-    engine = open_engine(settings.database, "pacs db-check")
+    engine = open_engine(settings.database, "pacs db-check", transactions=True)
     try:
         migrate(settings)
         differences = drift(engine)

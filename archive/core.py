@@ -13,7 +13,7 @@ from typing import Self
 from sqlalchemy import Engine, text
 
 from archive import index_sql
-from archive.database import open_engine, translated
+from archive.database import fetch, open_engine
 from archive.embedded import EmbeddedPostgres
 from archive.errors import IndexUnavailable, StoreUnavailable
 from archive.index_session import IndexSession
@@ -124,8 +124,7 @@ class Archive:
         """Whether each part works now: its name, and None or what is wrong."""
         found: dict[str, str | None] = {"index": None, "store": None}
         try:
-            with translated(), self._engine.connect() as connection:
-                connection.execute(text("SELECT 1"))
+            fetch(self._engine, text("SELECT 1"))
         except IndexUnavailable as error:
             found["index"] = str(error)
         try:
@@ -179,7 +178,7 @@ def with_database(settings: Settings) -> tuple[EmbeddedPostgres | None, Settings
 def migrate(settings: Settings) -> list[str]:
     """Bring the database to this release's revision; give the revisions applied. Raises `IndexUnavailable`."""
     embedded, settings = with_database(settings)
-    engine = open_engine(settings.database, "pacs migrate")
+    engine = open_engine(settings.database, "pacs migrate", transactions=True)
     try:
         return migrate_database(engine)
     finally:

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Engine, Row, Select, and_, func, select
 from archive.access import visible
 from archive.attributes import BY_LEVEL, COMPUTED, KNOWN, LEVELS, Attribute, levels_down_to
 from archive.conditions import ARRAYS, COLUMNS, COUNTS, TABLES, conditions
-from archive.database import translated
+from archive.database import fetch
 from archive.errors import InvalidQuery
 from archive.models import Facility, Instance, Patient, Series, StoredObject, Study
 from archive.records import DicomJSON, Level, Query, Scope, SearchResult
@@ -48,12 +48,11 @@ def search(engine: Engine, query: Query, scope: Scope, *, cap: int) -> SearchRes
         .limit(size)
         .offset(min(query.offset, _LARGEST))
     )
-    with translated(), engine.connect() as connection:
-        rows = connection.execute(page).all() if size else []
-        if 0 < len(rows) < size:
-            total = query.offset + len(rows)
-        else:
-            total = connection.execute(select(func.count()).select_from(source.subquery())).scalar_one()
+    rows = fetch(engine, page) if size else []
+    if 0 < len(rows) < size:
+        total = query.offset + len(rows)
+    else:
+        total = fetch(engine, select(func.count()).select_from(source.subquery()))[0][0]
     asked = total if query.limit is None else min(query.limit, total)
     return SearchResult(
         matches=[_match(row, query.level, columns) for row in rows],

