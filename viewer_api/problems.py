@@ -66,9 +66,10 @@ PROBLEMS: Final[dict[type[errors.ArchiveError], Problem]] = {
 }
 
 
-def problem_of(error: errors.ArchiveError) -> Problem:
-    """The row of the table for this error, or that of its nearest ancestor."""
-    return next(PROBLEMS[cls] for cls in type(error).__mro__ if cls in PROBLEMS)
+def problem_of(error: errors.ArchiveError | type[errors.ArchiveError]) -> Problem:
+    """The row of the table for this error or kind of error, or that of its nearest ancestor."""
+    kind = error if isinstance(error, type) else type(error)
+    return next(PROBLEMS[cls] for cls in kind.__mro__ if cls in PROBLEMS)
 
 
 def problem_response(

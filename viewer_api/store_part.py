@@ -17,6 +17,10 @@ from viewer_api.middleware import log_failure
 _IN_MEMORY: Final = 1 << 20
 _PIECE: Final = 1 << 20
 _STUDY_INSTANCE_UID: Final = 0x0020000D
+_START: Final = 4096
+"""Bytes of the dataset in which the SOP UIDs are looked for; almost nothing comes before them."""
+_SOP_CLASS_UID: Final = b"\x08\x00\x16\x00"
+_SOP_INSTANCE_UID: Final = b"\x08\x00\x18\x00"
 
 
 class Part:
@@ -30,6 +34,7 @@ class Part:
         self._source = source
         self._study = study
         self._head = bytearray()
+        self._start = b""
         self._needed = 0
         self._receiving: Receiving | None = None
         self._spool: IO[bytes] | None = None
@@ -95,6 +100,7 @@ class Part:
             self._needed = need.minimum
             return
         self._head.clear()
+        self._start = head[self.meta.dataset_offset :][:_START]
         if self._study is None:
             self._receiving = self._begin()
         else:
@@ -107,10 +113,19 @@ class Part:
         return tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, dir=str(directory))
 
     def _begin(self) -> Receiving:
-        # The SOP UIDs are taken from the dataset: files whose meta information names another instance are common
-        # (edited by tools that forget it), and the dataset is what the file is about.
+        """Announce what the file meta information says, if the dataset says the same.
+
+        Otherwise the archive takes the UIDs from the dataset: files whose meta information names another instance are
+        common (edited by tools that forget it), and the dataset is what the file is about.
+        """
+        sop_class, sop_instance = self.meta.sop_class_uid, self.meta.sop_instance_uid
+        if not (_says(self._start, _SOP_CLASS_UID, sop_class) and _says(self._start, _SOP_INSTANCE_UID, sop_instance)):
+            sop_class = sop_instance = ""
         return self._archive.begin(
-            self._source, sop_class_uid="", sop_instance_uid="", transfer_syntax_uid=self.meta.transfer_syntax_uid
+            self._source,
+            sop_class_uid=sop_class,
+            sop_instance_uid=sop_instance,
+            transfer_syntax_uid=self.meta.transfer_syntax_uid,
         )
 
     def _write(self, buffer: memoryview) -> None:
@@ -148,3 +163,12 @@ class Part:
             receiving.write(piece)
         spool.close()
         return receiving
+
+
+def _says(start: bytes, tag: bytes, uid: str) -> bool:
+    """Whether the beginning of a little endian dataset has this UID in this element (PS3.5 7.1.2, 7.1.3, 9.1)."""
+    value = uid.encode("ascii", "replace")
+    value += b"\0" * (len(value) % 2)
+    explicit = tag + b"UI" + len(value).to_bytes(2, "little") + value
+    implicit = tag + len(value).to_bytes(4, "little") + value
+    return bool(uid) and (explicit in start or implicit in start)

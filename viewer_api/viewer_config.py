@@ -1,7 +1,7 @@
 """The configuration of OHIF, and its build made to live under a path of its own.
 
 The build expects to be at ``/``. The path is in ``index.html``, in the public path of webpack in some bundles,
-in style sheets, and in ``app-config.js``. They are rewritten when served, so that what is stored stays what was verified.
+in style sheets, and in ``app-config.js``. They are rewritten when served: what is stored stays what was verified.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def content_security_policy(index: str) -> str:
 
 
 def app_config(language: str, brand: str) -> str:
-    """``app-config.js``: where the data are, and how OHIF should behave here. `brand` names the way back to our list."""
+    """``app-config.js``: where the data are, how OHIF should behave here, and the name (`brand`) that leads back."""
     values = {"language": language, "brand": brand, "config": _config()}
     return _SCRIPT % {name: orjson.dumps(value).decode() for name, value in values.items()}
 

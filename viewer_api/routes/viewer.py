@@ -63,7 +63,7 @@ def viewer(request: Request, archive: ArchiveDep, path: str = "") -> Response:
     file = _file(root, path)
     if file is not None:
         return _asset(file, "gzip" in request.headers.get("accept-encoding", ""))
-    if "." in path.rsplit("/", 1)[-1]:
+    if path != "index.html" and "." in path.rsplit("/", 1)[-1]:
         raise NotFound("the viewer has no such file")
     return _page(root, language)
 

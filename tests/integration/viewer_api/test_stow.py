@@ -124,7 +124,7 @@ def test_a_bad_part_is_refused_with_a_reason(shared_web: httpx.Client, name: str
     assert response.status_code == 409, response.text
     assert response.headers["content-type"] == "application/dicom+json"
     assert _reasons(response) == [reason]
-    assert shared_web.get("/dicom-shared_web/instances").json() == []
+    assert shared_web.get("/dicom-web/instances").json() == []
 
 
 def test_bad_parts_do_not_stop_good_ones(web: httpx.Client) -> None:  # noqa: F811
@@ -188,7 +188,7 @@ def test_a_wrong_character_set_is_stored_all_the_same(web: httpx.Client) -> None
 )
 def test_malformed_requests(shared_web: httpx.Client, content_type: str | None, body: bytes, status: int) -> None:  # noqa: F811
     response = shared_web.post(
-        "/dicom-shared_web/studies", content=body, headers={"Content-Type": content_type} if content_type else {}
+        "/dicom-web/studies", content=body, headers={"Content-Type": content_type} if content_type else {}
     )
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
@@ -196,14 +196,14 @@ def test_malformed_requests(shared_web: httpx.Client, content_type: str | None, 
 
 def test_a_wrong_boundary_is_a_bad_request(shared_web: httpx.Client) -> None:  # noqa: F811
     body = multipart(part10(dataset()), boundary="another")
-    response = shared_web.post("/dicom-shared_web/studies", content=body, headers=multipart_headers())
+    response = shared_web.post("/dicom-web/studies", content=body, headers=multipart_headers())
     assert response.status_code == 400
     assert "boundary" in response.json()["detail"]
 
 
 def test_a_body_without_parts_is_answered(shared_web: httpx.Client) -> None:  # noqa: F811
     body = f"--{BOUNDARY}--\r\n".encode()
-    response = shared_web.post("/dicom-shared_web/studies", content=body, headers=multipart_headers())
+    response = shared_web.post("/dicom-web/studies", content=body, headers=multipart_headers())
     assert response.status_code == 400
 
 
@@ -217,7 +217,7 @@ def test_a_body_that_ends_early_keeps_what_was_complete(web: httpx.Client) -> No
 
 def test_parts_of_another_type_are_refused(shared_web: httpx.Client) -> None:  # noqa: F811
     body = multipart(part10(dataset()), content_type="image/jpeg")
-    response = shared_web.post("/dicom-shared_web/studies", content=body, headers=multipart_headers())
+    response = shared_web.post("/dicom-web/studies", content=body, headers=multipart_headers())
     assert (response.status_code, _reasons(response)) == (409, [0xC000])
 
 
