@@ -70,7 +70,8 @@ tools: | $(BIN)/python
 	@missing=""; \
 	command -v storescu > /dev/null && command -v dcmsend > /dev/null || missing="$$missing dcmtk"; \
 	command -v chromium > /dev/null || missing="$$missing chromium"; \
-	if [ -n "$$missing" ]; then $(call debian,$$missing,the tests drive DCMTK and Chromium); fi
+	command -v strace > /dev/null || missing="$$missing strace"; \
+	if [ -n "$$missing" ]; then $(call debian,$${missing# },the tests drive DCMTK and Chromium and watch system calls); fi
 
 viewer: $(VENV)/.run
 	@$(BIN)/python -m viewer_api.viewer_setup
