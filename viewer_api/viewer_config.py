@@ -97,7 +97,7 @@ _SCRIPT: Final = """\
 window.config = %(config)s;
 window.config.whiteLabeling = {
   createLogoComponentFn: function (React) {
-    var style = { color: 'inherit', fontWeight: 600, textDecoration: 'none', whiteSpace: 'nowrap' };
+    var style = { color: '#fff', fontWeight: 600, textDecoration: 'none', whiteSpace: 'nowrap' };
     return React.createElement('a', { href: '/', style: style }, %(brand)s);
   },
 };
