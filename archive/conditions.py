@@ -116,8 +116,8 @@ def _condition(attribute: Attribute, value: str, *, fuzzy: bool) -> Condition:
 
 
 def _any_of(value: str, condition: Callable[[str], Condition]) -> Condition:
-    found: Condition = or_(*(condition(part) for part in value.split("\\")))
-    return found
+    found = [condition(part) for part in value.split("\\") if part.strip()]
+    return or_(*found) if found else true()
 
 
 def _column_condition(column: InstrumentedAttribute[Any], attribute: Attribute, value: str) -> Condition:
@@ -199,10 +199,8 @@ def _array_condition(column: Any, attribute: Attribute, value: str) -> Condition
     if not matching.has_wildcard(value):
         overlap = column.overlap(parts)
         return overlap
-    element = func.unnest(column).table_valued("value")
-    return (
-        select(1).select_from(element).where(or_(*(_text_condition(element.c.value, part) for part in parts))).exists()
-    )
+    element = func.unnest(column).column_valued("element")
+    return select(element).where(or_(*(_text_condition(element, part) for part in parts if part))).exists()
 
 
 # -- attributes without a column: their values are in the JSON of their level -----------------------------------------
