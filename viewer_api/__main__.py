@@ -35,7 +35,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit)
     try:
-        archive = Archive.open(settings)
+        archive = Archive.open(settings, application="viewer_api")
     except ArchiveError as error:
         log.error("the archive cannot be opened", extra=fields(reason=str(error)))
         return CANNOT_START
@@ -57,6 +57,7 @@ def serve(archive: Archive, settings: Settings) -> int:
             access_log=False,
             log_config=None,
             server_header=False,
+            ws="none",
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
     )

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from config.logs import correlated, fields
 from viewer_api.metrics import Metrics
 from viewer_api.problems import RequestTooLarge, internal_problem, too_large_problem
+from viewer_api.streaming import ResponseAborted
 
 log = logging.getLogger("viewer_api.access")
 
@@ -73,6 +74,8 @@ class _Exchange:
                 await self._observer.app(self._scope, receive, self._forward)
             except ClientDisconnect:
                 self._status = self._status or CLIENT_CLOSED
+            except ResponseAborted:
+                pass  # logged where it happened; the answer stays unfinished, so that nobody takes it for whole
             except Exception as error:
                 await self._last_resort(error, receive)
             finally:

@@ -19,8 +19,8 @@ _MAX_PARAMETERS: Final = 200
 _MAX_VALUE: Final = 64 * 1024
 """A list of about 1000 UIDs; longer ones do not pass most proxies anyway."""
 
-# `accept` and `charset` are parameters of every transaction (PS3.18 8.3.3); `_` and `orderby` are put in by client
-# libraries, the former against caches, and change nothing about what matches.
+# `accept` and `charset` are parameters of every transaction (PS3.18 8.3.3); `_` is put in by client libraries against
+# caches and changes nothing about what matches.
 _NOT_KEYS: Final = frozenset({"accept", "charset", "_"})
 _TRUE_FALSE: Final = {"true": True, "false": False, "1": True, "0": False}
 
@@ -44,6 +44,23 @@ def parse_query(level: Level, items: Iterable[tuple[str, str]], path: dict[str, 
     InvalidQuery
         A parameter is unknown, unsupported, or has a value that cannot be understood; the message names it.
     """
+    keys, include, controls = _sorted_out(items)
+    matching = {tag: _value(tag, values) for tag, values in keys.items()}
+    for keyword, uid in path.items():
+        _fix(matching, keyword, uid)
+    limit = controls.get("limit")
+    return Query(
+        level=level,
+        keys=matching,
+        include=include_fields(include),
+        fuzzy=_flag(controls.get("fuzzymatching", "false")),
+        limit=None if limit is None else _number("limit", limit),
+        offset=_number("offset", controls.get("offset", "0")),
+    )
+
+
+def _sorted_out(items: Iterable[tuple[str, str]]) -> tuple[dict[int, list[str]], list[str], dict[str, str]]:
+    """Matching keys by tag, the fields to include, and the parameters that steer the search."""
     keys: dict[int, list[str]] = {}
     include: list[str] = []
     controls: dict[str, str] = {}
@@ -57,18 +74,7 @@ def parse_query(level: Level, items: Iterable[tuple[str, str]], path: dict[str, 
             _once(controls, folded, value)
         elif folded not in _NOT_KEYS:
             keys.setdefault(_matching_key(name), []).append(value)
-    matching = {tag: _value(tag, values) for tag, values in keys.items()}
-    for keyword, uid in path.items():
-        _fix(matching, keyword, uid)
-    limit = controls.get("limit")
-    return Query(
-        level=level,
-        keys=matching,
-        include=include_fields(include),
-        fuzzy=_flag(controls.get("fuzzymatching", "false")),
-        limit=None if limit is None else _number("limit", limit),
-        offset=_number("offset", controls.get("offset", "0")),
-    )
+    return keys, include, controls
 
 
 def attribute_tag(name: str) -> int:

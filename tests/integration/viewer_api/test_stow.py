@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from pydicom import dcmread
 from pydicom.uid import generate_uid
@@ -242,6 +244,29 @@ def test_instances_of_another_study_are_refused(web: httpx.Client) -> None:  # n
     stored = web.get("/dicom-web/studies").json()
     assert [match["0020000D"]["Value"] for match in stored] == [[study]]
     assert store(web, part10(right), path="/dicom-web/studies/nonsense").status_code == 400
+
+
+def test_memory_is_bounded_whatever_the_size(web: httpx.Client) -> None:  # noqa: F811
+    """200 MB in one part; client and server share this process, so what either holds is counted."""
+    frames, frame = 200, bytes(1 << 20)
+    made = dataset(Rows=1024, Columns=1024, BitsAllocated=8, BitsStored=8, HighBit=7, PixelRepresentation=0)
+    made.SamplesPerPixel, made.PhotometricInterpretation, made.NumberOfFrames = 1, "MONOCHROME2", frames
+    pixel_data = b"\xe0\x7f\x10\x00OB\0\0" + (frames * len(frame)).to_bytes(4, "little")
+    process, peak = psutil.Process(), 0
+
+    def body() -> Iterator[bytes]:
+        nonlocal peak
+        yield f"--{BOUNDARY}\r\nContent-Type: application/dicom\r\n\r\n".encode() + part10(made) + pixel_data
+        for _ in range(frames):
+            peak = max(peak, process.memory_info().rss)
+            yield frame
+        yield f"\r\n--{BOUNDARY}--\r\n".encode()
+
+    before = process.memory_info().rss
+    assert web.post("/dicom-web/studies", content=body(), headers=multipart_headers()).status_code == 200
+    assert peak - before < 64 << 20
+    (found,) = web.get("/dicom-web/instances").json()
+    assert found["00280008"]["Value"] == [frames]
 
 
 def test_objects_over_the_limit_are_refused(archive: Archive) -> None:
