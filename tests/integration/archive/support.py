@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 import subprocess
 import sys
 import threading
@@ -12,9 +13,12 @@ from typing import Any, LiteralString
 
 import psycopg
 import pydicom.config
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset
 
 from archive.core import Archive
 from archive.records import Level, Query
+from tests.factories import encode
 
 STUDY_COUNTS = """
 SELECT study.study_instance_uid, study.series_count, study.instance_count, study.byte_count,
@@ -118,3 +122,18 @@ def together(work: Callable[[int], None], threads: int) -> list[BaseException]:
     for thread in running:
         thread.join()
     return errors
+
+
+def with_raw(dataset: Dataset, values: dict[int, tuple[str, bytes]]) -> bytes:
+    """The dataset in Explicit VR Little Endian, with some values as these bytes, which pydicom would not write."""
+    elements = {}
+    for element in dataset:
+        alone = Dataset()
+        alone.add(DataElement(element.tag, "OW", element.value) if element.keyword == "PixelData" else element)
+        alone.SpecificCharacterSet = "ISO_IR 192"
+        if element.tag != 0x00080005:
+            elements[int(element.tag)] = encode(alone).split(b"CS\x0a\x00ISO_IR 192", 1)[1]
+    for tag, (vr, raw) in values.items():
+        padded = raw + b" " * (len(raw) % 2)
+        elements[tag] = struct.pack("<HH2sH", tag >> 16, tag & 0xFFFF, vr.encode(), len(padded)) + padded
+    return b"".join(elements[tag] for tag in sorted(elements))
