@@ -60,10 +60,12 @@ def open_engine(settings: DatabaseSettings, application: str, *, transactions: b
 
 def connect(settings: DatabaseSettings, application: str) -> psycopg.Connection[tuple[object, ...]]:
     """A connection of one's own in autocommit mode, for the writer of the index. Raises `IndexUnavailable`."""
-    url = database_url(settings).set(drivername="postgresql").render_as_string(hide_password=False)
+    url = database_url(settings)
+    # By parts, not as a URI: SQLAlchemy and libpq do not write a space in a password in the same way.
+    parts: dict[str, Any] = {**url.query, **url.translate_connect_args(username="user", database="dbname")}
     try:
         return psycopg.connect(
-            url,
+            **parts,
             autocommit=True,
             connect_timeout=max(1, int(settings.connect_timeout)),
             application_name=application,

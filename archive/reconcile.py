@@ -3,8 +3,9 @@
 ==========================================  ======================================================================
 found                                       repaired by
 ==========================================  ======================================================================
-key block of a writer that died, or one     objects under its keys without a row are deleted, then the block
-that a writer failed to settle
+key block of a writer that died             whole objects under its keys get the row that they lack, see
+                                            `archive.adopt`; what else lies there is deleted, then the block
+key block that a writer failed to settle    what lies under its keys without a row is deleted, then the block
 study, series or patient without instances  deleted when older than a day: its first instance never came
 row whose object the store has lost         (`verify`) marked ``missing``, shown in the log; a re-send repairs it
 row whose object has another size or hash   (`verify`) marked ``corrupt``, likewise
@@ -21,6 +22,7 @@ from typing import Any, TypeVar
 
 import psycopg
 
+from archive.adopt import Adopted, Adopter
 from archive.index_session import Connection, IndexSession
 from archive.keys import settle_block
 from config.logs import fields
@@ -49,6 +51,8 @@ class Repairs:
     blocks: int = 0
     orphans: int = 0
     """Keys without a row that were deleted, whether or not anything lay under them."""
+    adopted: int = 0
+    """Whole objects that got the row which they lacked."""
     empty: int = 0
     checked: int = 0
     missing: int = 0
@@ -59,20 +63,29 @@ class Repairs:
     """Blocks and objects that could not be dealt with; the next run tries again."""
 
 
-def reconcile(session: IndexSession, store: ObjectStore, *, empty_parents: bool = True) -> Repairs:
+def reconcile(session: IndexSession, store: ObjectStore, adopter: Adopter, *, empty_parents: bool = True) -> Repairs:
     """Settle the key blocks of dead writers and remove empty parents, which reads whole tables.
 
-    Raises `IndexUnavailable`.
+    `adopter` works on the same session. Raises `IndexUnavailable`.
     """
     repairs = Repairs()
-    for block, writer, state in _blocks_of_others(session):
-        _settle_if_unused(session, store, block, writer, state, repairs)
+    blocks = _blocks_of_others(session)
+    if blocks:
+        with adopter:
+            for block, writer, state in blocks:
+                _settle_if_unused(session, store, adopter, block, writer, state, repairs)
     if empty_parents:
         repairs.empty = sum(_delete_empty(session, statement) for statement in _DELETE_EMPTY)
     if repairs.blocks or repairs.empty or repairs.failed:
         log.info(
             "reconciled",
-            extra=fields(blocks=repairs.blocks, orphans=repairs.orphans, empty=repairs.empty, failed=repairs.failed),
+            extra=fields(
+                blocks=repairs.blocks,
+                orphans=repairs.orphans,
+                adopted=repairs.adopted,
+                empty=repairs.empty,
+                failed=repairs.failed,
+            ),
         )
     return repairs
 
@@ -87,7 +100,8 @@ def verify(
 ) -> None:
     """Check every row against the store: presence and size, with `content` also the SHA-256 of the dataset."""
     for row in _objects(session):
-        state = _state(store, row, content=content)
+        # Of bytes that were found to be wrong, the size alone does not say that they are right now.
+        state = _state(store, row, content=content or row.state == "corrupt")
         repairs.checked += 1
         if state is None:
             repairs.failed += 1
@@ -121,18 +135,29 @@ def _blocks_of_others(session: IndexSession) -> list[tuple[int, int, str]]:
 
 
 def _settle_if_unused(
-    session: IndexSession, store: ObjectStore, block: int, writer: int, state: str, repairs: Repairs
+    session: IndexSession,
+    store: ObjectStore,
+    adopter: Adopter,
+    block: int,
+    writer: int,
+    state: str,
+    repairs: Repairs,
 ) -> None:
+    def adopt(key: str) -> bool:
+        became = adopter.adopt(key)
+        repairs.adopted += became is Adopted.INDEXED
+        return became in (Adopted.INDEXED, Adopted.UNREADABLE, Adopted.REFUSED)
+
     def work(connection: Connection) -> int | None:
         def run(part: Callable[[Connection], T], /) -> T:
             return part(connection)
 
-        if state == "settling":
-            return settle_block(run, store, block)  # given up, be the writer alive or not
         if not _lock(connection, writer):
-            return None  # its session lives
+            # Its session lives: the block is in use, or what it left there was given up and acknowledged to nobody.
+            return settle_block(run, store, block) if state == "settling" else None
         try:
-            return settle_block(run, store, block)
+            # Only under this lock: a writer that comes back waits for it, and then finds its objects with their rows.
+            return settle_block(run, store, block, adopt)
         finally:
             connection.execute("SELECT pg_advisory_unlock(%s)", (writer,))
 
