@@ -1,0 +1,118 @@
+"""The queries of every day use an index, on tables large enough for the planner to care."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from archive.core import Archive
+from archive.records import Level, Query, Scope
+from tests.integration.archive.support import sql
+
+STUDIES = 20_000
+ALL = Scope()
+MINE = Scope(frozenset({"86001"}))
+
+
+@pytest.fixture(scope="module")
+def large(shared: Archive) -> Archive:
+    """Rows as the writer would have made them, without their objects."""
+    sql(shared, "INSERT INTO facility (code, name) VALUES ('86002', 'B')")
+    sql(
+        shared,
+        """INSERT INTO patient (issuer, identity, patient_id, name, name_fold, sex, attributes)
+           SELECT '86001', 'P' || n, 'P' || n, 'N' || n, md5(n::text), 'F', '{}' FROM generate_series(1, %s / 2) AS n""",
+        STUDIES,
+    )
+    sql(
+        shared,
+        """INSERT INTO study (study_instance_uid, patient_id, facility_id, study_date, study_time, accession_number,
+                              study_id, study_description, referring_physician_fold, attributes, instance_count)
+           SELECT '1.2.' || n, patient.id, 1 + n %% 2, date '2020-01-01' + n / 20, time '08:00', 'A' || n, '', '', '', '{}', 1
+             FROM generate_series(1, %s) AS n JOIN patient ON patient_id = 'P' || (1 + n %% (%s / 2))""",
+        STUDIES,
+        STUDIES,
+    )
+    sql(
+        shared,
+        """INSERT INTO series (study_id, series_instance_uid, modality, series_description, body_part_examined,
+                               attributes, instance_count)
+           SELECT id, study_instance_uid || '.1', 'CT', '', '', '{}', 1 FROM study""",
+    )
+    sql(
+        shared,
+        """INSERT INTO instance (series_id, sop_instance_uid, sop_class_uid, number_of_frames)
+           SELECT id, series_instance_uid || '.1', '1.2.840.10008.5.1.4.1.1.2', 1 FROM series""",
+    )
+    sql(
+        shared,
+        """INSERT INTO stored_object (instance_id, version, current, key, size, digest, transfer_syntax_uid, dataset_offset,
+                                      header_length, facility_id, transport, calling_ae_title, address, received_at)
+           SELECT id, 1, true, 'k' || id, 1, '', '1.2.840.10008.1.2.1', 0, 0, 1, 'import', '', '', now() FROM instance""",
+    )
+    sql(shared, "ANALYZE")
+    return shared
+
+
+@pytest.fixture
+def plans(large: Archive) -> Iterator[list[str]]:
+    """The plans of all statements that are executed meanwhile."""
+    found: list[str] = []
+
+    def explain(connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
+        if statement.startswith("SELECT"):
+            with connection.connection.cursor() as other:
+                other.execute(f"EXPLAIN {statement}", parameters)
+                found.append("\n".join(line for (line,) in other.fetchall()))
+
+    event.listen(large._engine, "before_cursor_execute", explain)
+    yield found
+    event.remove(large._engine, "before_cursor_execute", explain)
+
+
+@pytest.mark.parametrize(
+    ("level", "keys", "index"),
+    [
+        (Level.STUDY, {0x0020000D: "1.2.77"}, "uq_study_study_instance_uid"),
+        (Level.STUDY, {0x0020000D: "1.2.77\\1.2.78"}, "uq_study_study_instance_uid"),
+        (Level.SERIES, {0x0020000D: "1.2.77"}, "uq_study_study_instance_uid"),
+        (Level.SERIES, {0x0020000E: "1.2.77.1"}, "ix_series_series_instance_uid"),
+        (Level.IMAGE, {0x0020000D: "1.2.77", 0x0020000E: "1.2.77.1"}, "uq_s"),
+        (Level.IMAGE, {0x00080018: "1.2.77.1.1"}, "ix_instance_sop_instance_uid"),
+        (Level.STUDY, {0x00100020: "P77"}, "ix_patient_patient_id_id"),
+        (Level.PATIENT, {0x00100020: "P77"}, "ix_patient_patient_id_id"),
+        (Level.STUDY, {0x00100020: "P77*"}, "ix_patient_patient_id_id"),
+        (Level.STUDY, {0x00080050: "A77"}, "ix_study_accession_number"),
+        (Level.STUDY, {0x00080050: "A777*"}, "ix_study_accession_number"),
+        (Level.STUDY, {0x00100010: "abc*"}, "ix_patient_name_fold_id"),
+        (Level.PATIENT, {0x00100010: "ABC^*"}, "ix_patient_name_fold_id"),
+        (Level.STUDY, {0x00080020: "20220101-20220102"}, "ix_study_"),
+    ],
+)
+@pytest.mark.parametrize("scope", [ALL, MINE], ids=["all", "mine"])
+def test_a_search_uses_its_index(
+    large: Archive, plans: list[str], level: Level, keys: dict[int, str], index: str, scope: Scope
+) -> None:
+    large.search(Query(level, keys, limit=100), scope)
+    assert index in plans[0], plans[0]
+    for plan in plans:
+        for table in ("patient", "study", "series", "instance", "stored_object"):
+            assert f"Seq Scan on {table}" not in plan, plan
+
+
+@pytest.mark.parametrize("keys", [{}, {0x00080020: "20210101-"}])
+def test_the_newest_studies_come_from_the_index_in_order(
+    large: Archive, plans: list[str], keys: dict[int, str]
+) -> None:
+    large.search(Query(Level.STUDY, keys, limit=50))
+    assert "ix_study_newest" in plans[0], plans[0]
+    assert "Sort" not in plans[0], plans[0]
+
+
+@pytest.mark.parametrize("names", [("1.2.77",), ("1.2.77", "1.2.77.1"), ("1.2.77", "1.2.77.1", "1.2.77.1.1")])
+def test_retrieval_uses_indexes_only(large: Archive, plans: list[str], names: tuple[str, ...]) -> None:
+    assert len(large.locate(*names)) == 1
+    assert "Seq Scan" not in plans[0], plans[0]
