@@ -12,10 +12,10 @@ from archive.errors import ArchiveError
 from archive.maintenance import Maintenance
 from config.logs import configure, fields
 from config.settings import SettingsError, load
-from dicom_node.association import Service
 from dicom_node.commands import C_ECHO_RQ, C_STORE_RQ
 from dicom_node.handlers.echo import Echo
 from dicom_node.handlers.store import StoreService
+from dicom_node.operation import Service
 from dicom_node.server import DicomServer
 
 log = logging.getLogger(__name__)

@@ -10,17 +10,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
 
 from config.logs import fields
 from config.peers import Peer, PeerBook
 from config.settings import NodeSettings
 from dicom_node import wire
-from dicom_node.commands import C_CANCEL_RQ, RESPONSE, BadCommand, Command, decode_command, response
+from dicom_node.commands import C_CANCEL_RQ, RESPONSE, BadCommand, Command, decode_command
 from dicom_node.negotiation import Acceptance, BadRequest, Context, Rejection, Request, accept, admit, read_request
-from dicom_node.status import UNRECOGNIZED_OPERATION
+from dicom_node.operation import Caller, Operation, Service, Unrecognized
 from dicom_node.wire import PeerGone, PeerSilent, ProtocolError, Wire
 
 log = logging.getLogger(__name__)
@@ -32,34 +29,6 @@ LONGEST_REQUEST = 256 * 1024
 """Bytes of an A-ASSOCIATE-RQ: 128 contexts with dozens of transfer syntaxes each fit many times over."""
 CLOSE_TIMEOUT = 5.0
 """Seconds for the peer to close after the association has ended (ARTIM in Sta13), unless ``artim_timeout`` is less."""
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who is at the other end of an association."""
-
-    peer: Peer
-    calling_ae_title: str
-    called_ae_title: str
-    address: str
-
-
-class Operation(Protocol):
-    """A request being worked on. Its dataset is written to it in pieces; then `finish` gives the response.
-
-    No method raises: what goes wrong becomes the status of the response.
-    """
-
-    def write(self, data: memoryview) -> None: ...
-
-    def finish(self) -> bytes:
-        """The command set of the response."""
-
-    def abort(self) -> None:
-        """The association ended before the request was whole."""
-
-
-Service = Callable[[Command, Context, Caller], Operation]
 
 
 class Association:
@@ -85,7 +54,6 @@ class Association:
         self._peer_maximum_length = 0
         self._caller: Caller | None = None
         self._command_bytes = bytearray()
-        self._command: Command | None = None
         self._context_id = 0
         self._operation: Operation | None = None
         self._messages = 0
@@ -287,8 +255,8 @@ class Association:
     def _data_run(self, position: int, end: int, largest: int) -> int:
         """Take a run of whole P-DATA-TF PDUs; dataset fragments of one message leave it joined.
 
-        The fragments are moved together inside the buffer (`gathered` bytes from `first`), over the headers that stood
-        between them, so that a run costs one write whatever the peer's PDU size is.
+        They are moved together inside the buffer (`gathered` bytes from `first`), over the headers that stood between
+        them, so that a run costs one write whatever the peer's PDU size is.
         """
         buffer, view = self._wire.buffer, self._wire.view
         unpack_pdu, unpack_pdv = wire.PDU_HEADER.unpack_from, wire.PDV_HEADER.unpack_from
@@ -300,9 +268,7 @@ class Association:
                 break
             at = position + 6
             while at < stop:
-                if stop - at < 6:
-                    raise ProtocolError(wire.INVALID_PDU_PARAMETER, "a PDV header does not fit its PDU")
-                size, context_id, control = unpack_pdv(buffer, at)
+                size, context_id, control = unpack_pdv(buffer, at) if stop - at >= 6 else (0, 0, 0)
                 begin, at = at + 6, at + 4 + size
                 if size < 2 or at > stop:
                     raise ProtocolError(wire.INVALID_PDU_PARAMETER, f"a PDV of {size} bytes does not fit its PDU")
@@ -322,8 +288,7 @@ class Association:
                     gathered = 0
                     self._finish(operation)
             position = stop
-        if gathered:
-            assert self._operation is not None
+        if gathered and self._operation is not None:
             self._operation.write(view[first : first + gathered])
         return position
 
@@ -407,19 +372,3 @@ class Association:
                 connection.fill()
         except (PeerGone, PeerSilent):
             return
-
-
-class Unrecognized:
-    """Answers a command that this node does not know (PS3.7 C.5.26); its dataset is read and dropped."""
-
-    def __init__(self, command: Command) -> None:
-        self._command = command
-
-    def write(self, data: memoryview) -> None:
-        del data
-
-    def finish(self) -> bytes:
-        return response(self._command, UNRECOGNIZED_OPERATION)
-
-    def abort(self) -> None:
-        pass

@@ -16,7 +16,8 @@ from collections.abc import Callable
 from config.logs import correlated, fields
 from config.peers import PeerBook
 from config.settings import NodeSettings
-from dicom_node.association import Association, Service
+from dicom_node.association import Association
+from dicom_node.operation import Service
 from dicom_node.wire import Wire
 
 log = logging.getLogger(__name__)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dicom_node.association import Caller
 from dicom_node.commands import Command, response
 from dicom_node.negotiation import Context
+from dicom_node.operation import Caller
 from dicom_node.status import SUCCESS
 
 

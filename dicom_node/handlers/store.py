@@ -13,9 +13,9 @@ from archive.errors import BadObject, SOPClassMismatch, Unavailable
 from archive.ingest import Receiving
 from archive.records import Outcome, Source
 from config.logs import fields
-from dicom_node.association import Caller
 from dicom_node.commands import AFFECTED_SOP_CLASS_UID, AFFECTED_SOP_INSTANCE_UID, Command, response
 from dicom_node.negotiation import Context
+from dicom_node.operation import Caller
 from dicom_node.status import SUCCESS, c_store_status
 
 log = logging.getLogger(__name__)

@@ -112,8 +112,10 @@ def running(settings: Settings, archive: Archive) -> Iterator[Node]:
         yield Node(archive, server, settings)
     finally:
         server.stop()
-    left = [thread.name for thread in threading.enumerate() if thread.name.startswith(("association", "acceptor"))]
-    assert not left
+    wait_until(
+        lambda: not any(each.name.startswith(("association", "acceptor")) for each in threading.enumerate()),
+        "all threads of the node have ended",
+    )
 
 
 def with_node(settings: Settings, **changes: Any) -> Settings:

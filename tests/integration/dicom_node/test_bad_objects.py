@@ -137,7 +137,7 @@ def truncated() -> Iterator[tuple[str, Case]]:
 def test_a_bad_object_is_refused_and_the_association_goes_on(
     node: Node, cases: Callable[[], Iterator[tuple[str, Case]]]
 ) -> None:
-    kept = []
+    kept: list[bytes] = []
     with node.peer().associate(CONTEXTS) as peer:
         for what, bad in cases():
             send(peer, bad)
@@ -176,7 +176,6 @@ def replace(data: bytes, old: bytes, new: bytes) -> bytes:
 def odd_texts() -> Iterator[tuple[str, Dataset, bytes]]:
     """What is wrong with the text of an object is no reason to lose its images."""
     name = "Nguyễn^Văn Đức"
-    utf8 = encode(ct_image())
     for what, declared in {
         "UTF-8 declared as Latin-1": b"ISO_IR 100",
         "an unknown term": b"ISO_IR 999",
@@ -200,7 +199,6 @@ def odd_texts() -> Iterator[tuple[str, Dataset, bytes]]:
     yield "a surrogate in UTF-8", image, replace(encode(image), name.encode(), name.encode()[:-3] + b"\xed\xa0\x80")
     image = ct_image()
     yield "control characters", image, replace(encode(image), name.encode(), name.encode()[:-4] + b"\x07\x1b\x0c\x7f")
-    del utf8
 
 
 def ct_image_like(image: Dataset) -> Dataset:
@@ -213,11 +211,10 @@ def ct_image_like(image: Dataset) -> Dataset:
 
 def odd_values() -> Iterator[tuple[str, Dataset, bytes]]:
     """Values that do not fit a column, a date that is none: the object is taken and found by what is right."""
-    long_name = "Ngưỡễ" * 3000
     for what, changes in {
         "a patient ID of 9,000 bytes": {"PatientID": scrambled(3000)},
         "a patient ID and issuer of 9,000 bytes": {"PatientID": scrambled(3000), "IssuerOfPatientID": scrambled(3000)},
-        "a long name": {"PatientName": long_name},
+        "a long name": {"PatientName": "Ngưỡễ" * 3000},
         "a long, scrambled name": {"PatientName": scrambled(2000)},
         "a long accession number": {"AccessionNumber": scrambled(3000)},
         "a long description": {"StudyDescription": scrambled(9000), "SeriesDescription": scrambled(9000)},

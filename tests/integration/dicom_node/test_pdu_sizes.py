@@ -113,7 +113,7 @@ SHAPES = [
 
 
 def test_stored_bytes_do_not_depend_on_how_they_were_cut(node: Node) -> None:
-    sent = []
+    sent: list[bytes] = []
     with node.peer().associate() as peer:
         for shape in SHAPES:
             dataset = ct_image(rows=24, columns=24, seed=len(sent))
