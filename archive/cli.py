@@ -91,6 +91,7 @@ def _reconcile(settings: Settings, given: argparse.Namespace) -> int:
         repairs = archive.reconcile()
         print(
             f"key blocks settled: {repairs.blocks} ({repairs.orphans} keys without a row); "
+            f"objects adopted: {repairs.adopted}; "
             f"empty parents removed: {repairs.empty}"
         )
         if given.verify or given.content:

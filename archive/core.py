@@ -10,9 +10,11 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
 from archive import index_sql
+from archive.adopt import Adopter
 from archive.database import fetch, open_engine
 from archive.embedded import EmbeddedPostgres
 from archive.errors import IndexUnavailable, StoreUnavailable
@@ -27,7 +29,7 @@ from archive.reconcile import Repairs, reconcile, verify
 from archive.records import EVERYTHING, Query, Scope, SearchResult, Source, StoredInstance
 from archive.reindex import Reindexed, reindex
 from archive.search import search
-from config.settings import DatabaseSettings, Settings
+from config.settings import Settings
 from storage.base import ObjectStore
 from storage.errors import StorageError
 from storage.factory import open_store
@@ -106,7 +108,8 @@ class Archive:
         # A session of its own, so that ingest does not wait for the deletion of orphans.
         session = IndexSession(self.settings.database, "pacs reconcile")
         try:
-            return reconcile(session, self.store, empty_parents=empty_parents)
+            adopter = Adopter(session, self.store, self.peers, conflict=self.settings.ingest.conflict)
+            return reconcile(session, self.store, adopter, empty_parents=empty_parents)
         finally:
             session.close()
 
@@ -118,7 +121,8 @@ class Archive:
 
     def reindex(self, progress: Callable[[Reindexed], None] = lambda _: None) -> Reindexed:
         """Make rows for objects that have none, after the database was restored; see `archive.reindex`."""
-        return reindex(self._session, self.store, self._writer, self.peers, progress)
+        self.reconcile(empty_parents=False)
+        return reindex(self._session, self.store, self.peers, progress)
 
     def check(self) -> dict[str, str | None]:
         """Whether each part works now: its name, and None or what is wrong."""
@@ -171,7 +175,7 @@ def with_database(settings: Settings) -> tuple[EmbeddedPostgres | None, Settings
     if settings.database.url.get_secret_value():
         return None, settings
     embedded = EmbeddedPostgres(settings.data_dir / "postgres")
-    database = DatabaseSettings(**{**settings.database.model_dump(), "url": embedded.url})
+    database = settings.database.model_copy(update={"url": SecretStr(embedded.url)})
     return embedded, settings.model_copy(update={"database": database})
 
 

@@ -24,7 +24,7 @@ from archive.errors import (
     UnsupportedTransferSyntax,
 )
 from archive.examine import Announcement, Placed, examine
-from archive.index_writer import Added, IndexWriter, StaleKey
+from archive.index_writer import Added, IndexWriter
 from archive.keys import Key, KeyAllocator
 from archive.records import Arrival, Outcome, Receipt, Source
 from archive.standard.file_format import encode_file_meta
@@ -80,7 +80,7 @@ class Ingest:
             added = self._index.add(arrival)
             if added.existing is not None:
                 added = self._keep_or_discard(added, arrival)
-        except (BadObject, StaleKey):
+        except BadObject:
             self.discard(key)
             raise
         except BaseException:

@@ -8,7 +8,8 @@ the first byte and yet costs one transaction per `BLOCK_SIZE` objects:
 block     a key of it without a row means        who moves it on
 ========  =====================================  ====================================================
 open      receiving, or left by a failed write   its writer, when all its keys are used and released
-open      the writer died                        `archive.reconcile`, at every start and every minute
+open      the writer died: bytes to delete, or   `archive.reconcile`, at every start and every minute
+          a whole object to adopt
 settling  bytes to delete                        whoever settles it; again after a crash
 (gone)    cannot be: nothing is left             -
 ========  =====================================  ====================================================
@@ -175,8 +176,10 @@ _SETTLE = "UPDATE key_block SET state = 'settling' WHERE id = %s RETURNING prefi
 _FORGET = "DELETE FROM key_block WHERE id = %s"
 
 
-def settle_block(run: Run, store: ObjectStore, block: int) -> int:
+def settle_block(run: Run, store: ObjectStore, block: int, adopt: Callable[[str], bool] = lambda _: False) -> int:
     """Delete what lies under the keys of a block that have no row in the index; give how many keys that were.
+
+    `adopt` may give an object a row instead; it says whether the object is to stay.
 
     Safe to repeat, and to run while a writer still believes that it owns the block: from the first statement on,
     the writer's rows are refused. Raises `StorageError` when an object cannot be deleted; the block then stays.
@@ -185,10 +188,12 @@ def settle_block(run: Run, store: ObjectStore, block: int) -> int:
     if row is None:
         return 0
     prefix, size = row
-    return _delete_orphans(run, store, block, [f"{prefix}/{sequence:03x}" for sequence in range(size)])
+    return _delete_orphans(run, store, block, [f"{prefix}/{sequence:03x}" for sequence in range(size)], adopt)
 
 
-def _delete_orphans(run: Run, store: ObjectStore, block: int, keys: Sequence[str]) -> int:
+def _delete_orphans(
+    run: Run, store: ObjectStore, block: int, keys: Sequence[str], adopt: Callable[[str], bool] = lambda _: False
+) -> int:
     """Delete what lies under those keys of a settling block that have no row, then the block."""
     rows = run(
         lambda connection: connection.execute(
@@ -196,7 +201,7 @@ def _delete_orphans(run: Run, store: ObjectStore, block: int, keys: Sequence[str
         ).fetchall()
     )
     indexed = {key for (key,) in rows}
-    orphans = [key for key in keys if key not in indexed]
+    orphans = [key for key in keys if key not in indexed and not adopt(key)]
     for key in orphans:
         store.delete(key)
     run(lambda connection: connection.execute(_FORGET, (block,)).rowcount)

@@ -34,7 +34,7 @@ def test_commands_on_a_sound_archive(settings: Settings, archive: Archive) -> No
         (["migrate"], "the database is up to date\n"),
         (["db-check"], "tables and models agree\n"),
         (["check"], "index: ok\nstore: ok\n"),
-        (["reconcile"], "key blocks settled: 0 (0 keys without a row); empty parents removed: 0\n"),
+        (["reconcile"], "key blocks settled: 0 (0 keys without a row); objects adopted: 0; empty parents removed: 0\n"),
     ):
         done = run(settings, *arguments)
         assert (done.returncode, done.stdout) == (0, said), done.stderr

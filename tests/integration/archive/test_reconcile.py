@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+from pydicom.dataset import Dataset
 
 from archive.core import Archive
 from archive.errors import IndexUnavailable
@@ -12,10 +13,11 @@ from archive.index_session import IndexSession
 from archive.maintenance import Maintenance
 from archive.models import KeyBlock
 from archive.reconcile import Repairs
-from archive.records import Outcome
+from archive.records import Level, Outcome, Query
+from archive.standard.file_format import encode_file_meta
 from config.settings import Settings
 from storage.errors import StorageUnavailable
-from tests.factories import ct_image, store
+from tests.factories import ct_image, encode, store
 from tests.integration.archive.support import assert_sound, sql, stored_keys, studies
 
 
@@ -30,17 +32,25 @@ def _block(archive: Archive, prefix: str, writer: int, state: str = "open", size
     )
 
 
-def _object(archive: Archive, key: str) -> None:
+def _object(archive: Archive, key: str, data: bytes) -> None:
     with archive.store.create(key) as writer:
-        writer.write(b"orphan")
+        writer.write(data)
         writer.commit()
 
 
+def _stored(archive: Archive, image: Dataset) -> bytes:
+    """The bytes of a stored image."""
+    (instance,) = archive.locate(image.StudyInstanceUID)
+    with archive.store.open(instance.object.key) as reader:
+        return reader.read()
+
+
 def test_the_block_of_a_dead_writer_is_settled(archive: Archive) -> None:
-    store(archive, ct_image())
+    store(archive, image := ct_image())
+    copy = _stored(archive, image)
     _block(archive, "2026/01/01/dead", writer=17)
-    _object(archive, "2026/01/01/dead/001")
-    _object(archive, "2026/01/01/dead/003")
+    _object(archive, "2026/01/01/dead/001", copy)
+    _object(archive, "2026/01/01/dead/003", copy)
     unfinished = archive.store.create("2026/01/01/dead/002")
     unfinished.write(b"half")
     repairs = archive.reconcile()
@@ -68,7 +78,7 @@ def test_a_block_that_a_living_writer_failed_to_settle_is_taken_over(settings: S
     writer.run(lambda connection: connection.execute("SELECT 1"))
     _block(archive, "2026/01/01/given", writer.writer, state="settling")
     _block(archive, "2026/01/01/used", writer.writer)
-    _object(archive, "2026/01/01/given/000")
+    _object(archive, "2026/01/01/given/000", b"given up")
     assert archive.reconcile().blocks == 1
     assert not stored_keys(archive)
     assert sql(archive, "SELECT prefix FROM key_block") == ["2026/01/01/used"]
@@ -93,16 +103,55 @@ def test_a_store_that_cannot_delete_keeps_the_block_for_later(
 
 
 def test_many_reconcile_at_once(settings: Settings, archive: Archive) -> None:
+    store(archive, image := ct_image())
+    copy = _stored(archive, image)
     for n in range(6):
         _block(archive, f"2026/01/01/dead{n}", writer=n + 1)
-        _object(archive, f"2026/01/01/dead{n}/000")
+        _object(archive, f"2026/01/01/dead{n}/000", copy)
     threads = [threading.Thread(target=archive.reconcile) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sql(archive, "SELECT count(*) FROM key_block") == [0]
-    assert not stored_keys(archive)
+    assert sql(archive, "SELECT count(*) FROM key_block WHERE writer < 10") == [0]
+    assert len(stored_keys(archive)) == 1
+    assert_sound(archive)
+
+
+def test_whole_objects_of_a_dead_writer_get_the_row_that_they_lack(archive: Archive) -> None:
+    """The crash came between the bytes and the row, or the row was lost with the database."""
+    lost, first, second = ct_image(seed=1), ct_image(seed=2), ct_image(seed=3)
+    for keyword in ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
+        setattr(second, keyword, getattr(first, keyword))
+    _block(archive, "2026/01/01/dead", writer=17)
+    for n, image in enumerate((lost, first, second)):
+        meta = encode_file_meta(image.SOPClassUID, image.SOPInstanceUID, "1.2.840.10008.1.2.1", "US2")
+        _object(archive, f"2026/01/01/dead/00{n}", meta + encode(image))
+    _object(archive, "2026/01/01/dead/003", b"no DICOM")
+    repairs = archive.reconcile()
+    assert (repairs.adopted, repairs.orphans, repairs.failed) == (3, 0, 0)
+    assert archive.search(Query(Level.STUDY)).owners == ["86002", "86002"]
+    (shown,) = archive.locate(first.StudyInstanceUID)
+    assert (shown.object.key, shown.version) == ("2026/01/01/dead/002", 2)
+    # What cannot be read is not ours to delete either: it may be the ruin of an acknowledged object.
+    assert "2026/01/01/dead/003" in stored_keys(archive)
+    assert archive.reconcile() == Repairs()
+
+
+def test_a_refused_object_of_a_dead_writer_is_neither_shown_nor_deleted(settings: Settings) -> None:
+    rejecting = settings.model_copy(update={"ingest": settings.ingest.model_copy(update={"conflict": "reject"})})
+    first, second = ct_image(seed=2), ct_image(seed=3)
+    for keyword in ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
+        setattr(second, keyword, getattr(first, keyword))
+    with Archive.open(rejecting) as archive:
+        store(archive, first)
+        _block(archive, "2026/01/01/dead", writer=17)
+        meta = encode_file_meta(second.SOPClassUID, second.SOPInstanceUID, "1.2.840.10008.1.2.1", "CT1")
+        _object(archive, "2026/01/01/dead/000", meta + encode(second))
+        assert archive.reconcile().adopted == 0
+        (shown,) = archive.locate(first.StudyInstanceUID)
+        assert shown.version == 1
+        assert "2026/01/01/dead/000" in stored_keys(archive)
 
 
 def test_empty_parents_are_removed_when_older_than_a_day(archive: Archive) -> None:
