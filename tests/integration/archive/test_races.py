@@ -73,7 +73,7 @@ def test_searching_while_storing_never_fails_and_never_shows_half(archive: Archi
     def work(n: int) -> None:
         if n < 4:
             try:
-                for _ in range(15):
+                for _ in range(8):
                     store(archive, ct_image(StudyInstanceUID=study, SeriesInstanceUID=series[n]))
                     store(archive, ct_image())
             finally:
