@@ -6,14 +6,10 @@ empty and the object findable by the others.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from io import BytesIO
 from typing import Any, ClassVar, Final
-
-from pydicom.filereader import read_dataset
 
 from archive import attributes
 from archive.errors import SOPClassMismatch
@@ -27,9 +23,9 @@ from archive.records import (
     StudyRecord,
 )
 from archive.standard.frames import frame_table
-from archive.standard.scan import Element, Read, Scan
+from archive.standard.scan import Element, Read, Scan, scan_head
 from archive.standard.text import character_sets_of, decode, fold, parse_date, parse_int, parse_time
-from archive.standard.uids import check_uid, transfer_syntax
+from archive.standard.uids import check_uid
 
 SPECIFIC_CHARACTER_SET: Final = 0x00080005
 SOP_CLASS_UID: Final = 0x00080016
@@ -52,6 +48,7 @@ LONGEST_INDEXED_TEXT: Final = 1024
 MOST_BITS: Final = 64
 """Bits of a sample (PS3.5 8.1.1, 8.2); more is not believed, and a column would not hold it."""
 
+_SOP_UIDS: Final = frozenset({SOP_CLASS_UID, SOP_INSTANCE_UID})
 _NUMBER_VRS: Final = frozenset({"US", "UL", "SS", "SL", "IS"})
 
 
@@ -265,23 +262,8 @@ def sop_uids(head: bytes, transfer_syntax_uid: str) -> tuple[str, str]:
 
     For senders that announce nothing (Part 10 without MediaStorageSOP UIDs); both elements stand near the start.
     """
-    syntax = transfer_syntax(transfer_syntax_uid)
-    if syntax is None:
-        return "", ""
-    try:
-        if syntax.deflated:
-            head = zlib.decompressobj(-zlib.MAX_WBITS).decompress(head, len(head))
-        found = read_dataset(
-            BytesIO(head),
-            syntax.implicit_vr,
-            syntax.little_endian,
-            stop_when=lambda tag, _vr, _length: tag > SOP_INSTANCE_UID,
-            specific_tags=[SOP_CLASS_UID, SOP_INSTANCE_UID],
-        )
-        return str(found.get("SOPClassUID", "")), str(found.get("SOPInstanceUID", ""))
-    except Exception:
-        # Whatever is wrong with these bytes, the scan of the whole object will say it better.
-        return "", ""
+    values = Values(scan_head(head, transfer_syntax_uid, _SOP_UIDS), None)
+    return values.of(SOP_CLASS_UID), values.of(SOP_INSTANCE_UID)
 
 
 def _check_announced(values: Values, sop_class_uid: str, sop_instance_uid: str) -> None:

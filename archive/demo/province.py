@@ -73,7 +73,7 @@ def uid(*names: object) -> str:
 
 HOA = Person("NGUYỄN THỊ HOA", "19620814", "F", "099162000017")
 BINH = Person("TRẦN VĂN BÌNH", "19550302", "M", "099055000021")
-DUNG = Person("LÊ^DŨNG^QUỐC", "19870919", "M", "099087000035")
+DUNG = Person("LÊ^QUỐC DŨNG", "19870919", "M", "099087000035")
 PHUONG = Person("PHẠM THỊ BÍCH PHƯỢNG", "19930127", "F", "099193000048")
 DUC = Person("HOÀNG ĐỨC", "19710605", "M", "099071000052")
 YEN = Person("ĐẶNG THỊ HẢI YẾN", "20040711", "F", "099304000066")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import BinaryIO, Final, cast
@@ -19,7 +19,7 @@ from archive.standard.pixel_data import PIXEL_TAGS, PixelData
 from archive.standard.uids import TransferSyntax, transfer_syntax
 from archive.standard.walk import BLOCK, RawSequence, Read, Walk, walk_items
 
-__all__ = ["Element", "PixelData", "Read", "Scan", "inflate", "scan"]
+__all__ = ["Element", "PixelData", "Read", "Scan", "inflate", "scan", "scan_head"]
 
 MAX_INFLATED: Final = 2 << 30
 _IN_MEMORY: Final = 8 << 20
@@ -102,6 +102,30 @@ def scan(read: Read, size: int, transfer_syntax_uid: str, wanted: frozenset[int]
         with inflate(read, size) as (inflated, length):
             return _scan(inflated, length, syntax, wanted)
     return _scan(read, size, syntax, wanted)
+
+
+def scan_head(head: bytes, transfer_syntax_uid: str, wanted: frozenset[int]) -> dict[int, Element]:
+    """Collect wanted elements from the first bytes of a dataset that may go on; what lies beyond is left out.
+
+    For names that stand near the start. Never raises: what is wrong with a dataset is for `scan` of all of it to say.
+    """
+    syntax = transfer_syntax(transfer_syntax_uid)
+    if syntax is None:
+        return {}
+    if syntax.deflated:
+        with suppress(zlib.error):
+            head = zlib.decompressobj(-zlib.MAX_WBITS).decompress(head, BLOCK)
+    implicit = not is_vr(head[4:6])
+    watch = _watch(wanted, syntax.little_endian)
+    walk = Walk(
+        lambda offset, length: head[offset : offset + length],
+        len(head),
+        coding(implicit=implicit, little=syntax.little_endian),
+        watch,
+    )
+    with suppress(CannotParse):
+        walk.run()
+    return walk.elements
 
 
 @lru_cache(maxsize=64)
