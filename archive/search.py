@@ -41,9 +41,11 @@ def search(engine: Engine, query: Query, scope: Scope, *, cap: int) -> SearchRes
         raise InvalidQuery("limit and offset cannot be negative")
     size = cap if query.limit is None else min(query.limit, cap)
     columns = _wanted(query)
-    source = _source(query.level, scope).where(*conditions(query))
+    wanted = conditions(query)
     page = (
-        source.with_only_columns(*_selected(query.level, columns, scope))
+        _source(query.level, scope)
+        .where(*wanted)
+        .with_only_columns(*_selected(query.level, columns, scope))
         .order_by(*_ORDER[query.level])
         .limit(size)
         .offset(min(query.offset, _LARGEST))
@@ -52,7 +54,10 @@ def search(engine: Engine, query: Query, scope: Scope, *, cap: int) -> SearchRes
     if 0 < len(rows) < size:
         total = query.offset + len(rows)
     else:
-        total = fetch(engine, select(func.count()).select_from(source.subquery()))[0][0]
+        # Every study has a patient: without a key of theirs, counting the join says the same and costs twice as much.
+        of_patient = any(tag in KNOWN and KNOWN[tag].level is Level.PATIENT for tag in query.keys)
+        counted = _source(query.level, scope, with_patient=of_patient).where(*wanted)
+        total = fetch(engine, select(func.count()).select_from(counted.subquery()))[0][0]
     asked = total if query.limit is None else min(query.limit, total)
     return SearchResult(
         matches=[_match(row, query.level, columns) for row in rows],
@@ -91,13 +96,15 @@ def _is_one_uid(value: str) -> bool:
     return bool(value) and "\\" not in value
 
 
-def _source(level: Level, scope: Scope) -> Select[Any]:
+def _source(level: Level, scope: Scope, *, with_patient: bool = True) -> Select[Any]:
     """The joined tables down to `level`, under the access predicate."""
     if level is Level.PATIENT:
         return select(Patient.id).where(
             select(1).where(Study.patient_id == Patient.id, visible(scope)).correlate(Patient).exists()
         )
-    source = select(Study.id).join(Patient, Patient.id == Study.patient_id).where(visible(scope))
+    source = select(Study.id).where(visible(scope))
+    if with_patient:
+        source = source.join(Patient, Patient.id == Study.patient_id)
     if level is Level.STUDY:
         return source
     source = source.join(Series, Series.study_id == Study.id).where(Series.instance_count > 0)

@@ -19,7 +19,7 @@ def test_cut_counts_bytes_and_never_splits_a_character(letter: str) -> None:
 
 
 def test_long_identifiers_stay_different_and_short_enough() -> None:
-    long = [_identifier("王" * 2000 + end) for end in ("", "1", "2", " 2 ")]
+    long = [_identifier("王" * 2000 + end) for end in ("", "1", "2", "2 ")]
     assert len(set(long)) == 3
     assert max(len(text.encode()) for text in long) <= LONGEST_INDEXED_TEXT
     assert _identifier("  BN 1 ") == "BN 1"
