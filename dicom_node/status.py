@@ -19,7 +19,8 @@ C_STORE_STATUS: Final[dict[type[errors.ArchiveError], int]] = {
     errors.SOPClassMismatch: 0xA900,
     errors.UnsupportedSOPClass: 0x0122,
     errors.UnsupportedTransferSyntax: 0xC000,
-    errors.ObjectTooLarge: 0xA700,
+    # Not A700: the sender would try the same object for ever.
+    errors.ObjectTooLarge: 0xC000,
     errors.ConflictingDuplicate: 0x0111,
     errors.BadObject: 0xC000,
     errors.NotPermitted: 0x0124,

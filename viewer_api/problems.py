@@ -53,7 +53,7 @@ PROBLEMS: Final[dict[type[errors.ArchiveError], Problem]] = {
     errors.SOPClassMismatch: Problem(HTTPStatus.CONFLICT, "Object is not what was announced", 0xA900),
     errors.UnsupportedSOPClass: Problem(HTTPStatus.CONFLICT, "SOP class not supported", 0x0122),
     errors.UnsupportedTransferSyntax: Problem(HTTPStatus.CONFLICT, "Transfer syntax not supported", 0xC122),
-    errors.ObjectTooLarge: Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "Object too large", 0xA700),
+    errors.ObjectTooLarge: Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "Object too large", 0xC000),
     errors.ConflictingDuplicate: Problem(HTTPStatus.CONFLICT, "Stored with other content", 0x0111),
     errors.InvalidQuery: Problem(HTTPStatus.BAD_REQUEST, "Query cannot be understood", 0x0110),
     errors.TooManyMatches: Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "Query too broad", 0x0110),

@@ -47,6 +47,23 @@ def check_uid(text: str, what: str) -> str:
     raise InvalidUID(f"{what} has an empty component: {shown}")
 
 
+NON_PATIENT_SOP_CLASSES: Final = frozenset(
+    {
+        "1.2.840.10008.5.1.4.38.1",
+        "1.2.840.10008.5.1.4.39.1",
+        "1.2.840.10008.5.1.4.43.1",
+        "1.2.840.10008.5.1.4.44.1",
+        "1.2.840.10008.5.1.4.45.1",
+        "1.2.840.10008.5.1.4.1.1.200.1",
+        "1.2.840.10008.5.1.4.1.1.200.3",
+        "1.2.840.10008.5.1.4.1.1.200.7",
+        "1.2.840.10008.5.1.4.1.1.201.1",
+    }
+)
+"""Of the Non-Patient Object Storage service (PS3.4 GG.3), another service than Storage: hanging protocols, palettes,
+implants, protocols, inventories. They belong to no patient and study, so this archive has no place for them."""
+
+
 def _storage_sop_classes() -> dict[str, str]:
     """Collect the storage SOP classes, retired ones too (PS3.4 B.5, PS3.6 Table A-1)."""
     found = {
@@ -65,15 +82,15 @@ def _storage_sop_classes() -> dict[str, str]:
             "1.2.840.10008.5.1.4.1.1.40": "(retired storage SOP class)",
         }
     )
-    return dict(sorted(found.items()))
+    return {uid: name for uid, name in sorted(found.items()) if uid not in NON_PATIENT_SOP_CLASSES}
 
 
 STORAGE_SOP_CLASSES: Final[dict[str, str]] = _storage_sop_classes()
-"""Every storage SOP class of the standard: UID to name."""
+"""Every storage SOP class of the standard for objects of patients: UID to name."""
 
 
 def is_storage_sop_class(uid: str) -> bool:
-    """Whether instances of the class are composite objects to be stored (PS3.4 B.5, PS3.4 GG.3).
+    """Whether instances of the class are composite objects to be stored (PS3.4 B.5).
 
     Private classes are taken to be storage classes: a device proposes nothing else outside the standard's root.
     So are classes under the root of composite storage which the dictionary does not know: a later edition added them.

@@ -20,7 +20,7 @@ EXPECTED = {
     "SOPClassMismatch": (409, 0xA900),
     "UnsupportedSOPClass": (409, 0x0122),
     "UnsupportedTransferSyntax": (409, 0xC122),
-    "ObjectTooLarge": (413, 0xA700),
+    "ObjectTooLarge": (413, 0xC000),
     "ConflictingDuplicate": (409, 0x0111),
     "InvalidQuery": (400, 0x0110),
     "TooManyMatches": (413, 0x0110),
