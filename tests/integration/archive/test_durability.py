@@ -178,9 +178,9 @@ def test_a_killed_process_keeps_what_it_acknowledged_and_nothing_else(archive: A
     found = {uid: digest.hex() for uid, digest in _digests(archive).items()}
     assert receipts.items() <= found.items()
     assert sql(archive, "SELECT count(*) FROM key_block") == [0]
-    assert not [
-        path for path in archive.settings.objects_dir.rglob("*") if path.is_file() and path.name.startswith(".")
-    ]
+    # A second name of a whole object may stay (killed between naming it and removing the first name); half of one not.
+    files = [path for path in archive.settings.objects_dir.rglob("*") if path.is_file()]
+    assert not [path for path in files if path.name.startswith(".") and path.stat().st_nlink == 1]
     assert_sound(archive)
 
 
