@@ -27,7 +27,7 @@ from tests.integration.dicom_node.running import Node, running, with_node
 
 __all__ = ["node"]
 
-UNRECOGNIZED_OPERATION, DUPLICATE, OUT_OF_RESOURCES = 0x0211, 0x0111, 0xA700
+UNRECOGNIZED_OPERATION, DUPLICATE, OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0x0211, 0x0111, 0xA700, 0xC000
 OPERATIONS = {
     "C-GET": 0x10,
     "C-FIND": 0x20,
@@ -133,7 +133,7 @@ def test_b_2_3_an_object_larger_than_allowed_is_refused_and_read_to_its_end(sett
     large, good = ct_image(rows=1000, columns=1000), ct_image()
     with Archive.open(small) as archive, running(small, archive) as node:
         with node.peer().associate() as peer:
-            assert peer.store(large.SOPInstanceUID, encode(large)) == OUT_OF_RESOURCES
+            assert peer.store(large.SOPInstanceUID, encode(large)) == CANNOT_UNDERSTAND
             assert peer.store(good.SOPInstanceUID, encode(good)) == 0
             peer.release()
         assert node.digests() == [sha256(encode(good))]

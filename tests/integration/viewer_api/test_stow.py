@@ -274,7 +274,7 @@ def test_objects_over_the_limit_are_refused(archive: Archive) -> None:
     with serving(create_app(archive)) as url, httpx.Client(base_url=url) as client:
         response = store(client, part10(dataset(ImageComments="x" * 2000)), part10(dataset()))
     assert response.status_code == 202
-    assert _reasons(response) == [0xA700]
+    assert _reasons(response) == [0xC000]
 
 
 def test_an_outage_of_the_store_is_503(archive: Archive, tmp_path: Path) -> None:
