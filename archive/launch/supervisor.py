@@ -17,8 +17,9 @@ from typing import TextIO, cast
 from archive.core import Archive, migrate
 from archive.demo import load as demo
 from archive.demo.datasets import MissingTestFile
+from archive.embedded import EmbeddedPostgres
 from archive.errors import ArchiveError
-from archive.launch import database, messages, ports
+from archive.launch import messages, ports
 from archive.launch.child import Child
 from archive.launch.lock import RunLock
 from archive.launch.logfile import RotatingFile
@@ -138,7 +139,7 @@ class Supervisor:
             return
         step("Khởi động cơ sở dữ liệu PostgreSQL", "Starting PostgreSQL")
         with self._uninterrupted():
-            server = database.start(self._settings.data_dir / "postgres")
+            server = EmbeddedPostgres(self._settings.data_dir / "postgres")
             stack.callback(server.stop)
         self._environment["PACS_DATABASE__URL"] = server.url
         chosen = self._settings.database.model_copy(update={"url": type(self._settings.database.url)(server.url)})

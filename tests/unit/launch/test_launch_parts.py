@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from archive.demo import SETTINGS as DEMO
-from archive.launch import database, messages, ports
+from archive.launch import messages, ports
 from archive.launch.__main__ import chosen_settings, main
 from archive.launch.child import Child, for_terminal
 from archive.launch.lock import AlreadyRunning, RunLock
@@ -123,27 +123,6 @@ def test_services_of_a_killed_launcher_are_waited_for(tmp_path: Path, capsys: py
     RunLock(tmp_path).release()
     assert service.wait() == 0
     assert "Waiting for the services of the last run" in capsys.readouterr().out
-
-
-def test_dead_holders_of_the_database_are_struck_off(tmp_path: Path) -> None:
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    path = tmp_path / ".handle_pids.json"
-    path.write_text(json.dumps([gone.pid, os.getpid()]))
-    database._forget_dead_holders(tmp_path)
-    assert json.loads(path.read_text()) == [os.getpid()]
-
-
-def test_a_number_that_was_given_out_again_is_no_holder(tmp_path: Path) -> None:
-    path = tmp_path / ".handle_pids.json"
-    path.write_text(json.dumps([os.getpid()]))
-    before = psutil.Process().create_time() - 60
-    os.utime(path, (before, before))
-    database._forget_dead_holders(tmp_path)
-    assert json.loads(path.read_text()) == []
-
-
-# --- logs
 
 
 def test_a_log_file_never_grows_past_its_limit(tmp_path: Path) -> None:

@@ -1,0 +1,51 @@
+"""The embedded PostgreSQL among the processes and users of a machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from archive import embedded
+from archive.errors import IndexUnavailable
+
+
+def test_dead_holders_of_the_database_are_struck_off(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    path = tmp_path / ".handle_pids.json"
+    path.write_text(json.dumps([gone.pid, os.getpid()]))
+    embedded._forget_dead_holders(tmp_path)
+    assert json.loads(path.read_text()) == [os.getpid()]
+
+
+def test_a_number_that_was_given_out_again_is_no_holder(tmp_path: Path) -> None:
+    path = tmp_path / ".handle_pids.json"
+    path.write_text(json.dumps([os.getpid()]))
+    before = psutil.Process().create_time() - 60
+    os.utime(path, (before, before))
+    embedded._forget_dead_holders(tmp_path)
+    assert json.loads(path.read_text()) == []
+
+
+# --- logs
+
+
+def test_lock_and_sockets_lie_in_a_folder_of_this_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    folder = embedded._private_folder()
+    assert folder == embedded._private_folder() == tmp_path / f"pacs-postgres-{os.geteuid()}"
+    assert folder.stat().st_mode & 0o022 == 0
+
+
+def test_a_folder_that_somebody_else_put_there_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / f"pacs-postgres-{os.geteuid()}").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(IndexUnavailable, match="somebody else"):
+        embedded._private_folder()
