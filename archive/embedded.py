@@ -14,8 +14,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from archive.errors import IndexUnavailable
 
 
@@ -89,6 +87,8 @@ def _forget_dead_holders(folder: Path) -> None:
 
 def _runs_since(pid: int, moment: float) -> bool:
     """Whether the process runs, and did at `moment` (seconds since 1970)."""
+    import psutil  # comes with the embedded server, and a province's image has neither
+
     try:
         return psutil.Process(pid).create_time() <= moment
     except psutil.Error:
