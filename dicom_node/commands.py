@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 C_STORE_RQ: Final = 0x0001
+C_GET_RQ: Final = 0x0010
+C_FIND_RQ: Final = 0x0020
+C_MOVE_RQ: Final = 0x0021
 C_ECHO_RQ: Final = 0x0030
 C_CANCEL_RQ: Final = 0x0FFF
 RESPONSE: Final = 0x8000
@@ -22,6 +26,10 @@ STATUS: Final = 0x0900
 ERROR_COMMENT: Final = 0x0902
 AFFECTED_SOP_INSTANCE_UID: Final = 0x1000
 NO_DATA_SET: Final = 0x0101
+WITH_DATA_SET: Final = 0x0001
+
+LONGEST_COMMAND: Final = 64 * 1024
+"""Bytes of a command set that we read; a real one has a few hundred."""
 
 _HEADER: Final = struct.Struct("<HHI")
 _UL: Final = struct.Struct("<I")
@@ -95,13 +103,21 @@ def encode_command(elements: dict[int, int | str]) -> bytes:
     return _HEADER.pack(0, 0, 4) + _UL.pack(len(body)) + body
 
 
-def response(command: Command, status: int, comment: str = "") -> bytes:
-    """The response to a request without data set: C-ECHO-RSP, C-STORE-RSP, or a refusal of any operation."""
+def response(
+    command: Command,
+    status: int,
+    comment: str = "",
+    *,
+    with_data_set: bool = False,
+    counts: Mapping[int, int] | None = None,
+) -> bytes:
+    """The response to a request. `counts` are those of sub-operations (PS3.7 9.3.3.2, 9.3.4.2)."""
     elements: dict[int, int | str] = {
         COMMAND_FIELD: command.field | RESPONSE,
         MESSAGE_ID_BEING_RESPONDED_TO: command.message_id,
-        COMMAND_DATA_SET_TYPE: NO_DATA_SET,
+        COMMAND_DATA_SET_TYPE: WITH_DATA_SET if with_data_set else NO_DATA_SET,
         STATUS: status,
+        **(counts or {}),
     }
     for element in (AFFECTED_SOP_CLASS_UID, AFFECTED_SOP_INSTANCE_UID):
         if uid := command.uid(element)[:64]:
