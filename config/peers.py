@@ -56,6 +56,8 @@ class Peer(BaseModel):
     """Where it may call from; empty means anywhere."""
     default_character_set: str | None = None
     """Defined term (PS3.3 C.12.1.1.2) assumed for objects that have no SpecificCharacterSet."""
+    query: bool = True
+    """Whether it may search the archive (C-FIND)."""
     description: str = ""
 
     def calls_from(self, address: str) -> bool:
@@ -87,7 +89,8 @@ class PeerBook:
             return peer if peer.calls_from(address) else None
         if self._unknown == "reject":
             return None
-        return Peer.model_construct(ae_title=ae_title.strip(" "), facility=UNKNOWN_FACILITY.code)
+        # Whoever is let in to send need not be shown what others sent.
+        return Peer.model_construct(ae_title=ae_title.strip(" "), facility=UNKNOWN_FACILITY.code, query=False)
 
     def named(self, ae_title: str) -> Peer | None:
         """The listed peer of this AE title, wherever it calls from."""

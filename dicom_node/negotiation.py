@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import (
@@ -18,6 +18,7 @@ from pynetdicom.pdu_primitives import (
     ImplementationClassUIDNotification,
     ImplementationVersionNameNotification,
     MaximumLengthNotification,
+    SOPClassExtendedNegotiation,
 )
 from pynetdicom.presentation import PresentationContext, negotiate_as_acceptor
 
@@ -25,6 +26,7 @@ from archive.standard.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSI
 from config.peers import Peer, PeerBook
 from config.settings import NodeSettings
 from dicom_node.contexts import acceptor_contexts
+from dicom_node.models import FIND
 
 # It logs a traceback for a character that is no ASCII. Our own line, that the request is malformed, says enough.
 logging.getLogger("pynetdicom.utils").setLevel(logging.CRITICAL)
@@ -64,6 +66,10 @@ class Context:
 
     abstract_syntax: str
     transfer_syntax: str
+    relational: bool = False
+    """Relational queries or retrieval were agreed on (PS3.4 C.5.1.1, C.5.2.1, C.5.3.1)."""
+    fuzzy: bool = False
+    """Fuzzy matching of person names was agreed on (PS3.4 C.5.1.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,18 +157,52 @@ def accept(request: Request, settings: NodeSettings) -> Acceptance:
     implementation.implementation_class_uid = IMPLEMENTATION_CLASS_UID
     version = ImplementationVersionNameNotification()
     version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-    primitive.user_information = [length, implementation, version]
+    extended = _extended(request, {str(context.abstract_syntax) for context in results if context.result == 0})
+    items = []
+    for uid, agreed in extended.items():
+        item = SOPClassExtendedNegotiation()
+        item.sop_class_uid, item.service_class_application_information = uid, agreed
+        items.append(item)
+    primitive.user_information = [length, implementation, version, *items]
     pdu = A_ASSOCIATE_AC()
     pdu.from_primitive(primitive)
     encoded = bytes(pdu.encode())
     # PS3.8 9.3.3: the fields of the titles are sent back as received.
     encoded = encoded[:10] + request.titles + encoded[42:]
     contexts = {
-        int(context.context_id or 0): Context(str(context.abstract_syntax), str(context.transfer_syntax[0]))
+        int(context.context_id or 0): _context(context, extended.get(str(context.abstract_syntax), b""))
         for context in results
         if context.result == 0
     }
     return Acceptance(encoded, contexts, int(request.primitive.maximum_length_received or 0))
+
+
+_UNDERSTOOD: Final = dict.fromkeys(FIND, b"\x01\x00\x01")
+"""What we can agree to, by byte of the application information (PS3.4 Table C.5.1-1).
+
+Relational queries; not combined date and time; fuzzy matching of names. Behind these: nothing.
+"""
+
+
+def _extended(request: Request, accepted: Container[str]) -> dict[str, bytes]:
+    """The answers to SOP Class Extended Negotiation: of what was asked, what we do (PS3.7 D.3.3.5)."""
+    agreed = {}
+    for item in request.primitive.user_information:
+        if isinstance(item, SOPClassExtendedNegotiation):
+            uid, asked = str(item.sop_class_uid), bytes(item.service_class_application_information or b"")
+            if uid in _UNDERSTOOD and uid in accepted and asked:
+                understood = _UNDERSTOOD[uid].ljust(len(asked), b"\0")
+                agreed[uid] = bytes(int(mine and each == 1) for mine, each in zip(understood, asked, strict=False))
+    return agreed
+
+
+def _context(context: PresentationContext, agreed: bytes) -> Context:
+    return Context(
+        str(context.abstract_syntax),
+        str(context.transfer_syntax[0]),
+        relational=agreed[:1] == b"\1",
+        fuzzy=agreed[2:3] == b"\1",
+    )
 
 
 def _check_contexts(contexts: Sequence[PresentationContext]) -> None:

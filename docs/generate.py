@@ -29,8 +29,18 @@ from archive.standard.uids import (
 )
 from config.settings import load
 from dicom_node.contexts import COMMAND_SERVICES, VERIFICATION
+from dicom_node.models import FIND
 from dicom_node.negotiation import Rejection
-from dicom_node.status import MEANING, c_store_status
+from dicom_node.status import (
+    C_FIND_MEANING,
+    C_FIND_STATUS,
+    CANCEL,
+    MEANING,
+    PENDING,
+    SUCCESS,
+    c_find_status,
+    c_store_status,
+)
 from viewer_api.app import create_app
 from viewer_api.media_types import SYNTAXES_OF
 from viewer_api.problems import problem_of
@@ -72,6 +82,23 @@ def rejections() -> str:
 def verification() -> str:
     names = ", ".join(f"{TRANSFER_SYNTAXES[uid].name} (`{uid}`)" for uid in COMMAND_SERVICES[VERIFICATION])
     return table(("SOP class", "UID", "Transfer syntaxes"), [("Verification", f"`{VERIFICATION}`", names)])
+
+
+def query_sop_classes() -> str:
+    rows = []
+    for uid, model in FIND.items():
+        levels = ", ".join(level.value for level in model.levels)
+        rows.append((f"{model.name} Information Model - FIND", f"`{uid}`", levels))
+    return table(("SOP class", "UID", "Levels"), rows)
+
+
+def c_find_statuses() -> str:
+    rows = [("(none)", f"`{status:04X}`", C_FIND_MEANING[status]) for status in (SUCCESS, PENDING, 0xFF01, CANCEL)]
+    for kind in _errors():
+        status, _ = c_find_status(kind("..."))
+        if kind in C_FIND_STATUS:
+            rows.append((kind.__name__, f"`{status:04X}`", C_FIND_MEANING[status]))
+    return table(("Error", "Status", "Meaning"), rows)
 
 
 def storage_sop_classes() -> str:
@@ -170,6 +197,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "storage-sop-classes": storage_sop_classes,
     "transfer-syntaxes": transfer_syntaxes,
     "c-store-statuses": c_store_statuses,
+    "query-sop-classes": query_sop_classes,
+    "c-find-statuses": c_find_statuses,
     "problems": problems,
     "transactions": transactions,
     "media-types": media_types,
