@@ -55,3 +55,7 @@ def _classes(service: int) -> dict[str, Model]:
 
 FIND: Final = _classes(1)
 """SOP classes of C-FIND."""
+MOVE: Final = _classes(2)
+"""SOP classes of C-MOVE."""
+GET: Final = _classes(3)
+"""SOP classes of C-GET."""

@@ -122,22 +122,32 @@ class Wire:
 
     def fill(self) -> None:
         """Receive at least one byte behind `end`. Raises `PeerGone`, `PeerSilent`."""
-        if not self._receive(0):
-            raise PeerSilent("nothing received for too long")
-
-    def fill_if_ready(self) -> bool:
-        """Receive what is there without waiting for more; False if nothing is. Raises `PeerGone`."""
-        return self._receive(socket.MSG_DONTWAIT)
-
-    def _receive(self, flags: int) -> bool:
         if self.start == self.end:
             self.start = self.end = 0
         elif self.end == len(self.buffer):
-            rest = self.end - self.start
-            self.view[:rest] = self.view[self.start : self.end]
-            self.start, self.end = 0, rest
+            self._make_room()
         try:
-            count = self.socket.recv_into(self.view[self.end :], 0, flags)
+            count = self.socket.recv_into(self.view[self.end :])
+        except BlockingIOError:
+            raise PeerSilent("nothing received for too long") from None
+        except OSError as error:
+            raise PeerGone(error.strerror or str(error)) from None
+        if count == 0:
+            raise PeerGone("closed by the peer")
+        self.end += count
+
+    def _make_room(self) -> None:
+        """Move what is not yet consumed to the front of the buffer."""
+        rest = self.end - self.start
+        self.view[:rest] = self.view[self.start : self.end]
+        self.start, self.end = 0, rest
+
+    def fill_if_ready(self) -> bool:
+        """Receive what is there without waiting for more; False if nothing is. Raises `PeerGone`."""
+        if self.end == len(self.buffer):
+            self._make_room()
+        try:
+            count = self.socket.recv_into(self.view[self.end :], 0, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return False
         except OSError as error:

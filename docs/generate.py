@@ -29,16 +29,22 @@ from archive.standard.uids import (
 )
 from config.settings import load
 from dicom_node.contexts import COMMAND_SERVICES, VERIFICATION
-from dicom_node.models import FIND
+from dicom_node.models import FIND, GET, MOVE
 from dicom_node.negotiation import Rejection
 from dicom_node.status import (
     C_FIND_MEANING,
     C_FIND_STATUS,
+    C_RETRIEVE_MEANING,
+    C_RETRIEVE_STATUS,
     CANCEL,
     MEANING,
     PENDING,
+    SOME_SUBOPERATIONS_FAILED,
     SUCCESS,
+    UNABLE_TO_PERFORM,
+    UnknownDestination,
     c_find_status,
+    c_retrieve_status,
     c_store_status,
 )
 from viewer_api.app import create_app
@@ -86,9 +92,10 @@ def verification() -> str:
 
 def query_sop_classes() -> str:
     rows = []
-    for uid, model in FIND.items():
-        levels = ", ".join(level.value for level in model.levels)
-        rows.append((f"{model.name} Information Model - FIND", f"`{uid}`", levels))
+    for service, models in (("FIND", FIND), ("MOVE", MOVE), ("GET", GET)):
+        for uid, model in models.items():
+            levels = ", ".join(level.value for level in model.levels)
+            rows.append((f"{model.name} Information Model - {service}", f"`{uid}`", levels))
     return table(("SOP class", "UID", "Levels"), rows)
 
 
@@ -98,6 +105,16 @@ def c_find_statuses() -> str:
         status, _ = c_find_status(kind("..."))
         if kind in C_FIND_STATUS:
             rows.append((kind.__name__, f"`{status:04X}`", C_FIND_MEANING[status]))
+    return table(("Error", "Status", "Meaning"), rows)
+
+
+def c_retrieve_statuses() -> str:
+    known = (SUCCESS, PENDING, CANCEL, SOME_SUBOPERATIONS_FAILED, UNABLE_TO_PERFORM)
+    rows = [("(none)", f"`{status:04X}`", C_RETRIEVE_MEANING[status]) for status in known]
+    for kind in (*_errors(), UnknownDestination):
+        status, _ = c_retrieve_status(kind("..."))
+        if kind in C_RETRIEVE_STATUS:
+            rows.append((kind.__name__, f"`{status:04X}`", C_RETRIEVE_MEANING[status]))
     return table(("Error", "Status", "Meaning"), rows)
 
 
@@ -199,6 +216,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "c-store-statuses": c_store_statuses,
     "query-sop-classes": query_sop_classes,
     "c-find-statuses": c_find_statuses,
+    "c-retrieve-statuses": c_retrieve_statuses,
     "problems": problems,
     "transactions": transactions,
     "media-types": media_types,
