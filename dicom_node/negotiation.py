@@ -201,6 +201,8 @@ def _roles(request: Request, accepted: Container[str]) -> dict[str, SCP_SCU_Role
         if isinstance(item, SCP_SCU_RoleSelectionNegotiation)
         and str(item.sop_class_uid) in accepted
         and is_storage_sop_class(str(item.sop_class_uid))
+        # Neither role: there is nothing to agree to, and pynetdicom would not encode it.
+        and (item.scu_role or item.scp_role)
     }
 
 

@@ -21,7 +21,7 @@ UNABLE_TO_PERFORM: Final = 0xA702
 _WARNINGS: Final = frozenset((0x0001, 0x0107, 0x0116))
 
 
-class UnknownDestination(errors.ArchiveError):
+class UnknownDestination(errors.NotFound):
     """No peer of that AE title is listed with an address to send to."""
 
 

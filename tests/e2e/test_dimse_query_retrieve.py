@@ -16,8 +16,13 @@ from archive.core import Archive
 from config.peers import Peer
 from config.settings import Settings
 from tests.conformance.test_ps3_4_c_4_2_retrieve import asked_for, compressed, stored
+from tests.e2e.test_dimse_process import MEGABYTE, large_object, stream
+from tests.integration.dicom_node.process import NodeProcess, node_process
 from tests.integration.dicom_node.running import Node, running, wait_until
 from tests.integration.dicom_node.scu import findscu
+
+LARGE = 256
+"""Megabytes of a large object."""
 
 
 def free_port() -> int:
@@ -55,7 +60,7 @@ def node_of(settings: Settings, *peers: Peer) -> Iterator[Node]:
         node.wait_until_idle()
 
 
-def dcmtk(program: str, node: Node, *arguments: str) -> tuple[int, str]:
+def dcmtk(program: str, node: Node | NodeProcess, *arguments: str) -> tuple[int, str]:
     done = subprocess.run(
         [program, "-v", "-aet", "CT1", "-aec", "PACS", *arguments, "127.0.0.1", str(node.port)],
         capture_output=True,
@@ -177,3 +182,28 @@ def test_what_findscu_finds_getscu_gets(settings: Settings, tmp_path: Path) -> N
         assert dcmtk("getscu", node, "-S", "-od", str(tmp_path / "got"), *asked)[0] == 0
         ((name, _, pixels),) = datasets(tmp_path / "got").values()
     assert (name, pixels) == ("Trần^Thị B", images[4].PixelData)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("service", ["C-GET", "C-MOVE"])
+def test_the_memory_to_send_an_object_does_not_grow_with_it(settings: Settings, tmp_path: Path, service: str) -> None:
+    image, header, size = large_object(LARGE)
+    with storescp(tmp_path / "got", "+xa", "--ignore") as peer:
+        peers = (*settings.peers, peer)
+        with node_process(settings.model_copy(update={"peers": peers}), tmp_path) as node:
+            with node.peer(timeout=120).associate() as sender:
+                assert stream(sender, image, header, size) == 0
+                sender.release()
+            before = node.peak_memory()
+            options = ["-aem", "VIEWER"] if service == "C-MOVE" else ["--ignore"]
+            program = "movescu" if service == "C-MOVE" else "getscu"
+            keys = ["-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={image.StudyInstanceUID}"]
+            code, output = dcmtk(program, node, "-S", *options, *keys)
+            assert code == 0, output
+            grown = node.peak_memory() - before
+            print(f"\n{LARGE} MB sent by {service}: peak {grown / MEGABYTE:.1f} MB more")
+            assert grown < 50 * MEGABYTE
+            assert node.terminate() == 0
+    with Archive.open(settings) as archive:
+        (found,) = archive.locate(image.StudyInstanceUID)
+        archive.store.delete(found.object.key)
