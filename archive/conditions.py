@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Numeric, and_, case, cast, func, or_, select, text, true
 from sqlalchemy.orm import InstrumentedAttribute
 
-from archive.attributes import COMPUTED, KNOWN, LEVELS, Attribute
+from archive.attributes import COMPUTED, KNOWN, LEVELS, Attribute, levels_down_to
 from archive.description import fold_name
 from archive.errors import InvalidQuery
 from archive.models import Instance, Patient, Series, StoredObject, Study
@@ -80,6 +80,24 @@ def conditions(query: Query) -> list[Condition]:
             raise InvalidQuery(f"{attribute.keyword}: the value holds characters that no text has")
         made.append(_condition(attribute, value, fuzzy=query.fuzzy))
     return made
+
+
+def can_be_matched(level: Level, tag: int) -> bool:
+    """Whether a key with a value can be matched at this level."""
+    try:
+        _attribute(level, tag)
+    except InvalidQuery:
+        return False
+    return True
+
+
+def can_be_returned(level: Level, tag: int) -> bool:
+    """Whether matches at this level have the attribute."""
+    attribute = KNOWN.get(tag)
+    if attribute is None or attribute.level not in levels_down_to(level):
+        return False
+    # Counts of a patient's studies belong to the patient alone.
+    return level is Level.PATIENT or attribute not in COMPUTED[Level.PATIENT]
 
 
 def _attribute(level: Level, tag: int) -> Attribute:

@@ -83,6 +83,12 @@ def read_object(store: ObjectStore, inst: StoredInstance) -> Generator[bytes, No
     yield from _chunks(inst, lambda: store.open(inst.object.key), inst.object.size)
 
 
+def read_dataset_as_stored(store: ObjectStore, inst: StoredInstance) -> Generator[bytes, None, None]:
+    """The bytes of the dataset as they are stored, deflated ones too, without file meta information, in chunks."""
+    begin, length = inst.object.dataset_offset, inst.object.size - inst.object.dataset_offset
+    yield from _chunks(inst, lambda: store.open_range(inst.object.key, begin, length), length)
+
+
 def _chunks(inst: StoredInstance, start: Callable[[], ObjectReader], size: int) -> Generator[bytes, None, None]:
     """Read all of a reader; an object that ends early is not given out as whole."""
     with store_errors(inst), start() as reader:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from ipaddress import ip_address, ip_network
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 FACILITY_CODE = r"^[A-Za-z0-9_-]{1,16}$"
 
@@ -56,7 +56,20 @@ class Peer(BaseModel):
     """Where it may call from; empty means anywhere."""
     default_character_set: str | None = None
     """Defined term (PS3.3 C.12.1.1.2) assumed for objects that have no SpecificCharacterSet."""
+    query: bool = True
+    """Whether it may search the archive (C-FIND)."""
+    retrieve: bool = True
+    """Whether it may have objects sent, to itself (C-GET) or to a destination (C-MOVE)."""
+    host: str = Field(default="", pattern=r"^[A-Za-z0-9_.:-]*$")
+    """Name or address to send to, for a destination of C-MOVE."""
+    port: int | None = Field(default=None, ge=1, le=65535)
     description: str = ""
+
+    @model_validator(mode="after")
+    def _place_is_whole(self) -> Self:
+        if bool(self.host) != (self.port is not None):
+            raise ValueError("a move destination needs host and port, any other peer neither")
+        return self
 
     def calls_from(self, address: str) -> bool:
         """Whether a connection from `address` can be this peer."""
@@ -87,7 +100,10 @@ class PeerBook:
             return peer if peer.calls_from(address) else None
         if self._unknown == "reject":
             return None
-        return Peer.model_construct(ae_title=ae_title.strip(" "), facility=UNKNOWN_FACILITY.code)
+        # Whoever is let in to send need not be shown what others sent.
+        return Peer.model_construct(
+            ae_title=ae_title.strip(" "), facility=UNKNOWN_FACILITY.code, query=False, retrieve=False
+        )
 
     def named(self, ae_title: str) -> Peer | None:
         """The listed peer of this AE title, wherever it calls from."""

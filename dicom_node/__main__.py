@@ -12,8 +12,10 @@ from archive.errors import ArchiveError
 from archive.maintenance import Maintenance
 from config.logs import configure, fields
 from config.settings import SettingsError, load
-from dicom_node.commands import C_ECHO_RQ, C_STORE_RQ
+from dicom_node.commands import C_ECHO_RQ, C_FIND_RQ, C_GET_RQ, C_MOVE_RQ, C_STORE_RQ
 from dicom_node.handlers.echo import Echo
+from dicom_node.handlers.find import FindService
+from dicom_node.handlers.retrieve import RetrieveService
 from dicom_node.handlers.store import StoreService
 from dicom_node.operation import Service
 from dicom_node.server import DicomServer
@@ -23,7 +25,14 @@ log = logging.getLogger(__name__)
 
 def services(archive: Archive) -> dict[int, Service]:
     """The operations of this node by command field."""
-    return {C_ECHO_RQ: Echo, C_STORE_RQ: StoreService(archive)}
+    retrieve = RetrieveService(archive)
+    return {
+        C_ECHO_RQ: Echo,
+        C_STORE_RQ: StoreService(archive),
+        C_FIND_RQ: FindService(archive),
+        C_GET_RQ: retrieve,
+        C_MOVE_RQ: retrieve,
+    }
 
 
 def main() -> int:

@@ -15,14 +15,22 @@ from config.logs import fields
 from config.peers import Peer, PeerBook
 from config.settings import NodeSettings
 from dicom_node import wire
-from dicom_node.commands import C_CANCEL_RQ, RESPONSE, BadCommand, Command, decode_command
+from dicom_node.commands import (
+    C_CANCEL_RQ,
+    LONGEST_COMMAND,
+    MESSAGE_ID_BEING_RESPONDED_TO,
+    RESPONSE,
+    BadCommand,
+    Command,
+    decode_command,
+)
+from dicom_node.exchange import Agreement, Exchange
 from dicom_node.negotiation import Acceptance, BadRequest, Context, Rejection, Request, accept, admit, read_request
-from dicom_node.operation import Caller, Operation, Service, Unrecognized
+from dicom_node.operation import Caller, Dialogue, Operation, Service, Unrecognized
 from dicom_node.wire import PeerGone, PeerSilent, ProtocolError, Wire
 
 log = logging.getLogger(__name__)
 
-LONGEST_COMMAND = 64 * 1024
 LONGEST_CONTROL = 4096
 """Bytes of an A-RELEASE-RQ or A-ABORT; they have 10."""
 LONGEST_REQUEST = 256 * 1024
@@ -56,6 +64,11 @@ class Association:
         self._command_bytes = bytearray()
         self._context_id = 0
         self._operation: Operation | None = None
+        self._message_id = 0
+        self._cancelled = False
+        self._dialogue: Dialogue | None = None
+        """What is to send responses once the PDU that completed the request is consumed."""
+        self._patience = min(CLOSE_TIMEOUT, settings.artim_timeout)
         self._messages = 0
         self.busy = False
         """In the middle of a message: a stop of the node waits for it."""
@@ -141,7 +154,7 @@ class Association:
                 ),
             )
             self._wire.send(decided.encode())
-            self._await_close()
+            self._wire.await_close(self._patience)
             return False
         acceptance = accept(request, self._settings)
         self._begin(request, acceptance, decided)
@@ -234,6 +247,10 @@ class Association:
             if end - position < 6 + length:
                 break
             position = self._data_run(position, end, largest)
+            if self._dialogue is not None:
+                connection.start = position
+                self._converse(self._dialogue)
+                position, end = connection.start, connection.end
         connection.start = position
         return None
 
@@ -244,7 +261,7 @@ class Association:
             if self._operation is not None or self._command_bytes:
                 raise ProtocolError(wire.UNEXPECTED_PDU, "A-RELEASE-RQ in the middle of a message")
             self._wire.send(wire.RELEASE_RP)
-            self._await_close()
+            self._wire.await_close(self._patience)
             return "released"
         if kind == wire.ABORT:
             return "aborted by the peer"
@@ -293,7 +310,7 @@ class Association:
         return position
 
     def _take_command(self, context_id: int, control: int, fragment: memoryview) -> None:
-        if self._operation is not None:
+        if self._operation is not None or self._dialogue is not None:
             self._command_during_operation(control, fragment)
             return
         if context_id not in self._contexts:
@@ -314,19 +331,20 @@ class Association:
             self._start(command)
 
     def _command_during_operation(self, control: int, fragment: memoryview) -> None:
-        """Only a C-CANCEL may overtake a message; there is nothing here that could be cancelled half-way."""
+        """Only a C-CANCEL may overtake a message. It counts for an operation that will have several responses."""
         self._command_bytes += fragment
         if not control & wire.LAST_FRAGMENT:
             if len(self._command_bytes) > LONGEST_COMMAND:
                 raise ProtocolError(wire.INVALID_PDU_PARAMETER, "the command set is too long")
             return
         try:
-            field = decode_command(self._command_bytes).field
+            command = decode_command(self._command_bytes)
         except BadCommand as error:
             raise ProtocolError(wire.INVALID_PDU_PARAMETER, str(error)) from None
         self._command_bytes.clear()
-        if field != C_CANCEL_RQ:
+        if command.field != C_CANCEL_RQ:
             raise ProtocolError(wire.UNEXPECTED_PDU, "a command within the dataset of another")
+        self._cancelled |= command.number(MESSAGE_ID_BEING_RESPONDED_TO) == self._message_id
 
     def _start(self, command: Command) -> None:
         """Begin the operation that a command asks for."""
@@ -341,6 +359,8 @@ class Association:
         context = self._contexts[self._context_id]
         operation = service(command, context, self._caller) if service else Unrecognized(command)
         self._operation = operation
+        self._message_id = command.message_id
+        self._cancelled = False
         if not command.has_data_set:
             self._finish(operation)
 
@@ -348,27 +368,22 @@ class Association:
         self._operation = None
         answer = operation.finish()
         self._messages += 1
+        if not isinstance(answer, bytes):
+            self._dialogue = answer
+            return
         self._wire.send(wire.command_pdus(self._context_id, answer, self._peer_maximum_length))
+        self.busy = False
+
+    def _converse(self, dialogue: Dialogue) -> None:
+        """Give the connection to an operation until it has sent its final response."""
+        agreement = Agreement(self._contexts, self._settings.maximum_pdu_length, self._peer_maximum_length)
+        exchange = Exchange(self._wire, agreement, self._context_id, self._message_id, self._command_bytes)
+        exchange.cancelled = self._cancelled
+        dialogue(exchange)
+        self._dialogue = None
         self.busy = False
 
     # -- ending ----------------------------------------------------------------------------------------------------
 
     def _abort(self, source: int, reason: int) -> None:
-        """Tell the peer, if it still listens, and give it a moment to read that before the connection closes."""
-        try:
-            self._wire.send(wire.abort_pdu(source, reason))
-            self._await_close()
-        except (PeerGone, PeerSilent):
-            pass
-
-    def _await_close(self) -> None:
-        """Let the peer close first (Sta13), so that our last PDU is not lost to a reset."""
-        deadline = time.monotonic() + min(CLOSE_TIMEOUT, self._settings.artim_timeout)
-        connection = self._wire
-        try:
-            while (left := deadline - time.monotonic()) > 0:
-                connection.set_read_timeout(left)
-                connection.start = connection.end = 0
-                connection.fill()
-        except (PeerGone, PeerSilent):
-            return
+        self._wire.abort(source, reason, self._patience)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 C_STORE_RQ: Final = 0x0001
+C_GET_RQ: Final = 0x0010
+C_FIND_RQ: Final = 0x0020
+C_MOVE_RQ: Final = 0x0021
 C_ECHO_RQ: Final = 0x0030
 C_CANCEL_RQ: Final = 0x0FFF
 RESPONSE: Final = 0x8000
@@ -16,12 +20,22 @@ AFFECTED_SOP_CLASS_UID: Final = 0x0002
 COMMAND_FIELD: Final = 0x0100
 MESSAGE_ID: Final = 0x0110
 MESSAGE_ID_BEING_RESPONDED_TO: Final = 0x0120
+MOVE_DESTINATION: Final = 0x0600
 PRIORITY: Final = 0x0700
 COMMAND_DATA_SET_TYPE: Final = 0x0800
 STATUS: Final = 0x0900
 ERROR_COMMENT: Final = 0x0902
 AFFECTED_SOP_INSTANCE_UID: Final = 0x1000
 NO_DATA_SET: Final = 0x0101
+WITH_DATA_SET: Final = 0x0001
+
+LONGEST_COMMAND: Final = 64 * 1024
+"""Bytes of a command set that we read; a real one has a few hundred."""
+
+MOVE_ORIGINATOR_AE_TITLE: Final = 0x1030
+MOVE_ORIGINATOR_MESSAGE_ID: Final = 0x1031
+_PADDED_WITH_SPACE: Final = frozenset((MOVE_DESTINATION, ERROR_COMMENT, MOVE_ORIGINATOR_AE_TITLE))
+"""All other text is UIDs, which are padded with NUL (PS3.5 6.2)."""
 
 _HEADER: Final = struct.Struct("<HHI")
 _UL: Final = struct.Struct("<I")
@@ -45,6 +59,10 @@ class Command:
     def uid(self, element: int) -> str:
         """An element of VR UI, without padding. Bytes that are no ASCII come out as something no UID check passes."""
         return self.elements.get(element, b"").rstrip(b"\0 ").decode("ascii", "backslashreplace")
+
+    def text(self, element: int) -> str:
+        """An element of text of the default repertoire, such as an AE title, without padding."""
+        return self.elements.get(element, b"").decode("ascii", "backslashreplace").strip("\0 ")
 
     @property
     def field(self) -> int:
@@ -89,19 +107,27 @@ def encode_command(elements: dict[int, int | str]) -> bytes:
         else:
             data = value.encode("ascii", "replace")
             if len(data) % 2:
-                data += b" " if element == ERROR_COMMENT else b"\0"
+                data += b" " if element in _PADDED_WITH_SPACE else b"\0"
         parts.append(_HEADER.pack(0, element, len(data)) + data)
     body = b"".join(parts)
     return _HEADER.pack(0, 0, 4) + _UL.pack(len(body)) + body
 
 
-def response(command: Command, status: int, comment: str = "") -> bytes:
-    """The response to a request without data set: C-ECHO-RSP, C-STORE-RSP, or a refusal of any operation."""
+def response(
+    command: Command,
+    status: int,
+    comment: str = "",
+    *,
+    with_data_set: bool = False,
+    counts: Mapping[int, int] | None = None,
+) -> bytes:
+    """The response to a request. `counts` are those of sub-operations (PS3.7 9.3.3.2, 9.3.4.2)."""
     elements: dict[int, int | str] = {
         COMMAND_FIELD: command.field | RESPONSE,
         MESSAGE_ID_BEING_RESPONDED_TO: command.message_id,
-        COMMAND_DATA_SET_TYPE: NO_DATA_SET,
+        COMMAND_DATA_SET_TYPE: WITH_DATA_SET if with_data_set else NO_DATA_SET,
         STATUS: status,
+        **(counts or {}),
     }
     for element in (AFFECTED_SOP_CLASS_UID, AFFECTED_SOP_INSTANCE_UID):
         if uid := command.uid(element)[:64]:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import (
@@ -18,13 +18,16 @@ from pynetdicom.pdu_primitives import (
     ImplementationClassUIDNotification,
     ImplementationVersionNameNotification,
     MaximumLengthNotification,
+    SCP_SCU_RoleSelectionNegotiation,
+    SOPClassExtendedNegotiation,
 )
 from pynetdicom.presentation import PresentationContext, negotiate_as_acceptor
 
-from archive.standard.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from archive.standard.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, is_storage_sop_class
 from config.peers import Peer, PeerBook
 from config.settings import NodeSettings
 from dicom_node.contexts import acceptor_contexts
+from dicom_node.models import FIND, GET, MOVE
 
 # It logs a traceback for a character that is no ASCII. Our own line, that the request is malformed, says enough.
 logging.getLogger("pynetdicom.utils").setLevel(logging.CRITICAL)
@@ -64,6 +67,12 @@ class Context:
 
     abstract_syntax: str
     transfer_syntax: str
+    relational: bool = False
+    """Relational queries or retrieval were agreed on (PS3.4 C.5.1.1, C.5.2.1, C.5.3.1)."""
+    fuzzy: bool = False
+    """Fuzzy matching of person names was agreed on (PS3.4 C.5.1.1)."""
+    peer_is_scp: bool = False
+    """We may send C-STORE requests on it (PS3.7 D.3.3.4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,24 +154,83 @@ def accept(request: Request, settings: NodeSettings) -> Acceptance:
     primitive.called_ae_title = request.primitive.called_ae_title
     primitive.result, primitive.result_source = 0, 1
     primitive.presentation_context_definition_results_list = results
-    length = MaximumLengthNotification()
-    length.maximum_length_received = settings.maximum_pdu_length
-    implementation = ImplementationClassUIDNotification()
-    implementation.implementation_class_uid = IMPLEMENTATION_CLASS_UID
-    version = ImplementationVersionNameNotification()
-    version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-    primitive.user_information = [length, implementation, version]
+    accepted = {str(context.abstract_syntax) for context in results if context.result == 0}
+    extended = _extended(request, accepted)
+    roles = _roles(request, accepted)
+    items: list[Any] = list(roles.values())
+    for uid, agreed in extended.items():
+        item = SOPClassExtendedNegotiation()
+        item.sop_class_uid, item.service_class_application_information = uid, agreed
+        items.append(item)
+    primitive.user_information = [*user_information(settings.maximum_pdu_length), *items]
     pdu = A_ASSOCIATE_AC()
     pdu.from_primitive(primitive)
     encoded = bytes(pdu.encode())
     # PS3.8 9.3.3: the fields of the titles are sent back as received.
     encoded = encoded[:10] + request.titles + encoded[42:]
     contexts = {
-        int(context.context_id or 0): Context(str(context.abstract_syntax), str(context.transfer_syntax[0]))
-        for context in results
-        if context.result == 0
+        int(context.context_id or 0): _context(context, extended, roles) for context in results if context.result == 0
     }
     return Acceptance(encoded, contexts, int(request.primitive.maximum_length_received or 0))
+
+
+_UNDERSTOOD: Final = dict.fromkeys(FIND, b"\x01\x00\x01") | dict.fromkeys(MOVE | GET, b"\1")
+"""What we can agree to, by byte of the application information (PS3.4 Tables C.5.1-1, C.5.2-1, C.5.3-1).
+
+Relational queries and retrieval; not combined date and time; fuzzy matching of names. Behind these: nothing.
+"""
+
+
+def _extended(request: Request, accepted: Container[str]) -> dict[str, bytes]:
+    """The answers to SOP Class Extended Negotiation: of what was asked, what we do (PS3.7 D.3.3.5)."""
+    agreed = {}
+    for item in request.primitive.user_information:
+        if isinstance(item, SOPClassExtendedNegotiation):
+            uid, asked = str(item.sop_class_uid), bytes(item.service_class_application_information or b"")
+            if uid in _UNDERSTOOD and uid in accepted and asked:
+                understood = _UNDERSTOOD[uid].ljust(len(asked), b"\0")
+                agreed[uid] = bytes(int(mine and each == 1) for mine, each in zip(understood, asked, strict=False))
+    return agreed
+
+
+def _roles(request: Request, accepted: Container[str]) -> dict[str, SCP_SCU_RoleSelectionNegotiation]:
+    """The answers to SCP/SCU Role Selection: as proposed, for storage; who gets objects is an SCP (PS3.7 D.3.3.4)."""
+    return {
+        str(item.sop_class_uid): item
+        for item in request.primitive.user_information
+        if isinstance(item, SCP_SCU_RoleSelectionNegotiation)
+        and str(item.sop_class_uid) in accepted
+        and is_storage_sop_class(str(item.sop_class_uid))
+        # Neither role: there is nothing to agree to, and pynetdicom would not encode it.
+        and (item.scu_role or item.scp_role)
+    }
+
+
+def _context(
+    context: PresentationContext,
+    extended: Mapping[str, bytes],
+    roles: Mapping[str, SCP_SCU_RoleSelectionNegotiation],
+) -> Context:
+    abstract_syntax = str(context.abstract_syntax)
+    agreed, role = extended.get(abstract_syntax, b""), roles.get(abstract_syntax)
+    return Context(
+        abstract_syntax,
+        str(context.transfer_syntax[0]),
+        relational=agreed[:1] == b"\1",
+        fuzzy=agreed[2:3] == b"\1",
+        peer_is_scp=role is not None and bool(role.scp_role),
+    )
+
+
+def user_information(maximum_length: int) -> list[Any]:
+    """The items of every association of ours: the largest PDU that we take, and who we are (PS3.7 D.3.3)."""
+    length = MaximumLengthNotification()
+    length.maximum_length_received = maximum_length
+    implementation = ImplementationClassUIDNotification()
+    implementation.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+    version = ImplementationVersionNameNotification()
+    version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    return [length, implementation, version]
 
 
 def _check_contexts(contexts: Sequence[PresentationContext]) -> None:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from config.peers import Peer
 from dicom_node.commands import Command, response
+from dicom_node.exchange import Exchange
 from dicom_node.negotiation import Context
 from dicom_node.status import UNRECOGNIZED_OPERATION
 
@@ -22,6 +23,13 @@ class Caller:
     address: str
 
 
+Dialogue = Callable[[Exchange], None]
+"""Sends the responses of an operation that may have several (PS3.7 9.3.2.1), the last of them final.
+
+It raises nothing but what `Exchange` raises when the association breaks.
+"""
+
+
 class Operation(Protocol):
     """A request being worked on. Its dataset is written to it in pieces; then `finish` gives the response.
 
@@ -30,14 +38,31 @@ class Operation(Protocol):
 
     def write(self, data: memoryview) -> None: ...
 
-    def finish(self) -> bytes:
-        """The command set of the response."""
+    def finish(self) -> bytes | Dialogue:
+        """The command set of the one response, or what sends several."""
 
     def abort(self) -> None:
         """The association ended before the request was whole."""
 
 
 Service = Callable[[Command, Context, Caller], Operation]
+
+
+class Collected:
+    """The dataset of a request that is worked on as a whole: an identifier (PS3.4 C.4.1.1.3)."""
+
+    def __init__(self, longest: int) -> None:
+        self.data = bytearray()
+        self.too_long = False
+        self._longest = longest
+
+    def write(self, data: memoryview) -> None:
+        """Keep more of it; what is too long is read and dropped."""
+        if self.too_long or len(self.data) + len(data) > self._longest:
+            self.too_long = True
+            self.data.clear()
+        else:
+            self.data += data
 
 
 class Unrecognized:

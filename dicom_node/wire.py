@@ -9,6 +9,8 @@ from __future__ import annotations
 import mmap
 import socket
 import struct
+import time
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 ASSOCIATE_RQ: Final = 0x01
@@ -66,6 +68,36 @@ def command_pdus(context_id: int, command: bytes, maximum_length: int) -> bytes:
     return b"".join(parts)
 
 
+LONGEST_PDU_SENT: Final = 128 * 1024
+"""Bytes of a P-DATA-TF with dataset fragments, however much more the peer takes."""
+
+
+def data_pdus(context_id: int, chunks: Iterable[bytes], maximum_length: int) -> Iterator[bytes]:
+    """P-DATA-TF PDUs with a dataset, in portions to be sent in one write each (PS3.8 9.3.5, D.1).
+
+    Portions are about as large as the chunks, so that memory is bounded by theirs and small PDUs do not mean many
+    writes. The last fragment is marked only when the chunks have come to their end.
+    """
+    room = max((min(maximum_length or LONGEST_PDU_SENT, LONGEST_PDU_SENT) - 6) & ~1, 2)
+    rest = bytearray()
+    for chunk in chunks:
+        rest += chunk
+        whole = max(len(rest) - 1, 0) // room * room
+        if whole:
+            with memoryview(rest) as view:
+                portion = b"".join(
+                    part for at in range(0, whole, room) for part in _data_pdu(context_id, 0, view[at : at + room])
+                )
+            del rest[:whole]
+            yield portion
+    yield b"".join(_data_pdu(context_id, LAST_FRAGMENT, rest))
+
+
+def _data_pdu(context_id: int, control: int, fragment: bytearray | memoryview) -> tuple[bytes, bytes]:
+    size = len(fragment)
+    return PDU_HEADER.pack(P_DATA_TF, size + 6) + PDV_HEADER.pack(size + 2, context_id, control), bytes(fragment)
+
+
 class Wire:
     """A connection with its receive buffer. `buffer[start:end]` is what was received and not yet consumed."""
 
@@ -93,9 +125,7 @@ class Wire:
         if self.start == self.end:
             self.start = self.end = 0
         elif self.end == len(self.buffer):
-            rest = self.end - self.start
-            self.view[:rest] = self.view[self.start : self.end]
-            self.start, self.end = 0, rest
+            self._make_room()
         try:
             count = self.socket.recv_into(self.view[self.end :])
         except BlockingIOError:
@@ -105,6 +135,27 @@ class Wire:
         if count == 0:
             raise PeerGone("closed by the peer")
         self.end += count
+
+    def _make_room(self) -> None:
+        """Move what is not yet consumed to the front of the buffer."""
+        rest = self.end - self.start
+        self.view[:rest] = self.view[self.start : self.end]
+        self.start, self.end = 0, rest
+
+    def fill_if_ready(self) -> bool:
+        """Receive what is there without waiting for more; False if nothing is. Raises `PeerGone`."""
+        if self.end == len(self.buffer):
+            self._make_room()
+        try:
+            count = self.socket.recv_into(self.view[self.end :], 0, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise PeerGone(error.strerror or str(error)) from None
+        if count == 0:
+            raise PeerGone("closed by the peer")
+        self.end += count
+        return True
 
     def send(self, data: bytes) -> None:
         """Send all of `data` in one write. Raises `PeerGone`, also when it was not taken in time."""
@@ -117,6 +168,25 @@ class Wire:
             raise PeerGone("our answer was not taken for too long") from None
         except OSError as error:
             raise PeerGone(error.strerror or str(error)) from None
+
+    def abort(self, source: int, reason: int, patience: float) -> None:
+        """Tell the peer, if it still listens, and give it a moment to read that before the connection closes."""
+        try:
+            self.send(abort_pdu(source, reason))
+            self.await_close(patience)
+        except (PeerGone, PeerSilent):
+            pass
+
+    def await_close(self, patience: float) -> None:
+        """Let the peer close first (Sta13), so that our last PDU is not lost to a reset."""
+        deadline = time.monotonic() + patience
+        try:
+            while (left := deadline - time.monotonic()) > 0:
+                self.set_read_timeout(left)
+                self.start = self.end = 0
+                self.fill()
+        except (PeerGone, PeerSilent):
+            return
 
     def close(self) -> None:
         """Close the connection and let go of the buffer."""

@@ -29,8 +29,24 @@ from archive.standard.uids import (
 )
 from config.settings import load
 from dicom_node.contexts import COMMAND_SERVICES, VERIFICATION
+from dicom_node.models import FIND, GET, MOVE
 from dicom_node.negotiation import Rejection
-from dicom_node.status import MEANING, c_store_status
+from dicom_node.status import (
+    C_FIND_MEANING,
+    C_FIND_STATUS,
+    C_RETRIEVE_MEANING,
+    C_RETRIEVE_STATUS,
+    CANCEL,
+    MEANING,
+    PENDING,
+    SOME_SUBOPERATIONS_FAILED,
+    SUCCESS,
+    UNABLE_TO_PERFORM,
+    UnknownDestination,
+    c_find_status,
+    c_retrieve_status,
+    c_store_status,
+)
 from viewer_api.app import create_app
 from viewer_api.media_types import SYNTAXES_OF
 from viewer_api.problems import problem_of
@@ -72,6 +88,34 @@ def rejections() -> str:
 def verification() -> str:
     names = ", ".join(f"{TRANSFER_SYNTAXES[uid].name} (`{uid}`)" for uid in COMMAND_SERVICES[VERIFICATION])
     return table(("SOP class", "UID", "Transfer syntaxes"), [("Verification", f"`{VERIFICATION}`", names)])
+
+
+def query_sop_classes() -> str:
+    rows = []
+    for service, models in (("FIND", FIND), ("MOVE", MOVE), ("GET", GET)):
+        for uid, model in models.items():
+            levels = ", ".join(level.value for level in model.levels)
+            rows.append((f"{model.name} Information Model - {service}", f"`{uid}`", levels))
+    return table(("SOP class", "UID", "Levels"), rows)
+
+
+def c_find_statuses() -> str:
+    rows = [("(none)", f"`{status:04X}`", C_FIND_MEANING[status]) for status in (SUCCESS, PENDING, 0xFF01, CANCEL)]
+    for kind in _errors():
+        status, _ = c_find_status(kind("..."))
+        if kind in C_FIND_STATUS:
+            rows.append((kind.__name__, f"`{status:04X}`", C_FIND_MEANING[status]))
+    return table(("Error", "Status", "Meaning"), rows)
+
+
+def c_retrieve_statuses() -> str:
+    known = (SUCCESS, PENDING, CANCEL, SOME_SUBOPERATIONS_FAILED, UNABLE_TO_PERFORM)
+    rows = [("(none)", f"`{status:04X}`", C_RETRIEVE_MEANING[status]) for status in known]
+    for kind in (*_errors(), UnknownDestination):
+        status, _ = c_retrieve_status(kind("..."))
+        if kind in C_RETRIEVE_STATUS:
+            rows.append((kind.__name__, f"`{status:04X}`", C_RETRIEVE_MEANING[status]))
+    return table(("Error", "Status", "Meaning"), rows)
 
 
 def storage_sop_classes() -> str:
@@ -170,6 +214,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "storage-sop-classes": storage_sop_classes,
     "transfer-syntaxes": transfer_syntaxes,
     "c-store-statuses": c_store_statuses,
+    "query-sop-classes": query_sop_classes,
+    "c-find-statuses": c_find_statuses,
+    "c-retrieve-statuses": c_retrieve_statuses,
     "problems": problems,
     "transactions": transactions,
     "media-types": media_types,

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import psycopg
 import pytest
 
@@ -14,6 +15,10 @@ from archive.embedded import EmbeddedPostgres
 from config.settings import Settings, load
 
 TEMPLATE = "pacs_template"
+
+# How long an example takes tells of what else the machine does.
+hypothesis.settings.register_profile("pacs", deadline=None)
+hypothesis.settings.load_profile("pacs")
 
 
 @pytest.fixture(scope="session")

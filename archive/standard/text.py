@@ -61,6 +61,23 @@ def _encodings(terms: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(encoding for encoding in found if encoding is not None) if found[0] is not None else ()
 
 
+def encodable(text: str, term: str) -> str | None:
+    """Return the Python encoding of a defined term if the text can be written in it without code extensions.
+
+    None for what it cannot express, for terms of ISO 2022, and for JIS X 0201, whose codec knows more characters than
+    the character set has.
+    """
+    term = _corrected(term)
+    encoding = _encoding(term)
+    if encoding is None or term.startswith("ISO 2022") or term == "ISO_IR 13":
+        return None
+    try:
+        same = text.encode(encoding).decode(encoding) == text
+    except UnicodeError:
+        return None
+    return encoding if same else None
+
+
 def _encoding(term: str) -> str | None:
     term = _corrected(term)
     if term in ("", "ISO_IR 6", "ISO 2022 IR 6"):

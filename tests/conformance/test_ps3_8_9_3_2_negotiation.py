@@ -13,8 +13,18 @@ from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RJ
 from archive.standard.uids import STORAGE_SOP_CLASSES, TRANSFER_SYNTAXES, is_storage_sop_class
 from config.settings import NodeSettings
 from dicom_node.negotiation import Acceptance, BadRequest, Rejection, accept, read_request
-from tests.integration.dicom_node.peer import CT_IMAGE_STORAGE, DEFLATED, EXPLICIT, IMPLICIT, VERIFICATION, associate_rq
+from tests.integration.dicom_node.peer import (
+    CT_IMAGE_STORAGE,
+    DEFLATED,
+    EXPLICIT,
+    IMPLICIT,
+    VERIFICATION,
+    associate_rq,
+    extended_item,
+    role_item,
+)
 
+STUDY_ROOT_FIND, STUDY_ROOT_GET = "1.2.840.10008.5.1.4.1.2.2.1", "1.2.840.10008.5.1.4.1.2.2.3"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
 JPEG_BASELINE, JPEG_LOSSLESS = "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.70"
 J2K_LOSSLESS, J2K = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"
@@ -129,7 +139,9 @@ def test_a_malformed_request_is_a_bad_request_and_nothing_else(body: bytes) -> N
 @pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
 @given(st.data())
 def test_a_damaged_request_is_a_bad_request_or_can_be_answered(data: st.DataObject) -> None:
-    whole = bytearray(associate_rq([(CT_IMAGE_STORAGE, [EXPLICIT, JPEG_BASELINE]), (VERIFICATION, [IMPLICIT])]))
+    contexts = [(CT_IMAGE_STORAGE, [EXPLICIT, JPEG_BASELINE]), (VERIFICATION, [IMPLICIT]), (STUDY_ROOT_GET, [EXPLICIT])]
+    items = role_item(CT_IMAGE_STORAGE, 0, 1) + extended_item(STUDY_ROOT_GET, b"\1")
+    whole = bytearray(associate_rq(contexts, items=items))
     for _ in range(data.draw(st.integers(1, 3))):
         whole[data.draw(st.integers(6, len(whole) - 1))] = data.draw(st.integers(0, 255))
     try:
@@ -137,6 +149,65 @@ def test_a_damaged_request_is_a_bad_request_or_can_be_answered(data: st.DataObje
     except BadRequest:
         return
     assert accept(request, NodeSettings()).pdu[0] == 2
+
+
+def user_items(acceptance: Acceptance, kind: int) -> list[bytes]:
+    """The items of this type in the user information of an A-ASSOCIATE-AC."""
+    pdu = acceptance.pdu
+    at, found = 74, []
+    while at < len(pdu):
+        each, length = pdu[at], int.from_bytes(pdu[at + 2 : at + 4], "big")
+        if each == kind:
+            found.append(pdu[at + 4 : at + 4 + length])
+        # The items of the user information are looked at one by one, all others passed over.
+        at += 4 if each == 0x50 else 4 + length
+    return found
+
+
+@pytest.mark.parametrize(("scu", "scp", "agreed"), [(0, 1, True), (1, 1, True), (1, 0, False)])
+def test_ps3_7_d_3_3_4_storage_may_go_to_the_requestor_in_the_role_of_scp(scu: int, scp: int, agreed: bool) -> None:
+    items = role_item(CT_IMAGE_STORAGE, scu, scp) + role_item(VERIFICATION, 1, 1)
+    contexts = [(CT_IMAGE_STORAGE, [EXPLICIT]), (VERIFICATION, [IMPLICIT])]
+    made = accept(read_request(associate_rq(contexts, items=items)), NodeSettings())
+    assert made.contexts[1].peer_is_scp is agreed
+    assert not made.contexts[3].peer_is_scp
+    (answer,) = user_items(made, 0x54)
+    assert answer[2:] == CT_IMAGE_STORAGE.encode() + bytes([scu, scp])
+
+
+@pytest.mark.parametrize("items", [role_item(CT_IMAGE_STORAGE, 0, 0), role_item("1.2.3", 0, 1), b""])
+def test_ps3_7_d_3_3_4_a_role_that_is_none_or_of_no_context_is_not_answered(items: bytes) -> None:
+    made = accept(read_request(associate_rq([(CT_IMAGE_STORAGE, [EXPLICIT])], items=items)), NodeSettings())
+    assert user_items(made, 0x54) == []
+    assert not made.contexts[1].peer_is_scp
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered", "relational", "fuzzy"),
+    [
+        (b"\0", b"\0", False, False),
+        (b"\1", b"\1", True, False),
+        (b"\1\1\1\1\1", b"\1\0\1\0\0", True, True),
+        (b"\0\0\1", b"\0\0\1", False, True),
+        (b"\2", b"\0", False, False),
+    ],
+)
+def test_ps3_4_c_5_1_1_extended_negotiation_of_queries(
+    asked: bytes, answered: bytes, relational: bool, fuzzy: bool
+) -> None:
+    items = extended_item(STUDY_ROOT_FIND, asked) + extended_item(CT_IMAGE_STORAGE, b"\1")
+    contexts = [(STUDY_ROOT_FIND, [EXPLICIT]), (CT_IMAGE_STORAGE, [EXPLICIT])]
+    made = accept(read_request(associate_rq(contexts, items=items)), NodeSettings())
+    assert [item[2:] for item in user_items(made, 0x56)] == [STUDY_ROOT_FIND.encode() + answered]
+    assert (made.contexts[1].relational, made.contexts[1].fuzzy) == (relational, fuzzy)
+    assert not made.contexts[3].relational
+
+
+def test_ps3_4_c_5_2_1_extended_negotiation_of_retrieval() -> None:
+    items = extended_item(STUDY_ROOT_GET, b"\1\1")
+    made = accept(read_request(associate_rq([(STUDY_ROOT_GET, [IMPLICIT])], items=items)), NodeSettings())
+    assert [item[2:] for item in user_items(made, 0x56)] == [STUDY_ROOT_GET.encode() + b"\1\0"]
+    assert made.contexts[1].relational
 
 
 @pytest.mark.parametrize("rejection", Rejection)

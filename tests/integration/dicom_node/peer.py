@@ -45,6 +45,16 @@ def context_item(identifier: int, abstract: str, syntaxes: Iterable[str]) -> byt
     return item(0x20, body + b"".join(item(0x40, syntax.encode()) for syntax in syntaxes))
 
 
+def role_item(abstract: str, scu: int, scp: int) -> bytes:
+    """SCP/SCU Role Selection (PS3.7 Table D.3-9)."""
+    return item(0x54, struct.pack(">H", len(abstract)) + abstract.encode() + bytes([scu, scp]))
+
+
+def extended_item(abstract: str, information: bytes) -> bytes:
+    """SOP Class Extended Negotiation (PS3.7 Table D.3-11)."""
+    return item(0x56, struct.pack(">H", len(abstract)) + abstract.encode() + information)
+
+
 def associate_rq(
     contexts: Sequence[tuple[str, Sequence[str]]],
     *,
@@ -53,12 +63,13 @@ def associate_rq(
     maximum_length: int = 0,
     version: int = 1,
     application_context: str = APPLICATION_CONTEXT,
+    items: bytes = b"",
 ) -> bytes:
-    """An A-ASSOCIATE-RQ; the contexts get the identifiers 1, 3, 5 ..."""
+    """An A-ASSOCIATE-RQ; the contexts get the identifiers 1, 3, 5 ...; `items` are more of the user information."""
     titles = b"".join(
         (title.encode() if isinstance(title, str) else title).ljust(16)[:16] for title in (called, calling)
     )
-    user = item(0x51, struct.pack(">I", maximum_length)) + item(0x52, b"1.2.3.4")
+    user = item(0x51, struct.pack(">I", maximum_length)) + item(0x52, b"1.2.3.4") + items
     body = struct.pack(">Hxx", version) + titles + bytes(32) + item(0x10, application_context.encode())
     body += b"".join(context_item(2 * n + 1, *context) for n, context in enumerate(contexts))
     return pdu(1, body + item(0x50, user))

@@ -87,6 +87,10 @@ def environment(settings: Settings, folder: Path, **node: Any) -> dict[str, str]
     for code in ("86001", "86002"):
         text += f'[[facilities]]\ncode = "{code}"\nname = "{code}"\n'
     text += '[[peers]]\nae_title = "CT1"\nfacility = "86001"\n'
+    for peer in settings.peers:
+        if peer.host:
+            text += f'[[peers]]\nae_title = "{peer.ae_title}"\nfacility = "{peer.facility}"\n'
+            text += f'host = "{peer.host}"\nport = {peer.port}\n'
     path.write_text(text)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PACS_")}
     return {**kept, "PACS_CONFIG": str(path), "PYTHONWARNINGS": "error"}

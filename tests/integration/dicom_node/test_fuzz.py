@@ -30,10 +30,13 @@ from tests.integration.dicom_node.peer import (
     RawPeer,
     associate_rq,
     cancel_rq,
+    command_set,
     echo_rq,
+    extended_item,
     message,
     p_data,
     pdv,
+    role_item,
     sha256,
     store_rq,
 )
@@ -41,7 +44,17 @@ from tests.integration.dicom_node.running import Node, open_files, running, wait
 
 SESSIONS = int(os.environ.get("PACS_TEST_FUZZ_SESSIONS", "2000"))
 SEED = int(os.environ.get("PACS_TEST_FUZZ_SEED", "20261122"))
-CONTEXTS = [(CT_IMAGE_STORAGE, [EXPLICIT]), (VERIFICATION, [IMPLICIT])]
+STUDY_ROOT_FIND, STUDY_ROOT_GET = "1.2.840.10008.5.1.4.1.2.2.1", "1.2.840.10008.5.1.4.1.2.2.3"
+CONTEXTS = [
+    (CT_IMAGE_STORAGE, [EXPLICIT]),
+    (VERIFICATION, [IMPLICIT]),
+    (STUDY_ROOT_FIND, [EXPLICIT]),
+    (STUDY_ROOT_GET, [EXPLICIT]),
+]
+ITEMS = (
+    role_item(CT_IMAGE_STORAGE, 1, 1) + extended_item(STUDY_ROOT_FIND, b"\1\0\1") + extended_item(STUDY_ROOT_GET, b"\1")
+)
+IDENTIFIER = b"\x08\0\x52\0CS\x06\0STUDY " + b"\x10\0\x10\0PN\x04\0N*E*" + b"\x20\0\x0d\0UI\x04\0" + b"1.2\0"
 INTERESTING = [b"\0", b"\xff", b"\x7f", b"\x80", b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\0\1"]
 
 
@@ -77,15 +90,26 @@ def session(rng: random.Random) -> tuple[bytes, bytes]:
     store = message(1, store_rq(image.SOPInstanceUID), encode(image), size=rng.choice([1, 16, 200, 65536]))
     echo = p_data(pdv(3, COMMAND | LAST, echo_rq()))
     cancel = p_data(pdv(1, COMMAND | LAST, cancel_rq()))
-    parts = [rng.choice([store, store, echo, cancel, RELEASE_RQ, ABORT]) for _ in range(rng.randrange(1, 5))]
+    find, get = (
+        message(context, query_rq(context, field), IDENTIFIER, size=rng.choice([1, 7, 65536]))
+        for context, field in ((5, 0x20), (7, 0x10))
+    )
+    parts = [rng.choice([store, store, echo, cancel, find, get, RELEASE_RQ, ABORT]) for _ in range(rng.randrange(1, 5))]
     rng.shuffle(parts)
-    request, rest = associate_rq(CONTEXTS, maximum_length=rng.choice([0, 1, 20, 16384])), b"".join(parts) + RELEASE_RQ
+    request = associate_rq(CONTEXTS, maximum_length=rng.choice([0, 1, 20, 16384]), items=ITEMS)
+    rest = b"".join(parts) + RELEASE_RQ
     which = rng.randrange(10)
     if which < 2:
         request = mutate(rng, request)
     if which != 0:
         rest = mutate(rng, rest)
     return request, rest
+
+
+def query_rq(context: int, field: int) -> bytes:
+    """C-FIND-RQ or C-GET-RQ."""
+    sop_class = CONTEXTS[context // 2][0]
+    return command_set({2: sop_class.encode(), 0x100: field, 0x110: 1, 0x700: 0, 0x800: 1})
 
 
 def run(port: int, rng: random.Random) -> str:

@@ -42,6 +42,9 @@ def test_unlisted_peers_belong_to_the_unknown_facility_where_they_are_accepted()
     found = book("accept").find("STRANGER", "10.1.2.3")
     assert found is not None
     assert (found.ae_title, found.facility) == ("STRANGER", UNKNOWN_FACILITY.code)
+    assert not found.query
+    assert not found.retrieve
+    assert not found.host
 
 
 def test_the_case_of_an_ae_title_is_significant() -> None:
@@ -70,3 +73,23 @@ def test_what_is_not_an_ae_title_is_refused(title: str) -> None:
 def test_what_is_not_a_network_is_refused(address: str) -> None:
     with pytest.raises(ValidationError, match="is not an IP address or network"):
         Peer(ae_title="CT1", facility="87001", addresses=(address,))
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        {"host": "10.1.2.3"},
+        {"port": 104},
+        {"host": "", "port": 104},
+        {"host": "a b", "port": 104},
+        {"host": "x", "port": 0},
+    ],
+)
+def test_a_move_destination_needs_a_host_and_a_port(place: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Peer(ae_title="CT1", facility="87001", **place)
+
+
+@pytest.mark.parametrize("host", ["10.1.2.3", "fe80::1", "ws-1.hospital.example"])
+def test_a_move_destination_is_named_or_numbered(host: str) -> None:
+    assert Peer(ae_title="CT1", facility="87001", host=host, port=104).host == host

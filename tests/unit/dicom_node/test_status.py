@@ -2,9 +2,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import pytest
+
 import archive.core
 from archive import errors
-from dicom_node.status import C_STORE_STATUS, MEANING, c_store_status
+from dicom_node.status import (
+    C_FIND_MEANING,
+    C_RETRIEVE_MEANING,
+    C_STORE_STATUS,
+    MEANING,
+    UnknownDestination,
+    c_find_status,
+    c_retrieve_status,
+    c_store_status,
+    is_warning,
+)
 
 assert archive.core  # loads every module that may define an error
 
@@ -38,6 +50,34 @@ def test_every_error_of_the_tree_stands_in_the_table_itself_or_under_its_kind() 
 def test_what_can_be_sent_again_is_out_of_resources() -> None:
     for kind in all_errors(errors.Unavailable):
         assert c_store_status(kind.__new__(kind, "later"))[0] == 0xA700
+
+
+def test_every_domain_error_has_a_status_of_c_find() -> None:
+    """PS3.4 Table C.4-1; each status is a failure and explained."""
+    for kind in all_errors():
+        status, comment = c_find_status(kind.__new__(kind, "told"))
+        assert comment == "told"
+        assert status in C_FIND_MEANING
+        assert status >> 12 in (0xA, 0xC) or status in (0x0110, 0x0124)
+    assert c_find_status(ValueError("PatientName")) == (0x0110, "internal error, see the log of the archive")
+
+
+def test_every_domain_error_has_a_status_of_c_move_and_c_get() -> None:
+    """PS3.4 Tables C.4-2 and C.4-3; each status is a failure and explained."""
+    for kind in all_errors():
+        status, comment = c_retrieve_status(kind.__new__(kind, "told"))
+        assert comment == "told"
+        assert status in C_RETRIEVE_MEANING
+        assert status >> 12 in (0xA, 0xC) or status in (0x0110, 0x0124)
+    assert c_retrieve_status(UnknownDestination("x"))[0] == 0xA801
+    assert c_retrieve_status(ValueError("PatientName")) == (0x0110, "internal error, see the log of the archive")
+
+
+@pytest.mark.parametrize(
+    ("status", "warning"), [(0, False), (0xB000, True), (0xB007, True), (0xA700, False), (0x107, True)]
+)
+def test_warnings_are_told_from_failures(status: int, warning: bool) -> None:
+    assert is_warning(status) is warning
 
 
 def test_what_is_not_ours_is_not_told() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicom_node.wire import PeerGone, PeerSilent, Wire, abort_pdu, command_pdus
+from dicom_node.wire import PeerGone, PeerSilent, Wire, abort_pdu, command_pdus, data_pdus
 
 
 def join(pdus: bytes, context: int) -> tuple[bytes, list[int]]:
@@ -83,3 +83,17 @@ def test_a_peer_that_takes_nothing_is_gone(pair: tuple[Wire, socket.socket]) -> 
     wire, _ = pair
     with pytest.raises(PeerGone, match="not taken"):
         wire.send(bytes(50_000_000))
+
+
+@given(st.lists(st.binary(max_size=700), max_size=6), st.integers(0, 600))
+def test_a_dataset_is_fragmented_to_what_the_peer_takes(chunks: list[bytes], maximum_length: int) -> None:
+    joined, offset = b"", 0
+    pdus = b"".join(data_pdus(3, chunks, maximum_length))
+    while offset < len(pdus):
+        kind, length, size, identifier, control = struct.unpack_from(">BxIIBB", pdus, offset)
+        assert (kind, size, identifier) == (4, length - 4, 3)
+        assert not maximum_length or length <= max(maximum_length, 8)
+        joined += pdus[offset + 12 : offset + 6 + length]
+        offset += 6 + length
+        assert control == (2 if offset == len(pdus) else 0)
+    assert joined == b"".join(chunks)

@@ -1,0 +1,34 @@
+"""Stored instances as datasets to be sent over DICOM, in a transfer syntax that the receiver takes (PS3.4 C.4.2.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Generator
+
+from archive import retrieve
+from archive.imaging.transcode import TARGETS, can_transcode, transcode
+from archive.records import StoredInstance
+from archive.standard.file_format import read_file_meta
+from storage.base import ObjectStore
+
+
+def choose_syntax(inst: StoredInstance, accepted: Collection[str]) -> str | None:
+    """The best of the accepted transfer syntaxes: as stored, else decoded; None if it cannot be given in any."""
+    stored = inst.object.transfer_syntax_uid
+    if stored in accepted:
+        return stored
+    return next((target for target in TARGETS if target in accepted and can_transcode(inst, target)), None)
+
+
+def dataset_chunks(store: ObjectStore, inst: StoredInstance, syntax: str, limit: int) -> Generator[bytes, None, None]:
+    """The dataset in the syntax, in chunks, without file meta information.
+
+    What can be told without sending a byte is raised with the first chunk: `NotAcceptable`, `StoreUnavailable`.
+    `limit` is the most bytes that decoded pixel data may have.
+    """
+    if syntax == inst.object.transfer_syntax_uid:
+        yield from retrieve.read_dataset_as_stored(store, inst)
+        return
+    chunks = transcode(store, inst, syntax, limit).chunks
+    head = next(chunks)
+    yield head[read_file_meta(head, at_end=True).dataset_offset :]
+    yield from chunks

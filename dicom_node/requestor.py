@@ -1,0 +1,149 @@
+"""Associations that the node starts, to send objects to a destination (PS3.8 7.1, 9.2).
+
+Every wait has a limit: for the connection and the answer to the request ``artim_timeout``, for the peer to take our
+bytes ``write_timeout``, for its next byte ``idle_timeout``. A dead destination cannot hold a thread.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from collections.abc import Sequence
+from typing import Any, Final, Self
+
+from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
+from pynetdicom.pdu_primitives import A_ASSOCIATE
+from pynetdicom.presentation import PresentationContext
+
+from config.peers import Peer
+from config.settings import NodeSettings
+from dicom_node import wire
+from dicom_node.exchange import Agreement, Exchange
+from dicom_node.negotiation import DICOM_APPLICATION_CONTEXT, Context, user_information
+from dicom_node.wire import PeerGone, PeerSilent, ProtocolError, Wire
+
+MOST_CONTEXTS: Final = 128
+"""PS3.8 9.3.2.2: identifiers are odd and of one byte."""
+_MAXIMUM_LENGTH: Final = 16 * 1024
+_CAPACITY: Final = 128 * 1024
+_ASSOCIATE_AC: Final = 0x02
+_ASSOCIATE_RJ: Final = 0x03
+_RELEASE_RQ: Final = struct.pack(">BxII", wire.RELEASE_RQ, 4, 0)
+
+Proposal = tuple[str, Sequence[str]]
+"""An abstract syntax and transfer syntaxes for it."""
+
+
+class Refused(Exception):
+    """The destination cannot be reached, or does not want the association."""
+
+
+class Outgoing:
+    """An association that we started. Close it by `release` or `abort`."""
+
+    def __init__(self, connection: Wire, exchange: Exchange) -> None:
+        self._wire = connection
+        self.exchange = exchange
+
+    @classmethod
+    def open(cls, destination: Peer, settings: NodeSettings, proposals: Sequence[Proposal]) -> Self:
+        """Associate with a peer. Raises `Refused`."""
+        deadline = time.monotonic() + settings.artim_timeout
+        try:
+            raw = socket.create_connection((destination.host, destination.port or 0), settings.artim_timeout)
+        except OSError as error:
+            raise Refused(f"cannot connect: {error.strerror or error}") from None
+        timeouts = {"read_timeout": settings.artim_timeout, "write_timeout": settings.write_timeout}
+        connection = Wire(raw, _CAPACITY, **timeouts)
+        try:
+            connection.send(_request(destination.ae_title, settings.ae_title, proposals))
+            agreement = _agreement(_answer(connection, deadline), proposals)
+            connection.set_read_timeout(settings.idle_timeout)
+        except (PeerGone, PeerSilent, ProtocolError) as error:
+            connection.close()
+            raise Refused(str(error)) from None
+        except BaseException:
+            connection.close()
+            raise
+        return cls(connection, Exchange(connection, agreement))
+
+    def release(self, patience: float) -> None:
+        """End the association in good order, or at any rate."""
+        try:
+            self._wire.send(_RELEASE_RQ)
+            self._wire.set_read_timeout(patience)
+            # The A-RELEASE-RP: whatever comes instead, there is nothing left to save.
+            self._wire.fill()
+        except (PeerGone, PeerSilent):
+            pass
+        finally:
+            self._wire.close()
+
+    def abort(self) -> None:
+        """End the association at once."""
+        try:
+            self._wire.send(wire.abort_pdu(wire.SERVICE_USER, wire.NOT_SPECIFIED))
+        except PeerGone:
+            pass
+        finally:
+            self._wire.close()
+
+
+def _request(called: str, calling: str, proposals: Sequence[Proposal]) -> bytes:
+    primitive = A_ASSOCIATE()
+    primitive.application_context_name = DICOM_APPLICATION_CONTEXT
+    primitive.calling_ae_title, primitive.called_ae_title = calling, called
+    contexts = []
+    for number, (abstract_syntax, syntaxes) in enumerate(proposals[:MOST_CONTEXTS]):
+        context = PresentationContext()
+        context.context_id, context.abstract_syntax = 2 * number + 1, abstract_syntax
+        for syntax in syntaxes:
+            context.add_transfer_syntax(syntax)
+        contexts.append(context)
+    primitive.presentation_context_definition_list = contexts
+    primitive.user_information = user_information(_MAXIMUM_LENGTH)
+    pdu = A_ASSOCIATE_RQ()
+    pdu.from_primitive(primitive)
+    return bytes(pdu.encode())
+
+
+def _answer(connection: Wire, deadline: float) -> bytes:
+    """The A-ASSOCIATE-AC PDU, in time however slowly it trickles in."""
+    needed = 6
+    while connection.end < needed:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise PeerSilent("no answer to the association request in time")
+        connection.set_read_timeout(left)
+        connection.fill()
+        if needed == 6 and connection.end >= 6:
+            kind, length = wire.PDU_HEADER.unpack_from(connection.buffer, 0)
+            if kind == _ASSOCIATE_RJ:
+                raise PeerGone("the association was rejected")
+            if kind == wire.ABORT:
+                raise PeerGone("aborted by the peer")
+            if kind != _ASSOCIATE_AC or length > _CAPACITY - 6:
+                raise ProtocolError(wire.UNEXPECTED_PDU, f"PDU type {kind:#04x} of {length} bytes")
+            needed = 6 + length
+    connection.start = needed
+    return bytes(connection.view[:needed])
+
+
+def _agreement(pdu: bytes, proposals: Sequence[Proposal]) -> Agreement:
+    """What the destination accepted, as far as we had proposed it."""
+    try:
+        decoded = A_ASSOCIATE_AC()
+        decoded.decode(pdu)
+        primitive: Any = decoded.to_primitive()
+        contexts = {}
+        for result in primitive.presentation_context_definition_results_list:
+            number, odd = divmod(int(result.context_id), 2)
+            if result.result == 0 and odd and number < len(proposals):
+                abstract_syntax, syntaxes = proposals[number]
+                if (syntax := str(result.transfer_syntax[0])) in syntaxes:
+                    contexts[int(result.context_id)] = Context(abstract_syntax, syntax, peer_is_scp=True)
+        return Agreement(contexts, _MAXIMUM_LENGTH, int(primitive.maximum_length_received or 0))
+    except Exception as error:
+        # pynetdicom raises whatever its converters meet in malformed items.
+        raise ProtocolError(wire.INVALID_PDU_PARAMETER, f"malformed A-ASSOCIATE-AC: {type(error).__name__}") from error

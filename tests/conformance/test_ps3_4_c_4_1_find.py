@@ -1,0 +1,361 @@
+"""C-FIND (PS3.4 C.4.1, C.5, C.6): levels, keys, transfer syntaxes, character sets, statuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psycopg
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence as Items
+
+from archive.core import Archive
+from config.peers import Peer
+from config.settings import IngestSettings, Settings
+from tests.factories import ct_image, store
+from tests.integration.dicom_node.conftest import node
+from tests.integration.dicom_node.peer import COMMAND, DATA, LAST, cancel_rq, command_set, p_data, pdv
+from tests.integration.dicom_node.running import Node, running
+from tests.integration.dicom_node.scu import (
+    BIG_ENDIAN,
+    EXPLICIT,
+    FIND,
+    IMPLICIT,
+    PATIENT_ROOT,
+    PATIENT_STUDY_ONLY,
+    STUDY_ROOT,
+    find,
+    findscu,
+    identifier,
+)
+
+__all__ = ["node"]
+
+SUCCESS, CANCEL, OUT_OF_RESOURCES, NOT_AUTHORIZED = 0x0000, 0xFE00, 0xA700, 0x0124
+NO_MATCH_OF_CLASS, CANNOT_READ, PENDING, WARNING = 0xA900, 0xC000, 0xFF00, 0xFF01
+ALL = {"StudyInstanceUID": "", "PatientName": "", "StudyDescription": ""}
+
+
+@pytest.fixture
+def images(node: Node) -> list[Dataset]:
+    """Two patients, three studies, four series, five images."""
+    first = ct_image(StudyDate="20260301")
+    same_series = ct_image(StudyInstanceUID=first.StudyInstanceUID, SeriesInstanceUID=first.SeriesInstanceUID)
+    same_series.StudyDate, same_series.InstanceNumber = "20260301", 2
+    other_series = ct_image(
+        StudyInstanceUID=first.StudyInstanceUID, StudyDate="20260301", SeriesNumber=2, Modality="SR"
+    )
+    second = ct_image(StudyDate="20260401", StudyDescription="X-quang ngực", Modality="DX")
+    other = ct_image(PatientName="Tran^Thi B", PatientID="BN0002", PatientSex="F", StudyDate="20260501")
+    other.StudyDescription = "CT"
+    made = [first, same_series, other_series, second, other]
+    for image in made:
+        store(node.archive, image)
+    return made
+
+
+@pytest.mark.parametrize("root", [PATIENT_ROOT, PATIENT_STUDY_ONLY])
+def test_c_6_1_1_2_patients(node: Node, images: list[Dataset], root: str) -> None:
+    asked = identifier("PATIENT", PatientID="", PatientName="", NumberOfPatientRelatedStudies="")
+    matches, status, pending = find(node, asked, root=root)
+    assert (status, pending) == (SUCCESS, {PENDING})
+    found = {match.PatientID: (str(match.PatientName), match.NumberOfPatientRelatedStudies) for match in matches}
+    assert found == {"BN0001": ("Nguyễn^Văn Đức", 2), "BN0002": ("Tran^Thi B", 1)}
+    assert all(match.QueryRetrieveLevel == "PATIENT" and match.RetrieveAETitle == "PACS" for match in matches)
+
+
+@pytest.mark.parametrize("root", [PATIENT_ROOT, PATIENT_STUDY_ONLY])
+def test_c_6_1_1_3_studies_of_a_patient(node: Node, images: list[Dataset], root: str) -> None:
+    matches, status, _ = find(node, identifier("STUDY", PatientID="BN0001", StudyInstanceUID=""), root=root)
+    assert status == SUCCESS
+    assert {match.StudyInstanceUID for match in matches} == {images[0].StudyInstanceUID, images[3].StudyInstanceUID}
+
+
+def test_c_6_2_1_studies_newest_first(node: Node, images: list[Dataset]) -> None:
+    asked = identifier("STUDY", **ALL, ModalitiesInStudy="", NumberOfStudyRelatedInstances="", StudyDate="")
+    matches, status, pending = find(node, asked)
+    assert (status, pending) == (SUCCESS, {PENDING})
+    assert [match.StudyDate for match in matches] == ["20260501", "20260401", "20260301"]
+    last = matches[-1]
+    assert sorted(last.ModalitiesInStudy) == ["CT", "SR"]
+    assert last.NumberOfStudyRelatedInstances == 3
+    assert (last.QueryRetrieveLevel, last.RetrieveAETitle, last.InstanceAvailability) == ("STUDY", "PACS", "ONLINE")
+    assert "AccessionNumber" not in last  # not asked for
+
+
+def test_c_6_2_1_series_and_images_of_a_study(node: Node, images: list[Dataset]) -> None:
+    study, series = images[0].StudyInstanceUID, images[0].SeriesInstanceUID
+    matches, status, _ = find(node, identifier("SERIES", StudyInstanceUID=study, SeriesInstanceUID="", Modality=""))
+    assert status == SUCCESS
+    assert [match.Modality for match in matches] == ["CT", "SR"]
+    asked = identifier("IMAGE", StudyInstanceUID=study, SeriesInstanceUID=series, SOPInstanceUID="", Rows=None)
+    matches, status, _ = find(node, asked)
+    assert status == SUCCESS
+    assert {match.SOPInstanceUID for match in matches} == {images[0].SOPInstanceUID, images[1].SOPInstanceUID}
+    assert {match.Rows for match in matches} == {16}
+
+
+@pytest.mark.parametrize(
+    ("root", "level", "keys"),
+    [
+        (STUDY_ROOT, "PATIENT", {}),
+        (STUDY_ROOT, "", {}),
+        (STUDY_ROOT, "STUDIES", {}),
+        (PATIENT_STUDY_ONLY, "SERIES", {"PatientID": "1", "StudyInstanceUID": "1.2"}),
+        (STUDY_ROOT, "SERIES", {}),
+        (STUDY_ROOT, "SERIES", {"StudyInstanceUID": ["1.2", "1.3"]}),
+        (STUDY_ROOT, "IMAGE", {"StudyInstanceUID": "1.2"}),
+        (PATIENT_ROOT, "STUDY", {}),
+        (PATIENT_ROOT, "STUDY", {"PatientID": "BN*"}),
+        (PATIENT_ROOT, "SERIES", {"PatientID": "BN1"}),
+    ],
+)
+def test_c_4_1_2_1_levels_and_the_unique_keys_above_them(
+    node: Node, root: str, level: str, keys: dict[str, str]
+) -> None:
+    assert find(node, identifier(level, **keys), root=root)[1:] == (NO_MATCH_OF_CLASS, set())
+
+
+def test_c_4_1_2_2_relational_queries_where_negotiated(node: Node, images: list[Dataset]) -> None:
+    asked = identifier("SERIES", SeriesInstanceUID="", Modality="CT", PatientName="*duc*")
+    assert find(node, asked)[1] == NO_MATCH_OF_CLASS
+    for root in (STUDY_ROOT, PATIENT_ROOT):
+        matches, status, _ = find(node, asked, root=root, extended=b"\1")
+        assert status == SUCCESS
+        assert {match.SeriesInstanceUID for match in matches} == {images[0].SeriesInstanceUID}
+
+
+def test_c_5_1_1_fuzzy_names_where_negotiated(node: Node, images: list[Dataset]) -> None:
+    asked = identifier("STUDY", PatientName="duc nguyen", StudyInstanceUID="")
+    assert find(node, asked)[0] == []
+    assert len(find(node, asked, extended=b"\0\0\1")[0]) == 2
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT, BIG_ENDIAN])
+def test_c_4_1_1_3_every_transfer_syntax(node: Node, images: list[Dataset], syntax: str) -> None:
+    asked = identifier("STUDY", **ALL, StudyDate="20260401-20260430")
+    asked.SpecificCharacterSet = "ISO_IR 192"
+    matches, status, _ = find(node, asked, syntax=syntax)
+    assert status == SUCCESS
+    assert [(str(match.PatientName), match.StudyDescription) for match in matches] == [
+        ("Nguyễn^Văn Đức", "X-quang ngực")
+    ]
+    study, series = images[0].StudyInstanceUID, images[0].SeriesInstanceUID
+    asked = identifier("IMAGE", StudyInstanceUID=study, SeriesInstanceUID=series, Rows=16, InstanceNumber="2")
+    assert [match.Rows for match in find(node, asked, syntax=syntax)[0]] == [16]
+
+
+@pytest.mark.parametrize(
+    ("keys", "count"),
+    [
+        ({"StudyDate": "20260301"}, 1),
+        ({"StudyDate": "-20260401"}, 2),
+        ({"StudyDate": "20260401-"}, 2),
+        ({"PatientName": "NGUYEN*"}, 2),
+        ({"PatientName": "Nguyễn^Văn Đức"}, 2),
+        ({"PatientName": "tran^thi ?"}, 1),
+        ({"PatientID": "BN000?"}, 3),
+        ({"PatientID": ""}, 3),
+        ({"PatientID": "*"}, 3),
+        ({"ModalitiesInStudy": "SR"}, 1),
+        ({"Modality": "SR"}, 1),
+        ({"ModalitiesInStudy": ["SR", "DX"]}, 2),
+        ({"StudyInstanceUID": ["1.2.3", "1.2.4"]}, 0),
+        ({"PatientSex": "F"}, 1),
+        ({"StudyDescription": "X-quang*"}, 1),
+    ],
+)
+def test_c_2_2_2_matching(node: Node, images: list[Dataset], keys: dict[str, str], count: int) -> None:
+    asked = identifier("STUDY", **{"StudyInstanceUID": "", **keys})
+    asked.SpecificCharacterSet = "ISO_IR 192"
+    matches, status, pending = find(node, asked)
+    assert (len(matches), status) == (count, SUCCESS)
+    assert pending <= {PENDING}
+
+
+@pytest.mark.parametrize(
+    "keys", [{"StudyDate": "yesterday"}, {"StudyTime": "25"}, {"StudyInstanceUID": "1.2.*"}], ids=["DA", "TM", "UI"]
+)
+def test_c_4_1_1_4_a_value_that_cannot_be_understood(node: Node, keys: dict[str, str]) -> None:
+    asked = Dataset()
+    asked.QueryRetrieveLevel = "STUDY"
+    from pydicom.dataelem import DataElement
+
+    for keyword, value in keys.items():
+        vr = {"StudyDate": "DA", "StudyTime": "TM", "StudyInstanceUID": "UI"}[keyword]
+        asked[keyword] = DataElement(keyword, vr, value, validation_mode=0)
+    assert find(node, asked)[1] == NO_MATCH_OF_CLASS
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"RequestAttributesSequence": Items([identifier("", ScheduledProcedureStepID="7")])},
+        {"RequestAttributesSequence": Items()},
+        {"NumberOfStudyRelatedInstances": "5"},
+        {"Modality": ""},
+        {"SeriesDescription": "x"},
+        {"DetectorID": "D1"},
+        {"NumberOfPatientRelatedStudies": ""},
+    ],
+    ids=lambda keys: next(iter(keys)),
+)
+def test_c_4_1_1_4_unsupported_optional_keys_are_ignored_with_a_warning(
+    node: Node, images: list[Dataset], keys: dict[str, object]
+) -> None:
+    matches, status, pending = find(node, identifier("STUDY", StudyInstanceUID="", **keys))
+    assert (status, pending) == (SUCCESS, {WARNING})
+    assert len(matches) == 3
+    assert "RequestAttributesSequence" not in matches[0]
+
+
+def test_c_4_1_1_3_1_the_time_zone_of_the_request_is_no_key(node: Node, images: list[Dataset]) -> None:
+    asked = identifier("STUDY", StudyInstanceUID="", TimezoneOffsetFromUTC="+0700", RetrieveAETitle="OTHER")
+    matches, _, pending = find(node, asked)
+    assert (len(matches), pending) == (3, {PENDING})
+
+
+@pytest.mark.parametrize(
+    ("asked_in", "name", "given_in"),
+    [
+        ("", "Nguyễn^Văn Đức", "ISO_IR 192"),
+        ("ISO_IR 100", "Nguyễn^Văn Đức", "ISO_IR 192"),
+        ("ISO_IR 192", "Nguyễn^Văn Đức", "ISO_IR 192"),
+        ("ISO_IR 100", "Buc^Jérôme", "ISO_IR 100"),
+        ("ISO_IR 144", "Люкceмбypг", "ISO_IR 144"),
+        ("GB18030", "Wang^XiaoDong=王^小东", "GB18030"),
+        ("ISO 2022 IR 100", "Buc^Jérôme", "ISO_IR 192"),
+        ("ISO_IR 192", "Tran^Thi B", None),
+        ("", "Tran^Thi B", None),
+    ],
+)
+def test_c_4_1_1_3_2_the_character_set_of_the_request_where_it_can_express_the_answer(
+    node: Node, asked_in: str, name: str, given_in: str | None
+) -> None:
+    store(node.archive, ct_image(PatientName=name, StudyDescription="x"))
+    asked = identifier("STUDY", PatientName="")
+    if asked_in:
+        asked.SpecificCharacterSet = asked_in
+    ((match,), status, _) = find(node, asked)
+    assert status == SUCCESS
+    assert str(match.PatientName) == name
+    assert match.get("SpecificCharacterSet") == given_in
+
+
+def test_c_4_1_1_3_2_a_key_in_the_character_set_of_the_request(node: Node) -> None:
+    store(node.archive, ct_image(StudyDescription="Crâne"))
+    asked = identifier("STUDY", StudyDescription="Crâne")
+    asked.SpecificCharacterSet = "ISO_IR 100"
+    assert len(find(node, asked)[0]) == 1
+
+
+def test_c_4_1_1_4_more_matches_than_may_be_given(settings: Settings) -> None:
+    few = settings.model_copy(update={"ingest": IngestSettings(query_limit=3)})
+    series = ct_image()
+    with Archive.open(few) as archive, running(few, archive) as node:
+        for number in range(5):
+            store(archive, ct_image(StudyDate=f"2026010{number + 1}"))
+            image = ct_image(StudyInstanceUID=series.StudyInstanceUID, SeriesInstanceUID=series.SeriesInstanceUID)
+            image.StudyDate = "20200101"
+            store(archive, image)
+        matches, status, _ = find(node, identifier("STUDY", StudyInstanceUID="", StudyDate=""))
+        assert (len(matches), status) == (3, OUT_OF_RESOURCES)
+        assert [match.StudyDate[-1] for match in matches] == ["5", "4", "3"]
+        assert find(node, identifier("STUDY", StudyInstanceUID="", StudyDate="20260101-20260103"))[1] == SUCCESS
+        # What is in one study is listed whole.
+        asked = identifier("IMAGE", SOPInstanceUID="")
+        asked.StudyInstanceUID, asked.SeriesInstanceUID = series.StudyInstanceUID, series.SeriesInstanceUID
+        matches, status, _ = find(node, asked)
+        assert (len({match.SOPInstanceUID for match in matches}), len(matches), status) == (5, 5, SUCCESS)
+
+
+def test_c_4_1_1_4_who_may_not_query(settings: Settings) -> None:
+    peers = (Peer(ae_title="CT1", facility="86001", query=False), *settings.peers[1:])
+    strict = settings.model_copy(update={"peers": peers})
+    with Archive.open(strict) as archive, running(strict, archive) as node:
+        store(archive, ct_image())
+        for calling, expected in (("CT1", NOT_AUTHORIZED), ("STRANGER", NOT_AUTHORIZED), ("US2", SUCCESS)):
+            assert find(node, identifier("STUDY", StudyInstanceUID=""), calling=calling)[1] == expected
+
+
+def test_c_4_1_1_4_an_index_that_cannot_serve(node: Node, images: list[Dataset]) -> None:
+    with psycopg.connect(node.settings.database.url.get_secret_value(), autocommit=True) as connection:
+        connection.execute("ALTER TABLE study RENAME COLUMN study_id TO lost")
+        connection.execute(
+            "CREATE FUNCTION too_slow() RETURNS text LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE EXCEPTION USING ERRCODE = '57014'; END $$"
+        )
+        connection.execute("ALTER TABLE study RENAME TO hidden")
+        connection.execute("CREATE VIEW study AS SELECT *, too_slow() AS study_id FROM hidden")
+    asked = identifier("STUDY", StudyID="1", StudyInstanceUID="")
+    matches, status, _ = find(node, asked)
+    assert (matches, status) == ([], OUT_OF_RESOURCES)
+
+
+def find_rq(data: bytes, message: int = 1) -> bytes:
+    command = {2: (STUDY_ROOT + FIND).encode(), 0x100: 0x20, 0x110: message, 0x700: 0, 0x800: 0 if data else 0x101}
+    return p_data(pdv(1, COMMAND | LAST, command_set(command))) + (p_data(pdv(1, DATA | LAST, data)) if data else b"")
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"", NO_MATCH_OF_CLASS),
+        (b"\x08\0\x52\0CS\x06", CANNOT_READ),
+        (b"\x08\0\x52\0CS\xff\0STUDY ", CANNOT_READ),
+        (b"\x08\0\x52\0CS\x06\0STUDY " + b"\x10\0\x10\0PN" + (250).to_bytes(2, "little"), CANNOT_READ),
+    ],
+)
+def test_c_4_1_1_4_an_identifier_that_cannot_be_read(node: Node, data: bytes, status: int) -> None:
+    with node.peer().associate([(STUDY_ROOT + FIND, [EXPLICIT])]) as peer:
+        peer.send(find_rq(data))
+        assert peer.status() == status
+        peer.release()
+
+
+def test_9_3_2_3_cancel(node: Node, images: list[Dataset]) -> None:
+    data = b"\x08\0\x52\0CS\x06\0STUDY "
+    with node.peer().associate([(STUDY_ROOT + FIND, [EXPLICIT])]) as peer:
+        peer.send(find_rq(data, 9) + p_data(pdv(1, COMMAND | LAST, cancel_rq(9))))
+        assert peer.status() == CANCEL
+        peer.release()
+
+
+def test_findscu_at_all_levels(node: Node, images: list[Dataset], tmp_path: Path) -> None:
+    """DCMTK's findscu, also in the other transfer syntaxes it can propose."""
+    study, series = images[0].StudyInstanceUID, images[0].SeriesInstanceUID
+    asked = [
+        ("-P", ("PATIENT", "PatientID", "PatientName=*n*"), 2),
+        ("-P", ("STUDY", "PatientID=BN0001", "StudyInstanceUID"), 2),
+        ("-O", ("PATIENT", "PatientID=BN0002"), 1),
+        ("-S", ("STUDY", "StudyInstanceUID", "StudyDate=20260301-20260401"), 2),
+        ("-S", ("STUDY", "PatientName=TRAN*", "StudyInstanceUID"), 1),
+        ("-S", ("SERIES", f"StudyInstanceUID={study}", "SeriesInstanceUID", "Modality=SR"), 1),
+        ("-S", ("IMAGE", f"StudyInstanceUID={study}", f"SeriesInstanceUID={series}", "SOPInstanceUID"), 2),
+    ]
+    number = 0
+    for root, (level, *keys), count in asked:
+        for option in ("-x=", "-xi", "-xb"):
+            number += 1
+            options = [] if option == "-x=" else [option]
+            found = findscu(
+                node, tmp_path / str(number), f"QueryRetrieveLevel={level}", *keys, root=root, options=options
+            )
+            assert (found.code, len(found.responses)) == (0, count), (root, level, keys, found.output)
+
+
+@pytest.mark.parametrize("charset", ["ISO_IR 192", "ISO_IR 100", ""])
+def test_findscu_shows_vietnamese_names(node: Node, images: list[Dataset], tmp_path: Path, charset: str) -> None:
+    keys = ["QueryRetrieveLevel=STUDY", "PatientName=NGUYEN*", "StudyDescription", "StudyDate=20260401"]
+    if charset:
+        keys.append(f"SpecificCharacterSet={charset}")
+    found = findscu(node, tmp_path / "found", *keys, options=["+sr"])
+    (match,) = found.responses
+    assert (str(match.PatientName), match.StudyDescription) == ("Nguyễn^Văn Đức", "X-quang ngực")
+    assert "[Nguyễn^Văn Đức" in found.output
+
+
+def test_findscu_cancels(node: Node, images: list[Dataset], tmp_path: Path) -> None:
+    found = findscu(node, tmp_path / "found", "QueryRetrieveLevel=STUDY", "StudyInstanceUID", options=["--cancel", "1"])
+    assert found.code == 0
+    assert 1 <= len(found.responses) <= 3

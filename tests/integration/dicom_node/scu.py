@@ -1,0 +1,107 @@
+"""Clients that ask: pynetdicom in this process, DCMTK as programs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pynetdicom import AE
+from pynetdicom.association import Association
+from pynetdicom.pdu_primitives import SOPClassExtendedNegotiation
+
+from tests.integration.dicom_node.running import Node
+
+PATIENT_ROOT, STUDY_ROOT, PATIENT_STUDY_ONLY = (f"1.2.840.10008.5.1.4.1.2.{n}." for n in (1, 2, 3))
+FIND, MOVE, GET = "1", "2", "3"
+EXPLICIT, IMPLICIT, BIG_ENDIAN = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.2"
+
+
+def identifier(level: str, **keys: Any) -> Dataset:
+    ds = Dataset()
+    ds.QueryRetrieveLevel = level
+    for keyword, value in keys.items():
+        setattr(ds, keyword, value)
+    return ds
+
+
+@contextmanager
+def associated(
+    node: Node,
+    contexts: Sequence[tuple[str, str]],
+    *,
+    calling: str = "CT1",
+    extended: dict[str, bytes] | None = None,
+    negotiation: Sequence[Any] = (),
+    handlers: Sequence[Any] = (),
+) -> Iterator[Association]:
+    """A pynetdicom association with these contexts, one for each pair of SOP class and transfer syntax."""
+    ae = AE(ae_title=calling)
+    for sop_class, syntax in contexts:
+        ae.add_requested_context(sop_class, syntax)
+    items = list(negotiation)
+    for uid, information in (extended or {}).items():
+        item = SOPClassExtendedNegotiation()
+        item.sop_class_uid, item.service_class_application_information = uid, information
+        items.append(item)
+    association = ae.associate(
+        "127.0.0.1", node.port, ae_title="PACS", ext_neg=items or None, evt_handlers=list(handlers)
+    )
+    assert association.is_established
+    try:
+        yield association
+    finally:
+        if association.is_established:
+            association.release()
+        ae.shutdown()
+
+
+def find(
+    node: Node,
+    asked: Dataset,
+    *,
+    root: str = STUDY_ROOT,
+    syntax: str = EXPLICIT,
+    calling: str = "CT1",
+    extended: bytes = b"",
+) -> tuple[list[Dataset], int, set[int]]:
+    """Matches, final status, and the statuses of the pending responses."""
+    model = root + FIND
+    with associated(
+        node, [(model, syntax)], calling=calling, extended={model: extended} if extended else None
+    ) as association:
+        matches, pending, final = [], set(), -1
+        for status, match in association.send_c_find(asked, model):
+            final = status.Status
+            if final in (0xFF00, 0xFF01):
+                pending.add(final)
+                matches.append(match)
+    return matches, final, pending
+
+
+@dataclass
+class Found:
+    """What findscu got and said."""
+
+    responses: list[Dataset]
+    output: str
+    code: int
+
+
+def findscu(node: Node, folder: Path, *keys: str, root: str = "-S", options: Sequence[str] = ()) -> Found:
+    """Run DCMTK's findscu; its responses as files are read back."""
+    folder.mkdir(exist_ok=True)
+    command = ["findscu", "-v", root, "-aet", "CT1", "-aec", "PACS", "-X", "-od", str(folder), *options]
+    for key in keys:
+        command += ["-k", key]
+    done = subprocess.run(
+        [*command, "127.0.0.1", str(node.port)], capture_output=True, text=True, check=False, timeout=60
+    )
+    responses = [dcmread(path, force=True) for path in sorted(folder.glob("rsp*.dcm"))]
+    return Found(responses, re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr), done.returncode)
