@@ -56,10 +56,12 @@ class Peer(BaseModel):
     """Where it may call from; empty means anywhere."""
     default_character_set: str | None = None
     """Defined term (PS3.3 C.12.1.1.2) assumed for objects that have no SpecificCharacterSet."""
-    query: bool = True
-    """Whether it may search the archive (C-FIND)."""
-    retrieve: bool = True
+    query: bool = False
+    """Whether it may search the archive (C-FIND). Most devices only send."""
+    retrieve: bool = False
     """Whether it may have objects sent, to itself (C-GET) or to a destination (C-MOVE)."""
+    sees: Literal["own", "province"] = "own"
+    """What it finds and gets: studies of its facility, or of every facility."""
     host: str = Field(default="", pattern=r"^[A-Za-z0-9_.:-]*$")
     """Name or address to send to, for a destination of C-MOVE."""
     port: int | None = Field(default=None, ge=1, le=65535)
@@ -100,10 +102,8 @@ class PeerBook:
             return peer if peer.calls_from(address) else None
         if self._unknown == "reject":
             return None
-        # Whoever is let in to send need not be shown what others sent.
-        return Peer.model_construct(
-            ae_title=ae_title.strip(" "), facility=UNKNOWN_FACILITY.code, query=False, retrieve=False
-        )
+        # Let in to send; it may neither query nor retrieve.
+        return Peer.model_construct(ae_title=ae_title.strip(" "), facility=UNKNOWN_FACILITY.code)
 
     def named(self, ae_title: str) -> Peer | None:
         """The listed peer of this AE title, wherever it calls from."""

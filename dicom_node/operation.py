@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from archive.records import EVERYTHING, Scope
 from config.peers import Peer
 from dicom_node.commands import Command, response
 from dicom_node.exchange import Exchange
@@ -21,6 +22,11 @@ class Caller:
     calling_ae_title: str
     called_ae_title: str
     address: str
+
+    @property
+    def scope(self) -> Scope:
+        """What it may see."""
+        return EVERYTHING if self.peer.sees == "province" else Scope(frozenset({self.peer.facility}))
 
 
 Dialogue = Callable[[Exchange], None]

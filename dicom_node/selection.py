@@ -9,7 +9,7 @@ from typing import Final
 from archive.attributes import KNOWN
 from archive.core import Archive
 from archive.errors import InvalidQuery, NotFound
-from archive.records import DicomJSON, Level, Query, StoredInstance
+from archive.records import DicomJSON, Level, Query, Scope, StoredInstance
 from dicom_node.models import QUERY_RETRIEVE_LEVEL, UNIQUE_KEYS, Model
 
 _PAGE: Final = 250
@@ -17,7 +17,9 @@ _ISSUER: Final = 0x00100021
 _STUDY, _SERIES, _IMAGE = (f"{UNIQUE_KEYS[level]:08X}" for level in (Level.STUDY, Level.SERIES, Level.IMAGE))
 
 
-def select(archive: Archive, model: Model, keys: Mapping[int, str], *, relational: bool) -> list[StoredInstance]:
+def select(
+    archive: Archive, model: Model, keys: Mapping[int, str], *, relational: bool, scope: Scope
+) -> list[StoredInstance]:
     """The instances, in order of study, series and instance number; none if nothing matches.
 
     Only unique keys count (C.4.2.2.1); of the level asked for, all but the patient's may be a list of UIDs.
@@ -36,9 +38,9 @@ def select(archive: Archive, model: Model, keys: Mapping[int, str], *, relationa
         wanted[_ISSUER] = keys[_ISSUER]
     query = Query(Level.STUDY if level is Level.PATIENT else level, wanted)
     found: list[StoredInstance] = []
-    for (study, series), images in _places(archive, query).items():
+    for (study, series), images in _places(archive, query, scope).items():
         try:
-            located = archive.locate(study, series)
+            located = archive.locate(study, series, scope=scope)
         except NotFound:
             continue  # deleted since the search
         found += [inst for inst in located if images is None or inst.sop_instance_uid in images]
@@ -49,10 +51,10 @@ def _down_to(model: Model, level: Level) -> tuple[Level, ...]:
     return model.levels[: model.levels.index(level) + 1]
 
 
-def _places(archive: Archive, query: Query) -> dict[tuple[str, str | None], set[str] | None]:
+def _places(archive: Archive, query: Query, scope: Scope) -> dict[tuple[str, str | None], set[str] | None]:
     """Study and series of the matches, and which instances of them; None for all."""
     places: dict[tuple[str, str | None], set[str] | None] = {}
-    for match in _matches(archive, query):
+    for match in _matches(archive, query, scope):
         study = match[_STUDY]["Value"][0]
         series = None if query.level is Level.STUDY else match[_SERIES]["Value"][0]
         images = places.setdefault((study, series), set() if query.level is Level.IMAGE else None)
@@ -61,11 +63,11 @@ def _places(archive: Archive, query: Query) -> dict[tuple[str, str | None], set[
     return places
 
 
-def _matches(archive: Archive, query: Query) -> Iterator[DicomJSON]:
+def _matches(archive: Archive, query: Query, scope: Scope) -> Iterator[DicomJSON]:
     """All matches, however many: what is named by UIDs or one patient has an end."""
     offset = 0
     while True:
-        result = archive.search(replace(query, limit=_PAGE, offset=offset))
+        result = archive.search(replace(query, limit=_PAGE, offset=offset), scope)
         yield from result.matches
         offset += len(result.matches)
         if not result.matches or offset >= result.total:

@@ -13,7 +13,7 @@ from typing import Final
 from archive.conditions import can_be_matched, can_be_returned
 from archive.core import Archive
 from archive.errors import ArchiveError, CannotParse, NotPermitted, TooManyMatches
-from archive.records import DicomJSON, Level, Query
+from archive.records import DicomJSON, Level, Query, Scope
 from config.logs import fields
 from dicom_node.commands import Command, response
 from dicom_node.exchange import Exchange
@@ -68,7 +68,7 @@ class Find:
             syntax = self._context.transfer_syntax
             default = self._caller.peer.default_character_set
             identifier = read_identifier(bytes(self._collected.data), syntax, default)
-            answers = _Answers(self._archive, self._context, identifier)
+            answers = _Answers(self._archive, self._context, identifier, self._caller.scope)
         except Exception as error:
             return self._failure(error)
 
@@ -119,10 +119,11 @@ class Find:
 class _Answers:
     """The matches of an identifier, as identifiers of responses (PS3.4 C.4.1.1.3.2)."""
 
-    def __init__(self, archive: Archive, context: Context, identifier: Identifier) -> None:
+    def __init__(self, archive: Archive, context: Context, identifier: Identifier, scope: Scope) -> None:
         model = FIND[context.abstract_syntax]
         keys = identifier.keys
         self._archive = archive
+        self._scope = scope
         self.level = model.level(keys.get(QUERY_RETRIEVE_LEVEL, ""))
         if not context.relational:
             model.check_keys_above(self.level, keys)
@@ -148,7 +149,7 @@ class _Answers:
         offset = 0
         while True:
             limit = min(PAGE, cap) if bounded else min(PAGE, cap - offset)
-            result = self._archive.search(replace(self._query, limit=limit, offset=offset))
+            result = self._archive.search(replace(self._query, limit=limit, offset=offset), self._scope)
             for match in result.matches:
                 # A study that arrives meanwhile moves others to the next page: they must not come twice.
                 name = self._name(match)

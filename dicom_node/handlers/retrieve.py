@@ -90,7 +90,9 @@ class Retrieve:
         default = self._caller.peer.default_character_set
         identifier = read_identifier(bytes(self._collected.data), self._context.transfer_syntax, default)
         model = (MOVE | GET)[self._context.abstract_syntax]
-        return select(self._archive, model, identifier.keys, relational=self._context.relational)
+        return select(
+            self._archive, model, identifier.keys, relational=self._context.relational, scope=self._caller.scope
+        )
 
     def _receiver(self, exchange: Exchange, destination: Peer | None, instances: Sequence[StoredInstance]) -> Receiver:
         if destination is None:

@@ -270,12 +270,32 @@ def test_c_4_1_1_4_more_matches_than_may_be_given(settings: Settings) -> None:
 
 
 def test_c_4_1_1_4_who_may_not_query(settings: Settings) -> None:
-    peers = (Peer(ae_title="CT1", facility="86001", query=False), *settings.peers[1:])
+    peers = (Peer(ae_title="CT1", facility="86001"), Peer(ae_title="US2", facility="86002", query=True))
     strict = settings.model_copy(update={"peers": peers})
     with Archive.open(strict) as archive, running(strict, archive) as node:
         store(archive, ct_image())
         for calling, expected in (("CT1", NOT_AUTHORIZED), ("STRANGER", NOT_AUTHORIZED), ("US2", SUCCESS)):
             assert find(node, identifier("STUDY", StudyInstanceUID=""), calling=calling)[1] == expected
+
+
+@pytest.mark.parametrize("level", ["PATIENT", "STUDY", "SERIES", "IMAGE"])
+def test_c_4_1_1_4_a_peer_finds_what_its_facility_sent(settings: Settings, level: str) -> None:
+    """Unless it is told to see the province; whichever level and key it asks by."""
+    peers = tuple(
+        Peer(ae_title=title, facility=facility, query=True, sees=sees)
+        for title, facility, sees in (("A", "86001", "own"), ("B", "86002", "own"), ("ALL", "86002", "province"))
+    )
+    shared = settings.model_copy(update={"peers": peers})
+    image = ct_image()
+    above = {"PATIENT": {}, "STUDY": {}}
+    above["SERIES"] = {"StudyInstanceUID": image.StudyInstanceUID}
+    above["IMAGE"] = above["SERIES"] | {"SeriesInstanceUID": image.SeriesInstanceUID}
+    root = PATIENT_ROOT if level == "PATIENT" else STUDY_ROOT
+    with Archive.open(shared) as archive, running(shared, archive) as node:
+        store(archive, image)
+        for calling, count in (("A", 1), ("B", 0), ("ALL", 1)):
+            matches, status, _ = find(node, identifier(level, **above[level]), root=root, calling=calling)
+            assert (len(matches), status) == (count, SUCCESS)
 
 
 def test_c_4_1_1_4_an_index_that_cannot_serve(node: Node, images: list[Dataset]) -> None:

@@ -352,7 +352,7 @@ def test_ps3_8_d_1_a_destination_gets_pdus_of_its_size(settings: Settings) -> No
 
 
 def test_c_4_2_1_4_who_may_not_and_where_nothing_goes(settings: Settings) -> None:
-    peers = (Peer(ae_title="SENDER", facility="86001", retrieve=False),)
+    peers = (Peer(ae_title="SENDER", facility="86001", query=True),)
     with node_with(settings, *peers) as node:
         asked, _ = asked_for(stored(node.archive), "STUDY")
         for calling in ("SENDER", "STRANGER"):
@@ -360,6 +360,16 @@ def test_c_4_2_1_4_who_may_not_and_where_nothing_goes(settings: Settings) -> Non
             assert get(node, asked, calling=calling).statuses == [NOT_AUTHORIZED]
         for destination in ("NOBODY", "US2", "viewer"):
             assert move(node, asked, destination).statuses == [UNKNOWN_DESTINATION]
+
+
+@pytest.mark.parametrize("level", ["STUDY", "SERIES", "IMAGE"])
+def test_c_4_2_1_4_a_peer_gets_what_its_facility_sent(settings: Settings, level: str) -> None:
+    peers = [Peer(ae_title="B", facility="86002", retrieve=True)]
+    peers.append(Peer(ae_title="ALL", facility="86002", retrieve=True, sees="province"))
+    with node_with(settings, *peers) as node:
+        asked, wanted = asked_for(stored(node.archive), level)
+        assert get(node, asked, calling="B").received == {}
+        assert get(node, asked, calling="ALL").received.keys() == {image.SOPInstanceUID for image in wanted}
 
 
 def closed_port() -> int:
