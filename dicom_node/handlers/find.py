@@ -12,15 +12,16 @@ from typing import Final
 
 from archive.conditions import can_be_matched, can_be_returned
 from archive.core import Archive
-from archive.errors import ArchiveError, CannotParse, NotPermitted, TooManyMatches
+from archive.errors import ArchiveError, NotPermitted, TooManyMatches
 from archive.records import DicomJSON, Level, Query, Scope
 from config.logs import fields
 from dicom_node.commands import Command, response
 from dicom_node.exchange import Exchange
-from dicom_node.identifier import LONGEST, Identifier, encode_identifier, read_identifier
+from dicom_node.handlers.asked import Asked
+from dicom_node.identifier import Identifier, encode_identifier
 from dicom_node.models import FIND, QUERY_RETRIEVE_LEVEL, UNIQUE_KEYS
 from dicom_node.negotiation import Context
-from dicom_node.operation import Caller, Collected, Dialogue, Operation, Unrecognized
+from dicom_node.operation import Caller, Dialogue, Operation, Unrecognized
 from dicom_node.status import CANCEL, PENDING, PENDING_UNSUPPORTED_KEYS, SUCCESS, c_find_status
 from dicom_node.wire import PeerGone, PeerSilent, ProtocolError
 
@@ -46,29 +47,14 @@ class FindService:
         return Find(self._archive, command, context, caller)
 
 
-class Find:
+class Find(Asked):
     """One C-FIND-RQ and its responses."""
-
-    def __init__(self, archive: Archive, command: Command, context: Context, caller: Caller) -> None:
-        self._archive = archive
-        self._command = command
-        self._context = context
-        self._caller = caller
-        self._collected = Collected(LONGEST)
-
-    def write(self, data: memoryview) -> None:
-        self._collected.write(data)
 
     def finish(self) -> bytes | Dialogue:
         try:
             if not self._caller.peer.query:
                 raise NotPermitted("this AE title may not query")
-            if self._collected.too_long:
-                raise CannotParse(f"the identifier is longer than {LONGEST} bytes")
-            syntax = self._context.transfer_syntax
-            default = self._caller.peer.default_character_set
-            identifier = read_identifier(bytes(self._collected.data), syntax, default)
-            answers = _Answers(self._archive, self._context, identifier, self._caller.scope)
+            answers = _Answers(self._archive, self._context, self._identifier(), self._caller.scope)
         except Exception as error:
             return self._failure(error)
 
@@ -76,9 +62,6 @@ class Find:
             self._answer(exchange, answers)
 
         return answer
-
-    def abort(self) -> None:
-        pass
 
     def _answer(self, exchange: Exchange, answers: _Answers) -> None:
         """Send the matches, then the final response."""
@@ -107,10 +90,10 @@ class Find:
 
     def _failure(self, error: BaseException) -> bytes:
         status, comment = c_find_status(error)
-        facts = fields(status=f"{status:04X}", error=comment, calling=self._caller.calling_ae_title)
+        # By its kind: the comment may quote a value of the identifier, which the log must not.
+        facts = fields(status=f"{status:04X}", error=type(error).__name__, calling=self._caller.calling_ae_title)
         if isinstance(error, ArchiveError):
-            # The comment may quote a value of the identifier, which the log must not.
-            log.warning("query refused", extra={**facts, **fields(error=type(error).__name__)})
+            log.warning("query refused", extra=facts)
         else:
             log.error("query refused", extra=facts, exc_info=error)
         return response(self._command, status, comment)

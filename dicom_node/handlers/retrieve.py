@@ -7,16 +7,17 @@ from collections.abc import Sequence
 from typing import Final
 
 from archive.core import Archive
-from archive.errors import ArchiveError, CannotParse, NotPermitted
+from archive.errors import ArchiveError, NotPermitted
 from archive.records import StoredInstance
 from config.logs import fields
 from config.peers import Peer
 from dicom_node.commands import C_MOVE_RQ, MOVE_DESTINATION, Command, response
 from dicom_node.exchange import Exchange
-from dicom_node.identifier import LONGEST, encode_identifier, read_identifier
+from dicom_node.handlers.asked import Asked
+from dicom_node.identifier import encode_identifier
 from dicom_node.models import GET, MOVE
 from dicom_node.negotiation import Context
-from dicom_node.operation import Caller, Collected, Dialogue, Operation, Unrecognized
+from dicom_node.operation import Caller, Dialogue, Operation, Unrecognized
 from dicom_node.selection import select
 from dicom_node.status import (
     CANCEL,
@@ -47,18 +48,8 @@ class RetrieveService:
         return Retrieve(self._archive, command, context, caller)
 
 
-class Retrieve:
+class Retrieve(Asked):
     """One C-GET-RQ or C-MOVE-RQ, its sub-operations and its responses."""
-
-    def __init__(self, archive: Archive, command: Command, context: Context, caller: Caller) -> None:
-        self._archive = archive
-        self._command = command
-        self._context = context
-        self._caller = caller
-        self._collected = Collected(LONGEST)
-
-    def write(self, data: memoryview) -> None:
-        self._collected.write(data)
 
     def finish(self) -> bytes | Dialogue:
         try:
@@ -74,9 +65,6 @@ class Retrieve:
 
         return answer
 
-    def abort(self) -> None:
-        pass
-
     def _destination(self) -> Peer:
         """The peer that the objects are to go to: a listed one with a place to send to."""
         peer = self._archive.peers.named(self._command.text(MOVE_DESTINATION))
@@ -85,10 +73,7 @@ class Retrieve:
         return peer
 
     def _instances(self) -> list[StoredInstance]:
-        if self._collected.too_long:
-            raise CannotParse(f"the identifier is longer than {LONGEST} bytes")
-        default = self._caller.peer.default_character_set
-        identifier = read_identifier(bytes(self._collected.data), self._context.transfer_syntax, default)
+        identifier = self._identifier()
         model = (MOVE | GET)[self._context.abstract_syntax]
         return select(
             self._archive, model, identifier.keys, relational=self._context.relational, scope=self._caller.scope

@@ -278,6 +278,14 @@ def test_c_4_1_1_4_who_may_not_query(settings: Settings) -> None:
             assert find(node, identifier("STUDY", StudyInstanceUID=""), calling=calling)[1] == expected
 
 
+def test_c_4_1_1_4_the_log_tells_the_status_of_a_refusal(
+    node: Node, images: list[Dataset], caplog: pytest.LogCaptureFixture
+) -> None:
+    find(node, identifier("STUDY", StudyDate="SECRET", StudyInstanceUID=""))
+    (record,) = [record for record in caplog.records if record.message == "query refused"]
+    assert vars(record)["pacs_fields"] == {"status": "A900", "error": "InvalidQuery", "calling": "CT1"}
+
+
 @pytest.mark.parametrize("level", ["PATIENT", "STUDY", "SERIES", "IMAGE"])
 def test_c_4_1_1_4_a_peer_finds_what_its_facility_sent(settings: Settings, level: str) -> None:
     """Unless it is told to see the province; whichever level and key it asks by."""
