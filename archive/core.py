@@ -47,8 +47,8 @@ class Archive:
         self._engine = engine
         self._session = session
         self._keys = KeyAllocator(session, store)
-        self._writer = IndexWriter(session, conflict=settings.ingest.conflict, on_stale=self._keys.retire)
-        self._ingest = Ingest(store, self._keys, self._writer, maximum_object_bytes=settings.node.maximum_object_bytes)
+        writer = IndexWriter(session, conflict=settings.ingest.conflict, on_stale=self._keys.retire)
+        self._ingest = Ingest(store, self._keys, writer, maximum_object_bytes=settings.node.maximum_object_bytes)
         self._embedded: EmbeddedPostgres | None = None
 
     @classmethod

@@ -75,10 +75,9 @@ def _wanted(query: Query) -> list[Attribute]:
     wanted: dict[int, Attribute] = {}
     for level in levels_down_to(query.level):
         # A level that the query has fixed by its UID need not be repeated in every match.
-        fixed = level is not query.level and any(
-            _is_one_uid(query.keys.get(_UID_OF[below], ""))
-            for below in LEVELS[LEVELS.index(level) :]
-            if below in _UID_OF and LEVELS.index(below) < LEVELS.index(query.level)
+        fixed = any(
+            each in _UID_OF and _is_one_uid(query.keys.get(_UID_OF[each], ""))
+            for each in LEVELS[LEVELS.index(level) : LEVELS.index(query.level)]
         )
         for attribute in (*BY_LEVEL[level], *COMPUTED[level]):
             by_default = attribute.default and not fixed

@@ -10,7 +10,6 @@ from pydicom.dataset import Dataset
 from archive.errors import NotAcceptable
 
 PixelKeyword = Literal["PixelData", "FloatPixelData", "DoubleFloatPixelData"]
-PIXEL_KEYWORDS: Final[tuple[PixelKeyword, ...]] = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 PIXEL_TAGS: Final[dict[PixelKeyword, int]] = {
     "PixelData": 0x7FE00010,
     "FloatPixelData": 0x7FE00008,
