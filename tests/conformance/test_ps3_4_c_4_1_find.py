@@ -281,7 +281,7 @@ def test_c_4_1_1_4_who_may_not_query(settings: Settings) -> None:
 def test_c_4_1_1_4_the_log_tells_the_status_of_a_refusal(
     node: Node, images: list[Dataset], caplog: pytest.LogCaptureFixture
 ) -> None:
-    find(node, identifier("STUDY", StudyDate="SECRET", StudyInstanceUID=""))
+    find(node, identifier("SERIES", SeriesInstanceUID=""))
     (record,) = [record for record in caplog.records if record.message == "query refused"]
     assert vars(record)["pacs_fields"] == {"status": "A900", "error": "InvalidQuery", "calling": "CT1"}
 
