@@ -197,14 +197,23 @@ def test_only_the_last_lines_are_shown(module) -> None:
 
 
 def test_a_child_is_asked_first_and_killed_last(module, tmp_path: Path) -> None:
+    """A child that ignores the question answers it with a file, so that it is killed only after it has been asked."""
+    ready, asked = tmp_path / "ready", tmp_path / "asked"
     child, _ = module(
-        "import signal, threading\nsignal.signal(signal.SIGTERM, lambda *_: print('asked', flush=True))\n"
-        "open('ready', 'w').close()\nthreading.Event().wait()".replace("'ready'", repr(str(tmp_path / "ready")))
+        "import pathlib, signal, threading\n"
+        "def refuse(*_):\n"
+        "    print('asked', flush=True)\n"
+        f"    pathlib.Path({str(asked)!r}).touch()\n"
+        "signal.signal(signal.SIGTERM, refuse)\n"
+        f"pathlib.Path({str(ready)!r}).touch()\n"
+        "threading.Event().wait()"
     )
-    while not (tmp_path / "ready").exists():
+    while not ready.exists():
         assert child.is_running
     child.terminate()
-    assert not child.wait(0.2)
+    while not asked.exists():
+        assert child.is_running
+    assert not child.wait(0)
     child.kill()
     assert child.wait(10)
     assert child.exit_code == -signal.SIGKILL
