@@ -71,6 +71,8 @@ tools: | $(BIN)/python
 	command -v storescu > /dev/null && command -v dcmsend > /dev/null || missing="$$missing dcmtk"; \
 	command -v chromium > /dev/null || missing="$$missing chromium"; \
 	command -v strace > /dev/null || missing="$$missing strace"; \
+	[ -x /usr/sbin/Orthanc ] || missing="$$missing orthanc"; \
+	command -v Orthanc > /dev/null || [ -x /usr/sbin/Orthanc ] || missing="$$missing orthanc"; \
 	if [ -n "$$missing" ]; then $(call debian,$${missing# },the tests drive DCMTK and Chromium and watch system calls); fi
 
 viewer: $(VENV)/.run

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from types import ModuleType
 
 from archive.core import Archive, migrate, with_database
 from archive.database import open_engine
@@ -16,6 +17,9 @@ from archive.errors import ArchiveError
 from archive.migrate import drift
 from config.logs import configure
 from config.settings import Settings, SettingsError, load
+
+_AREAS: tuple[ModuleType, ...] = ()
+"""Modules with commands of their own. Each has `register`, which gets the function that adds one."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -50,6 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--verify", action="store_true", help="check that every object is in the store, by size")
     command.add_argument("--content", action="store_true", help="with --verify: read every object, compare its SHA-256")
     add("reindex", _reindex, "Make index rows for objects that have none, after the database was restored.")
+    for area in _AREAS:
+        area.register(add)
     return parser
 
 

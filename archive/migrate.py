@@ -19,7 +19,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from archive.database import first_line, translated
 from archive.errors import IndexUnavailable
-from archive.models import Base
+from archive.tables import metadata
 
 # Any number that no writer draws: writers use 62 random bits, this has the 63rd set.
 MIGRATION_LOCK = (1 << 62) + 54_2017
@@ -72,7 +72,7 @@ def drift(engine: Engine) -> list[str]:
     """Differences between the migrated tables and the models; empty when they agree."""
     with translated(), engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
-        return [repr(difference) for difference in compare_metadata(context, Base.metadata)]
+        return [repr(difference) for difference in compare_metadata(context, metadata)]
 
 
 def _config(connection: Connection | None = None) -> Config:

@@ -26,6 +26,8 @@ class Source:
     called_ae_title: str = ""
     address: str = ""
     default_character_set: str | None = None
+    quarantined: bool = False
+    """Nobody vouches for the sender: what it sends is kept, and hidden until it is released."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,11 @@ AETitle = Annotated[str, AfterValidator(_ae_title)]
 Network = Annotated[str, AfterValidator(_network)]
 
 
+Right = Literal["store", "commit", "find", "move", "worklist"]
+"""``store``: C-STORE. ``commit``: storage commitment. ``find``: C-FIND of Query/Retrieve. ``move``: C-MOVE and C-GET.
+``worklist``: Modality Worklist and Modality Performed Procedure Step."""
+
+
 class Facility(BaseModel):
     """A hospital or commune station. `code` is its MA_CSKCB; it names the facility everywhere."""
 
@@ -56,10 +61,8 @@ class Peer(BaseModel):
     """Where it may call from; empty means anywhere."""
     default_character_set: str | None = None
     """Defined term (PS3.3 C.12.1.1.2) assumed for objects that have no SpecificCharacterSet."""
-    query: bool = False
-    """Whether it may search the archive (C-FIND). Most devices only send."""
-    retrieve: bool = False
-    """Whether it may have objects sent, to itself (C-GET) or to a destination (C-MOVE)."""
+    rights: frozenset[Right] = frozenset(("store", "commit"))
+    """What it may ask for; most devices only send."""
     sees: Literal["own", "province"] = "own"
     """What it finds and gets: studies of its facility, or of every facility."""
     host: str = Field(default="", pattern=r"^[A-Za-z0-9_.:-]*$")
@@ -73,13 +76,31 @@ class Peer(BaseModel):
             raise ValueError("a move destination needs host and port, any other peer neither")
         return self
 
+    @property
+    def quarantined(self) -> bool:
+        """Whether what it sends is hidden until it is released."""
+        return False
+
+    def may(self, right: Right) -> bool:
+        """Whether it has this right."""
+        return right in self.rights
+
     def calls_from(self, address: str) -> bool:
         """Whether a connection from `address` can be this peer."""
         host = ip_address(address.removeprefix("::ffff:"))
         return not self.addresses or any(host in ip_network(network) for network in self.addresses)
 
 
-UnknownPeers = Literal["accept", "reject"]
+class Quarantined(Peer):
+    """A stand-in for an unlisted peer where those are quarantined."""
+
+    @property
+    def quarantined(self) -> bool:
+        return True
+
+
+UnknownPeers = Literal["accept", "reject", "quarantine"]
+"""What becomes of peers that are not listed. ``quarantine``: what they send is kept, and hidden until it is released."""
 UNKNOWN_FACILITY = Facility(code="UNKNOWN", name="Chưa xác định / Unknown")
 """Owner of what an unlisted peer sent where unknown peers are accepted."""
 
@@ -102,8 +123,9 @@ class PeerBook:
             return peer if peer.calls_from(address) else None
         if self._unknown == "reject":
             return None
-        # Let in to send; it may neither query nor retrieve.
-        return Peer.model_construct(ae_title=ae_title.strip(" "), facility=UNKNOWN_FACILITY.code)
+        # Let in to send, and to be told what is kept of it; it may not look.
+        stand_in = Quarantined if self._unknown == "quarantine" else Peer
+        return stand_in.model_construct(ae_title=ae_title.strip(" "), facility=UNKNOWN_FACILITY.code)
 
     def named(self, ae_title: str) -> Peer | None:
         """The listed peer of this AE title, wherever it calls from."""

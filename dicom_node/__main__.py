@@ -17,7 +17,8 @@ from dicom_node.handlers.echo import Echo
 from dicom_node.handlers.find import FindService
 from dicom_node.handlers.retrieve import RetrieveService
 from dicom_node.handlers.store import StoreService
-from dicom_node.operation import Service
+from dicom_node.models import FIND, GET, MOVE
+from dicom_node.operation import BySOPClass, Service
 from dicom_node.server import DicomServer
 
 log = logging.getLogger(__name__)
@@ -29,9 +30,9 @@ def services(archive: Archive) -> dict[int, Service]:
     return {
         C_ECHO_RQ: Echo,
         C_STORE_RQ: StoreService(archive),
-        C_FIND_RQ: FindService(archive),
-        C_GET_RQ: retrieve,
-        C_MOVE_RQ: retrieve,
+        C_FIND_RQ: BySOPClass((FIND, FindService(archive))),
+        C_GET_RQ: BySOPClass((GET, retrieve)),
+        C_MOVE_RQ: BySOPClass((MOVE, retrieve)),
     }
 
 

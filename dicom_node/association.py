@@ -18,15 +18,20 @@ from dicom_node import wire
 from dicom_node.commands import (
     C_CANCEL_RQ,
     LONGEST_COMMAND,
+    MESSAGE_ID,
     MESSAGE_ID_BEING_RESPONDED_TO,
+    N_EVENT_REPORT_RQ,
     RESPONSE,
+    STATUS,
     BadCommand,
     Command,
     decode_command,
+    encode_command,
 )
+from dicom_node.events import Outbox
 from dicom_node.exchange import Agreement, Exchange
 from dicom_node.negotiation import Acceptance, BadRequest, Context, Rejection, Request, accept, admit, read_request
-from dicom_node.operation import Caller, Dialogue, Operation, Service, Unrecognized
+from dicom_node.operation import NOTHING, Caller, Dialogue, Ignored, Operation, Service, Unrecognized
 from dicom_node.wire import PeerGone, PeerSilent, ProtocolError, Wire
 
 log = logging.getLogger(__name__)
@@ -66,6 +71,7 @@ class Association:
         self._operation: Operation | None = None
         self._message_id = 0
         self._cancelled = False
+        self._outbox = Outbox()
         self._dialogue: Dialogue | None = None
         """What is to send responses once the PDU that completed the request is consumed."""
         self._patience = min(CLOSE_TIMEOUT, settings.artim_timeout)
@@ -135,6 +141,7 @@ class Association:
             log.exception("an operation could not be aborted", extra=fields(address=self._address))
         finally:
             self._wire.close()
+            self._outbox.close()
             if self._holds_slot:
                 self._slots.release()
 
@@ -176,7 +183,7 @@ class Association:
     def _begin(self, request: Request, acceptance: Acceptance, peer: Peer) -> None:
         self._contexts = acceptance.contexts
         self._peer_maximum_length = acceptance.peer_maximum_length
-        self._caller = Caller(peer, request.calling_ae_title, request.called_ae_title, self._address)
+        self._caller = Caller(peer, request.calling_ae_title, request.called_ae_title, self._address, self._outbox)
         log.info(
             "association accepted",
             extra=fields(
@@ -228,7 +235,19 @@ class Association:
             if self.stopping and not self.busy:
                 self._abort(wire.SERVICE_USER, wire.NOT_SPECIFIED)
                 return "stopped"
+            if self._outbox.is_open and not self.busy:
+                self._report()
             connection.fill()
+
+    def _report(self) -> None:
+        """Send what was posted until the peer says something."""
+        while self._wire.await_either(self._outbox.wakeup):
+            for message_id, event in self._outbox.take():
+                command = encode_command({**event.command, MESSAGE_ID: message_id})
+                self._wire.send(wire.command_pdus(event.context_id, command, self._peer_maximum_length))
+                if event.dataset is not None:
+                    pdus = wire.data_pdus(event.context_id, (event.dataset,), self._peer_maximum_length)
+                    self._wire.send(b"".join(pdus))
 
     def _consume(self) -> str | None:
         """Take all whole PDUs from the buffer. Gives the reason when one of them ended the association."""
@@ -348,11 +367,12 @@ class Association:
 
     def _start(self, command: Command) -> None:
         """Begin the operation that a command asks for."""
-        if command.field == C_CANCEL_RQ or command.field & RESPONSE:
-            # A cancellation that came after the operation was done, or an answer to nothing we asked: no reply is due.
+        if command.field == C_CANCEL_RQ:
+            # It came after the operation was done: no reply is due.
             self.busy = False
-            if command.has_data_set and command.field != C_CANCEL_RQ:
-                raise ProtocolError(wire.UNEXPECTED_PDU, f"unexpected response {command.field:#06x}")
+            return
+        if command.field & RESPONSE:
+            self._take_response(command)
             return
         assert self._caller is not None
         service = self._services.get(command.field)
@@ -364,9 +384,24 @@ class Association:
         if not command.has_data_set:
             self._finish(operation)
 
+    def _take_response(self, command: Command) -> None:
+        """The answer to an event. One to nothing that was asked means nothing."""
+        is_event = command.field == N_EVENT_REPORT_RQ | RESPONSE
+        if is_event:
+            self._outbox.answered(command.number(MESSAGE_ID_BEING_RESPONDED_TO), command.number(STATUS))
+        if not command.has_data_set:
+            self.busy = False
+        elif is_event:
+            self._operation = Ignored()  # an Event Reply, of which no service of ours has use (PS3.7 10.1.1.1.8)
+        else:
+            raise ProtocolError(wire.UNEXPECTED_PDU, f"unexpected response {command.field:#06x}")
+
     def _finish(self, operation: Operation) -> None:
         self._operation = None
         answer = operation.finish()
+        if answer == NOTHING:
+            self.busy = False
+            return
         self._messages += 1
         if not isinstance(answer, bytes):
             self._dialogue = answer

@@ -14,9 +14,16 @@ C_FIND_RQ: Final = 0x0020
 C_MOVE_RQ: Final = 0x0021
 C_ECHO_RQ: Final = 0x0030
 C_CANCEL_RQ: Final = 0x0FFF
+N_EVENT_REPORT_RQ: Final = 0x0100
+N_GET_RQ: Final = 0x0110
+N_SET_RQ: Final = 0x0120
+N_ACTION_RQ: Final = 0x0130
+N_CREATE_RQ: Final = 0x0140
+N_DELETE_RQ: Final = 0x0150
 RESPONSE: Final = 0x8000
 
 AFFECTED_SOP_CLASS_UID: Final = 0x0002
+REQUESTED_SOP_CLASS_UID: Final = 0x0003
 COMMAND_FIELD: Final = 0x0100
 MESSAGE_ID: Final = 0x0110
 MESSAGE_ID_BEING_RESPONDED_TO: Final = 0x0120
@@ -26,6 +33,9 @@ COMMAND_DATA_SET_TYPE: Final = 0x0800
 STATUS: Final = 0x0900
 ERROR_COMMENT: Final = 0x0902
 AFFECTED_SOP_INSTANCE_UID: Final = 0x1000
+REQUESTED_SOP_INSTANCE_UID: Final = 0x1001
+EVENT_TYPE_ID: Final = 0x1002
+ACTION_TYPE_ID: Final = 0x1008
 NO_DATA_SET: Final = 0x0101
 WITH_DATA_SET: Final = 0x0001
 
@@ -36,6 +46,11 @@ MOVE_ORIGINATOR_AE_TITLE: Final = 0x1030
 MOVE_ORIGINATOR_MESSAGE_ID: Final = 0x1031
 _PADDED_WITH_SPACE: Final = frozenset((MOVE_DESTINATION, ERROR_COMMENT, MOVE_ORIGINATOR_AE_TITLE))
 """All other text is UIDs, which are padded with NUL (PS3.5 6.2)."""
+
+_REQUESTED: Final = {
+    AFFECTED_SOP_CLASS_UID: REQUESTED_SOP_CLASS_UID,
+    AFFECTED_SOP_INSTANCE_UID: REQUESTED_SOP_INSTANCE_UID,
+}
 
 _HEADER: Final = struct.Struct("<HHI")
 _UL: Final = struct.Struct("<I")
@@ -120,8 +135,13 @@ def response(
     *,
     with_data_set: bool = False,
     counts: Mapping[int, int] | None = None,
+    instance: str = "",
 ) -> bytes:
-    """The response to a request. `counts` are those of sub-operations (PS3.7 9.3.3.2, 9.3.4.2)."""
+    """The response to a request, with the UIDs of the request.
+
+    `counts` are those of sub-operations (PS3.7 9.3.3.2, 9.3.4.2); `instance` is the UID of an instance that was made
+    for an N-CREATE without one (PS3.7 10.1.5.1.4).
+    """
     elements: dict[int, int | str] = {
         COMMAND_FIELD: command.field | RESPONSE,
         MESSAGE_ID_BEING_RESPONDED_TO: command.message_id,
@@ -129,9 +149,15 @@ def response(
         STATUS: status,
         **(counts or {}),
     }
-    for element in (AFFECTED_SOP_CLASS_UID, AFFECTED_SOP_INSTANCE_UID):
-        if uid := command.uid(element)[:64]:
+    # What an N-SET, N-ACTION, N-GET or N-DELETE requests is affected in its response (PS3.7 10.1).
+    for element, requested in _REQUESTED.items():
+        if uid := (command.uid(element) or command.uid(requested))[:64]:
             elements[element] = uid
+    if instance:
+        elements[AFFECTED_SOP_INSTANCE_UID] = instance
+    for element in (EVENT_TYPE_ID, ACTION_TYPE_ID):
+        if element in command.elements:
+            elements[element] = command.number(element)
     if comment:
         # PS3.7 C: VR LO, 64 characters of the default repertoire; a backslash would separate values.
         elements[ERROR_COMMENT] = re.sub(r"[^\x20-\x7e]", "?", comment.replace("\\", "/"))[:64]

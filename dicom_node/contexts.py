@@ -36,6 +36,9 @@ COMMAND_SERVICES: Final = {
 }
 """Abstract syntaxes beside storage: UID to transfer syntaxes."""
 
+SELECTABLE_ROLES: Final[frozenset[str]] = frozenset()
+"""Abstract syntaxes beside storage of which a peer may propose to be the SCP."""
+
 
 def acceptable_transfer_syntaxes(abstract_syntax: str, proposed: Sequence[str]) -> list[str]:
     """Those of the proposed transfer syntaxes that we take for this abstract syntax, best first."""

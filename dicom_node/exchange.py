@@ -23,6 +23,9 @@ from dicom_node.commands import (
 from dicom_node.negotiation import Context
 from dicom_node.wire import PeerGone, ProtocolError, Wire
 
+LONGEST_DATASET = 8 << 20
+"""Bytes of the dataset of a message within an operation: an N-EVENT-REPORT about tens of thousands of instances."""
+
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
@@ -35,6 +38,15 @@ class Agreement:
     """The same of the peer; 0 means no limit (PS3.8 D.1.1)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message of the peer: a response, or on an association that we opened a request such as N-EVENT-REPORT."""
+
+    context_id: int
+    command: Command
+    dataset: bytes = b""
+
+
 class Exchange:
     """The connection while one operation has it. Methods raise `PeerGone`, `PeerSilent`, `ProtocolError`."""
 
@@ -45,6 +57,8 @@ class Exchange:
         context_id: int = 0,
         message_id: int = 0,
         command_bytes: bytearray | None = None,
+        *,
+        takes_requests: bool = False,
     ) -> None:
         self.agreement = agreement
         self.context_id = context_id
@@ -54,7 +68,12 @@ class Exchange:
         self._wire = connection
         self._message_id = message_id
         self._command_bytes = bytearray() if command_bytes is None else command_bytes
-        self._arrived: deque[Command] = deque()
+        self._takes_requests = takes_requests
+        self._arrived: deque[Message] = deque()
+        self._requests: deque[Message] = deque()
+        self._unfinished: Message | None = None
+        """A message whose dataset is being received."""
+        self._dataset = bytearray()
 
     def respond(self, context_id: int, command: bytes, dataset: bytes | None = None) -> None:
         """Send one response, with its dataset if it has one, in one write."""
@@ -64,20 +83,29 @@ class Exchange:
             message += b"".join(wire.data_pdus(context_id, (dataset,), length))
         self._wire.send(message)
 
-    def request(self, context_id: int, message_id: int, command: bytes, dataset: Iterable[bytes]) -> Command:
-        """Send a request of a sub-operation with its dataset, piece by piece; give the response to it."""
+    def request(
+        self, context_id: int, message_id: int, command: bytes, dataset: Iterable[bytes] | None = None
+    ) -> Message:
+        """Send a request with its dataset, if it has one, piece by piece; give the response to it."""
         length = self.agreement.peer_maximum_length
         self._wire.send(wire.command_pdus(context_id, command, length))
-        for pdus in wire.data_pdus(context_id, dataset, length):
-            self._wire.send(pdus)
-        while True:
-            while self._arrived:
-                answer = self._arrived.popleft()
-                if answer.number(MESSAGE_ID_BEING_RESPONDED_TO) != message_id or answer.has_data_set:
-                    raise ProtocolError(wire.UNEXPECTED_PDU, "a response to something else than was asked")
-                return answer
+        if dataset is not None:
+            for pdus in wire.data_pdus(context_id, dataset, length):
+                self._wire.send(pdus)
+        while not self._arrived:
             self._wire.fill()
             self._read()
+        answer = self._arrived.popleft()
+        if answer.command.number(MESSAGE_ID_BEING_RESPONDED_TO) != message_id:
+            raise ProtocolError(wire.UNEXPECTED_PDU, "a response to something else than was asked")
+        return answer
+
+    def receive(self) -> Message:
+        """Wait for the peer to request something, on an association that we opened. The caller must `respond`."""
+        while not self._requests:
+            self._wire.fill()
+            self._read()
+        return self._requests.popleft()
 
     def poll(self) -> bool:
         """Read what has arrived, without waiting; True if the operation is to be cancelled (PS3.7 9.3.2.3)."""
@@ -106,7 +134,7 @@ class Exchange:
             connection.start = stop
 
     def _values(self, at: int, stop: int) -> None:
-        """The presentation data values of one PDU: fragments of commands, nothing else is due now."""
+        """The presentation data values of one PDU: fragments of messages."""
         connection = self._wire
         while at < stop:
             size, context_id, control = (
@@ -115,25 +143,53 @@ class Exchange:
             begin, at = at + 6, at + 4 + size
             if size < 2 or at > stop:
                 raise ProtocolError(wire.INVALID_PDU_PARAMETER, f"a PDV of {size} bytes does not fit its PDU")
-            if not control & wire.COMMAND_FRAGMENT or context_id not in self.agreement.contexts:
-                raise ProtocolError(wire.UNEXPECTED_PDU, "a dataset in the middle of an operation")
-            self._command_bytes += connection.view[begin:at]
-            if len(self._command_bytes) > LONGEST_COMMAND:
-                raise ProtocolError(wire.INVALID_PDU_PARAMETER, "the command set is too long")
-            if control & wire.LAST_FRAGMENT:
-                self._take(self._command_bytes)
-                self._command_bytes.clear()
+            if context_id not in self.agreement.contexts:
+                raise ProtocolError(wire.UNEXPECTED_PDU, f"presentation context {context_id} was not accepted")
+            fragment, last = connection.view[begin:at], bool(control & wire.LAST_FRAGMENT)
+            if control & wire.COMMAND_FRAGMENT:
+                self._command_fragment(context_id, fragment, last=last)
+            else:
+                self._data_fragment(context_id, fragment, last=last)
 
-    def _take(self, data: bytearray) -> None:
-        try:
-            command = decode_command(data)
-        except BadCommand as error:
-            raise ProtocolError(wire.INVALID_PDU_PARAMETER, str(error)) from None
+    def _command_fragment(self, context_id: int, fragment: memoryview, *, last: bool) -> None:
+        if self._unfinished is not None:
+            raise ProtocolError(wire.UNEXPECTED_PDU, "a command within the dataset of another")
+        self._command_bytes += fragment
+        if len(self._command_bytes) > LONGEST_COMMAND:
+            raise ProtocolError(wire.INVALID_PDU_PARAMETER, "the command set is too long")
+        if last:
+            try:
+                command = decode_command(self._command_bytes)
+            except BadCommand as error:
+                raise ProtocolError(wire.INVALID_PDU_PARAMETER, str(error)) from None
+            self._command_bytes.clear()
+            self._take(Message(context_id, command))
+
+    def _data_fragment(self, context_id: int, fragment: memoryview, *, last: bool) -> None:
+        begun = self._unfinished
+        if begun is None or begun.context_id != context_id:
+            raise ProtocolError(wire.UNEXPECTED_PDU, "a dataset in the middle of an operation")
+        self._dataset += fragment
+        if len(self._dataset) > LONGEST_DATASET:
+            raise ProtocolError(wire.INVALID_PDU_PARAMETER, "the dataset of a message is too long")
+        if last:
+            self._unfinished = None
+            self._keep(Message(context_id, begun.command, bytes(self._dataset)))
+            self._dataset.clear()
+
+    def _take(self, message: Message) -> None:
+        """A command set is whole."""
+        command = message.command
         if command.field == C_CANCEL_RQ:
             # One that names another operation comes too late for that one, and means nothing to this.
             self.cancelled |= command.number(MESSAGE_ID_BEING_RESPONDED_TO) == self._message_id
-        elif command.field & RESPONSE:
-            self._arrived.append(command)
-        else:
+        elif not (command.field & RESPONSE or self._takes_requests):
             # PS3.7 D.3.3.3: without an asynchronous operations window there is one operation at a time.
             raise ProtocolError(wire.UNEXPECTED_PDU, "a request in the middle of an operation")
+        elif command.has_data_set:
+            self._unfinished = message
+        else:
+            self._keep(message)
+
+    def _keep(self, message: Message) -> None:
+        (self._arrived if message.command.field & RESPONSE else self._requests).append(message)

@@ -26,7 +26,7 @@ from pynetdicom.presentation import PresentationContext, negotiate_as_acceptor
 from archive.standard.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, is_storage_sop_class
 from config.peers import Peer, PeerBook
 from config.settings import NodeSettings
-from dicom_node.contexts import acceptor_contexts
+from dicom_node.contexts import SELECTABLE_ROLES, acceptor_contexts
 from dicom_node.models import FIND, GET, MOVE
 
 # It logs a traceback for a character that is no ASCII. Our own line, that the request is malformed, says enough.
@@ -72,7 +72,7 @@ class Context:
     fuzzy: bool = False
     """Fuzzy matching of person names was agreed on (PS3.4 C.5.1.1)."""
     peer_is_scp: bool = False
-    """We may send C-STORE requests on it (PS3.7 D.3.3.4)."""
+    """We may send requests on it, of C-STORE or as the SCU of its service (PS3.7 D.3.3.4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,13 +194,13 @@ def _extended(request: Request, accepted: Container[str]) -> dict[str, bytes]:
 
 
 def _roles(request: Request, accepted: Container[str]) -> dict[str, SCP_SCU_RoleSelectionNegotiation]:
-    """The answers to SCP/SCU Role Selection: as proposed, for storage; who gets objects is an SCP (PS3.7 D.3.3.4)."""
+    """The answers to SCP/SCU Role Selection (PS3.7 D.3.3.4): as proposed, for storage and `SELECTABLE_ROLES`."""
     return {
         str(item.sop_class_uid): item
         for item in request.primitive.user_information
         if isinstance(item, SCP_SCU_RoleSelectionNegotiation)
         and str(item.sop_class_uid) in accepted
-        and is_storage_sop_class(str(item.sop_class_uid))
+        and (is_storage_sop_class(str(item.sop_class_uid)) or str(item.sop_class_uid) in SELECTABLE_ROLES)
         # Neither role: there is nothing to agree to, and pynetdicom would not encode it.
         and (item.scu_role or item.scp_role)
     }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from archive.records import EVERYTHING, Scope
 from config.peers import Peer
 from dicom_node.commands import Command, response
+from dicom_node.events import Outbox
 from dicom_node.exchange import Exchange
 from dicom_node.negotiation import Context
 from dicom_node.status import UNRECOGNIZED_OPERATION
@@ -22,6 +23,8 @@ class Caller:
     calling_ae_title: str
     called_ae_title: str
     address: str
+    outbox: Outbox
+    """Takes what the node has to say to it on this association without being asked."""
 
     @property
     def scope(self) -> Scope:
@@ -51,7 +54,21 @@ class Operation(Protocol):
         """The association ended before the request was whole."""
 
 
+NOTHING = b""
+"""In place of a response: none is due."""
+
 Service = Callable[[Command, Context, Caller], Operation]
+
+
+class BySOPClass:
+    """A service of which each SOP class has its own, such as C-FIND of Query/Retrieve and of worklists."""
+
+    def __init__(self, *services: tuple[Iterable[str], Service]) -> None:
+        self._services: Mapping[str, Service] = {uid: service for uids, service in services for uid in uids}
+
+    def __call__(self, command: Command, context: Context, caller: Caller) -> Operation:
+        service = self._services.get(context.abstract_syntax)
+        return Unrecognized(command) if service is None else service(command, context, caller)
 
 
 class Collected:
@@ -69,6 +86,19 @@ class Collected:
             self.data.clear()
         else:
             self.data += data
+
+
+class Ignored:
+    """A dataset that is read and dropped, and not answered."""
+
+    def write(self, data: memoryview) -> None:
+        del data
+
+    def finish(self) -> bytes:
+        return NOTHING
+
+    def abort(self) -> None:
+        pass
 
 
 class Unrecognized:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import socket
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any, Final, Self
 
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
-from pynetdicom.pdu_primitives import A_ASSOCIATE
+from pynetdicom.pdu_primitives import A_ASSOCIATE, SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
 
 from config.peers import Peer
@@ -47,8 +47,18 @@ class Outgoing:
         self.exchange = exchange
 
     @classmethod
-    def open(cls, destination: Peer, settings: NodeSettings, proposals: Sequence[Proposal]) -> Self:
-        """Associate with a peer. Raises `Refused`."""
+    def open(
+        cls,
+        destination: Peer,
+        settings: NodeSettings,
+        proposals: Sequence[Proposal],
+        *,
+        as_scp: Container[str] = (),
+    ) -> Self:
+        """Associate with a peer, in the role of an SCP for the abstract syntaxes `as_scp`. Raises `Refused`.
+
+        The contexts of those it accepts only if it accepts the role (PS3.7 D.3.3.4).
+        """
         deadline = time.monotonic() + settings.artim_timeout
         try:
             raw = socket.create_connection((destination.host, destination.port or 0), settings.artim_timeout)
@@ -57,8 +67,8 @@ class Outgoing:
         timeouts = {"read_timeout": settings.artim_timeout, "write_timeout": settings.write_timeout}
         connection = Wire(raw, _CAPACITY, **timeouts)
         try:
-            connection.send(_request(destination.ae_title, settings.ae_title, proposals))
-            agreement = _agreement(_answer(connection, deadline), proposals)
+            connection.send(_request(destination.ae_title, settings.ae_title, proposals, as_scp))
+            agreement = _agreement(_answer(connection, deadline), proposals, as_scp)
             connection.set_read_timeout(settings.idle_timeout)
         except (PeerGone, PeerSilent, ProtocolError) as error:
             connection.close()
@@ -66,7 +76,7 @@ class Outgoing:
         except BaseException:
             connection.close()
             raise
-        return cls(connection, Exchange(connection, agreement))
+        return cls(connection, Exchange(connection, agreement, takes_requests=True))
 
     def release(self, patience: float) -> None:
         """End the association in good order, or at any rate."""
@@ -90,7 +100,7 @@ class Outgoing:
             self._wire.close()
 
 
-def _request(called: str, calling: str, proposals: Sequence[Proposal]) -> bytes:
+def _request(called: str, calling: str, proposals: Sequence[Proposal], as_scp: Container[str]) -> bytes:
     primitive = A_ASSOCIATE()
     primitive.application_context_name = DICOM_APPLICATION_CONTEXT
     primitive.calling_ae_title, primitive.called_ae_title = calling, called
@@ -102,10 +112,17 @@ def _request(called: str, calling: str, proposals: Sequence[Proposal]) -> bytes:
             context.add_transfer_syntax(syntax)
         contexts.append(context)
     primitive.presentation_context_definition_list = contexts
-    primitive.user_information = user_information(_MAXIMUM_LENGTH)
+    roles = [_scp_role(uid) for uid in dict.fromkeys(each[0] for each in proposals) if uid in as_scp]
+    primitive.user_information = [*user_information(_MAXIMUM_LENGTH), *roles]
     pdu = A_ASSOCIATE_RQ()
     pdu.from_primitive(primitive)
     return bytes(pdu.encode())
+
+
+def _scp_role(abstract_syntax: str) -> SCP_SCU_RoleSelectionNegotiation:
+    role = SCP_SCU_RoleSelectionNegotiation()
+    role.sop_class_uid, role.scu_role, role.scp_role = abstract_syntax, False, True
+    return role
 
 
 def _answer(connection: Wire, deadline: float) -> bytes:
@@ -130,18 +147,24 @@ def _answer(connection: Wire, deadline: float) -> bytes:
     return bytes(connection.view[:needed])
 
 
-def _agreement(pdu: bytes, proposals: Sequence[Proposal]) -> Agreement:
+def _agreement(pdu: bytes, proposals: Sequence[Proposal], as_scp: Container[str]) -> Agreement:
     """What the destination accepted, as far as we had proposed it."""
     try:
         decoded = A_ASSOCIATE_AC()
         decoded.decode(pdu)
         primitive: Any = decoded.to_primitive()
         contexts = {}
+        agreed = {
+            str(item.sop_class_uid)
+            for item in primitive.user_information
+            if isinstance(item, SCP_SCU_RoleSelectionNegotiation) and item.scp_role
+        }
         for result in primitive.presentation_context_definition_results_list:
             number, odd = divmod(int(result.context_id), 2)
             if result.result == 0 and odd and number < len(proposals):
                 abstract_syntax, syntaxes = proposals[number]
-                if (syntax := str(result.transfer_syntax[0])) in syntaxes:
+                has_role = abstract_syntax in agreed or abstract_syntax not in as_scp
+                if (syntax := str(result.transfer_syntax[0])) in syntaxes and has_role:
                     contexts[int(result.context_id)] = Context(abstract_syntax, syntax, peer_is_scp=True)
         return Agreement(contexts, _MAXIMUM_LENGTH, int(primitive.maximum_length_received or 0))
     except Exception as error:

@@ -95,7 +95,7 @@ def send_instance(
             **originator,
         }
         answer = exchange.request(accepted[syntax], message_id, encode_command(command), _whole(first, chunks))
-        return answer.number(commands.STATUS)
+        return answer.command.number(commands.STATUS)
     finally:
         chunks.close()
 

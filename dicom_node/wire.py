@@ -7,6 +7,7 @@ Time limits are the kernel's (``SO_RCVTIMEO``, ``SO_SNDTIMEO``): unlike Python's
 from __future__ import annotations
 
 import mmap
+import select
 import socket
 import struct
 import time
@@ -118,6 +119,7 @@ class Wire:
 
     def set_read_timeout(self, seconds: float) -> None:
         """How long a receive may wait for the next byte."""
+        self._read_timeout = seconds
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(seconds))
 
     def fill(self) -> None:
@@ -135,6 +137,16 @@ class Wire:
         if count == 0:
             raise PeerGone("closed by the peer")
         self.end += count
+
+    def await_either(self, descriptor: int) -> bool:
+        """Wait until the peer sent something (False) or `descriptor` is readable (True). Raises `PeerSilent`."""
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        poll.register(self.socket, select.POLLIN)
+        ready = {found for found, _ in poll.poll(self._read_timeout * 1000)}
+        if not ready:
+            raise PeerSilent("nothing received for too long")
+        return self.socket.fileno() not in ready
 
     def _make_room(self) -> None:
         """Move what is not yet consumed to the front of the buffer."""

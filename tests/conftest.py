@@ -63,7 +63,12 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
         web={"port": 0},
         facilities=[{"code": "86001", "name": "Bệnh viện Đa khoa tỉnh"}, {"code": "86002", "name": "TTYT huyện"}],
         peers=[
-            {"ae_title": "CT1", "facility": "86001", "query": True, "retrieve": True, "sees": "province"},
+            {
+                "ae_title": "CT1",
+                "facility": "86001",
+                "rights": ["store", "commit", "find", "move", "worklist"],
+                "sees": "province",
+            },
             {"ae_title": "US2", "facility": "86002"},
         ],
         unknown_peers="accept",

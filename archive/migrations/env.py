@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from alembic import context
 
-from archive.models import Base
+from archive.tables import metadata
 
 connection = context.config.attributes["connection"]
 context.configure(
     connection=connection,
-    target_metadata=Base.metadata,
+    target_metadata=metadata,
     transaction_per_migration=True,
     compare_type=True,
     compare_server_default=True,

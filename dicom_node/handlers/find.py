@@ -21,7 +21,7 @@ from dicom_node.handlers.asked import Asked
 from dicom_node.identifier import Identifier, encode_identifier
 from dicom_node.models import FIND, QUERY_RETRIEVE_LEVEL, UNIQUE_KEYS
 from dicom_node.negotiation import Context
-from dicom_node.operation import Caller, Dialogue, Operation, Unrecognized
+from dicom_node.operation import Caller, Dialogue, Operation
 from dicom_node.status import CANCEL, PENDING, PENDING_UNSUPPORTED_KEYS, SUCCESS, c_find_status
 from dicom_node.wire import PeerGone, PeerSilent, ProtocolError
 
@@ -42,8 +42,6 @@ class FindService:
         self._archive = archive
 
     def __call__(self, command: Command, context: Context, caller: Caller) -> Operation:
-        if context.abstract_syntax not in FIND:
-            return Unrecognized(command)
         return Find(self._archive, command, context, caller)
 
 
@@ -52,7 +50,7 @@ class Find(Asked):
 
     def finish(self) -> bytes | Dialogue:
         try:
-            if not self._caller.peer.query:
+            if not self._caller.peer.may("find"):
                 raise NotPermitted("this AE title may not query")
             answers = _Answers(self._archive, self._context, self._identifier(), self._caller.scope)
         except Exception as error:

@@ -17,7 +17,7 @@ from dicom_node.handlers.asked import Asked
 from dicom_node.identifier import encode_identifier
 from dicom_node.models import GET, MOVE
 from dicom_node.negotiation import Context
-from dicom_node.operation import Caller, Dialogue, Operation, Unrecognized
+from dicom_node.operation import Caller, Dialogue, Operation
 from dicom_node.selection import select
 from dicom_node.status import (
     CANCEL,
@@ -42,9 +42,6 @@ class RetrieveService:
         self._archive = archive
 
     def __call__(self, command: Command, context: Context, caller: Caller) -> Operation:
-        models = MOVE if command.field == C_MOVE_RQ else GET
-        if context.abstract_syntax not in models:
-            return Unrecognized(command)
         return Retrieve(self._archive, command, context, caller)
 
 
@@ -53,7 +50,7 @@ class Retrieve(Asked):
 
     def finish(self) -> bytes | Dialogue:
         try:
-            if not self._caller.peer.retrieve:
+            if not self._caller.peer.may("move"):
                 raise NotPermitted("this AE title may not retrieve")
             destination = self._destination() if self._command.field == C_MOVE_RQ else None
             instances = self._instances()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 
 from archive.core import Archive
-from archive.errors import BadObject, SOPClassMismatch, Unavailable
+from archive.errors import BadObject, NotPermitted, SOPClassMismatch, Unavailable
 from archive.ingest import Receiving
 from archive.records import Outcome, Source
 from config.logs import fields
@@ -49,6 +49,8 @@ class Store:
         if sop_class != context.abstract_syntax:
             raise SOPClassMismatch(f"C-STORE of {sop_class[:64]!r} on a context for {context.abstract_syntax}")
         caller = self._caller
+        if not caller.peer.may("store"):
+            raise NotPermitted("this AE title may not store")
         return archive.begin(
             Source(
                 facility=caller.peer.facility,
@@ -58,6 +60,7 @@ class Store:
                 called_ae_title=caller.called_ae_title,
                 address=caller.address,
                 default_character_set=caller.peer.default_character_set,
+                quarantined=caller.peer.quarantined,
             ),
             sop_class_uid=sop_class,
             # Not empty, so that ingest checks it: here it must be announced (PS3.7 9.3.1.1).

@@ -270,7 +270,7 @@ def test_c_4_1_1_4_more_matches_than_may_be_given(settings: Settings) -> None:
 
 
 def test_c_4_1_1_4_who_may_not_query(settings: Settings) -> None:
-    peers = (Peer(ae_title="CT1", facility="86001"), Peer(ae_title="US2", facility="86002", query=True))
+    peers = (Peer(ae_title="CT1", facility="86001"), Peer(ae_title="US2", facility="86002", rights=frozenset(["find"])))
     strict = settings.model_copy(update={"peers": peers})
     with Archive.open(strict) as archive, running(strict, archive) as node:
         store(archive, ct_image())
@@ -290,7 +290,7 @@ def test_c_4_1_1_4_the_log_tells_the_status_of_a_refusal(
 def test_c_4_1_1_4_a_peer_finds_what_its_facility_sent(settings: Settings, level: str) -> None:
     """Unless it is told to see the province; whichever level and key it asks by."""
     peers = tuple(
-        Peer(ae_title=title, facility=facility, query=True, sees=sees)
+        Peer(ae_title=title, facility=facility, rights=frozenset(["find"]), sees=sees)
         for title, facility, sees in (("A", "86001", "own"), ("B", "86002", "own"), ("ALL", "86002", "province"))
     )
     shared = settings.model_copy(update={"peers": peers})

@@ -352,7 +352,7 @@ def test_ps3_8_d_1_a_destination_gets_pdus_of_its_size(settings: Settings) -> No
 
 
 def test_c_4_2_1_4_who_may_not_and_where_nothing_goes(settings: Settings) -> None:
-    peers = (Peer(ae_title="SENDER", facility="86001", query=True),)
+    peers = (Peer(ae_title="SENDER", facility="86001", rights=frozenset(["find"])),)
     with node_with(settings, *peers) as node:
         asked, _ = asked_for(stored(node.archive), "STUDY")
         for calling in ("SENDER", "STRANGER"):
@@ -364,8 +364,8 @@ def test_c_4_2_1_4_who_may_not_and_where_nothing_goes(settings: Settings) -> Non
 
 @pytest.mark.parametrize("level", ["STUDY", "SERIES", "IMAGE"])
 def test_c_4_2_1_4_a_peer_gets_what_its_facility_sent(settings: Settings, level: str) -> None:
-    peers = [Peer(ae_title="B", facility="86002", retrieve=True)]
-    peers.append(Peer(ae_title="ALL", facility="86002", retrieve=True, sees="province"))
+    peers = [Peer(ae_title="B", facility="86002", rights=frozenset(["move"]))]
+    peers.append(Peer(ae_title="ALL", facility="86002", rights=frozenset(["move"]), sees="province"))
     with node_with(settings, *peers) as node:
         asked, wanted = asked_for(stored(node.archive), level)
         assert get(node, asked, calling="B").received == {}

@@ -42,8 +42,7 @@ def test_unlisted_peers_belong_to_the_unknown_facility_where_they_are_accepted()
     found = book("accept").find("STRANGER", "10.1.2.3")
     assert found is not None
     assert (found.ae_title, found.facility) == ("STRANGER", UNKNOWN_FACILITY.code)
-    assert not found.query
-    assert not found.retrieve
+    assert found.rights == {"store", "commit"}
     assert not found.host
 
 

@@ -1,0 +1,1 @@
+"""Corrections of what a peer sends: kept beside the object, applied on the way out."""

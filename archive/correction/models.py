@@ -1,0 +1,1 @@
+"""Tables of corrections beside the objects."""

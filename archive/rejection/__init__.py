@@ -1,0 +1,1 @@
+"""Instances that are hidden: rejected by a note (IHE IOCM), or waiting in quarantine."""

@@ -1,0 +1,1 @@
+"""Tables of routes and their queues."""

@@ -1,0 +1,12 @@
+"""Imports every module that declares tables, so that `Base.metadata` knows them all."""
+
+from __future__ import annotations
+
+import archive.commitment.models
+import archive.correction.models
+import archive.rejection.models
+import archive.routing.models
+import archive.worklist.models  # noqa: F401  for its effect
+from archive.models import Base
+
+metadata = Base.metadata

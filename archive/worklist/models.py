@@ -1,0 +1,1 @@
+"""Tables of modality worklist and performed procedure steps."""
