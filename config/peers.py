@@ -100,7 +100,7 @@ class Quarantined(Peer):
 
 
 UnknownPeers = Literal["accept", "reject", "quarantine"]
-"""What becomes of peers that are not listed. ``quarantine``: what they send is kept, and hidden until it is released."""
+"""What becomes of peers that are not listed. ``quarantine``: what they send is kept, hidden until it is released."""
 UNKNOWN_FACILITY = Facility(code="UNKNOWN", name="Chưa xác định / Unknown")
 """Owner of what an unlisted peer sent where unknown peers are accepted."""
 
