@@ -35,6 +35,13 @@ Right = Literal["store", "commit", "find", "move", "worklist"]
 ``worklist``: Modality Worklist and Modality Performed Procedure Step."""
 
 
+CharacterSet = Literal[
+    "ISO_IR 6", "ISO_IR 100", "ISO_IR 101", "ISO_IR 109", "ISO_IR 110", "ISO_IR 144", "ISO_IR 127", "ISO_IR 126",
+    "ISO_IR 138", "ISO_IR 148", "ISO_IR 203", "ISO_IR 166", "ISO_IR 192", "GB18030", "GBK",
+]  # fmt: skip
+"""Defined terms of Specific Character Set that an answer can be written in (PS3.3 Tables C.12-2 and C.12-5)."""
+
+
 class Facility(BaseModel):
     """A hospital or commune station. `code` is its MA_CSKCB; it names the facility everywhere."""
 
@@ -61,6 +68,8 @@ class Peer(BaseModel):
     """Where it may call from; empty means anywhere."""
     default_character_set: str | None = None
     """Defined term (PS3.3 C.12.1.1.2) assumed for objects that have no SpecificCharacterSet."""
+    character_sets: tuple[CharacterSet, ...] = ()
+    """What it can show, best first: answers to it are written in one of these, or without accents. Any when empty."""
     rights: frozenset[Right] = frozenset(("store", "commit"))
     """What it may ask for; most devices only send."""
     sees: Literal["own", "province"] = "own"

@@ -1,28 +1,36 @@
-"""Identifiers: the datasets that ask and answer in Query/Retrieve (PS3.4 C.4.1.1.3; PS3.5 6.1, 6.2, 7.1).
+"""Identifiers: the datasets that ask and answer in Query/Retrieve and worklists (PS3.4 C.4.1.1.3, K.4.1.1.3).
 
-Answers are encoded here rather than by pydicom, which replaces what a character set cannot express: a name must
-arrive whole or in another character set, never with other letters.
+Encoded as PS3.5 6.1, 6.2 and 7.1 to 7.5 say. Answers are encoded here rather than by pydicom, which replaces what a
+character set cannot express: a name must arrive whole, in another character set, or without its accents, never with
+other letters.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from base64 import b64decode
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
+from archive.errors import CannotParse
 from archive.records import DicomJSON
-from archive.standard.coding import SHORT_VRS, coding
-from archive.standard.text import character_sets_of, decode, encodable
-from archive.standard.uids import transfer_syntax
-from archive.standard.walk import Everything, Read, Walk
+from archive.standard.coding import ITEM, SHORT_VRS, coding
+from archive.standard.text import character_sets_of, decode, encodable, to_ascii, without_code_extensions
+from archive.standard.uids import TransferSyntax, transfer_syntax
+from archive.standard.walk import Everything, Read, Walk, walk_items
 
 LONGEST: Final = 1 << 20
 """Bytes of an identifier that we read; one with thousands of UIDs has a tenth."""
+DEEPEST: Final = 16
+"""Sequences within sequences of an identifier; no information model has more than four."""
+MOST_ITEMS: Final = 1000
+"""Items in all sequences of an identifier together; a key is one item."""
 SPECIFIC_CHARACTER_SET: Final = 0x00080005
 UTF_8: Final = "ISO_IR 192"
 
-_NUMBERS: Final = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d"}
+_NUMBERS: Final = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
+_BYTES: Final = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "UN"))
 _TEXTS: Final = frozenset(("LO", "LT", "PN", "SH", "ST", "UC", "UT"))
 """The only VRs that Specific Character Set is about (PS3.5 6.1.2.3)."""
 _GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
@@ -30,30 +38,51 @@ _GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
 
 @dataclass(frozen=True, slots=True)
 class Identifier:
-    """The identifier of a request."""
+    """The identifier of a request, or an item of a sequence in one."""
 
     keys: dict[int, str]
-    """Its attributes as text, without group lengths and Specific Character Set; sequences are empty."""
+    """Its attributes as text, without group lengths and Specific Character Set; sequences are ``""`` here."""
     character_sets: list[str]
+    sequences: dict[int, list[Identifier]] = field(default_factory=dict)
+    """The items of its sequences. None and one without attributes are both universal matching (C.2.2.2.6)."""
+
+
+# -- reading -------------------------------------------------------------------------------------------------------
 
 
 def read_identifier(data: bytes, transfer_syntax_uid: str, default_character_set: str | None) -> Identifier:
-    """Decode an identifier. Raises `CannotParse`."""
+    """Decode an identifier, with its sequences of any length form. Raises `CannotParse`."""
     syntax = transfer_syntax(transfer_syntax_uid)
     assert syntax is not None
     code = coding(implicit=syntax.implicit_vr, little=syntax.little_endian)
     walk = Walk(_reader(data), len(data), code, Everything(code), max_value=LONGEST).run()
     named = walk.elements.get(SPECIFIC_CHARACTER_SET)
     character_sets = character_sets_of(named.value if named else None, default_character_set)
-    keys = dict.fromkeys(walk.sequences, "")
-    for tag, element in walk.elements.items():
-        if tag & 0xFFFF and tag != SPECIFIC_CHARACTER_SET:
-            keys[tag] = _text(element.value, element.vr, character_sets)
-    return Identifier(keys, character_sets)
+    return _identifier(walk, character_sets, 0, iter(range(MOST_ITEMS)))
 
 
 def _reader(data: bytes) -> Read:
     return lambda offset, length: data[offset : offset + length]
+
+
+def _identifier(walk: Walk, inherited: list[str], depth: int, room: Iterator[int]) -> Identifier:
+    """A dataset and all below it. An item without a character set has that of what it is in (PS3.3 C.12.1.1.2)."""
+    named = walk.elements.get(SPECIFIC_CHARACTER_SET)
+    character_sets = (character_sets_of(named.value) if named else []) or inherited
+    keys = dict.fromkeys(walk.sequences, "")
+    for tag, element in walk.elements.items():
+        if tag & 0xFFFF and tag != SPECIFIC_CHARACTER_SET:
+            keys[tag] = _text(element.value, element.vr, character_sets)
+    sequences: dict[int, list[Identifier]] = {}
+    for tag, raw in walk.sequences.items():
+        if depth == DEEPEST:
+            raise CannotParse(f"the identifier has sequences more than {DEEPEST} deep")
+        items = sequences[tag] = []
+        for item in walk_items(raw, max_value=LONGEST, max_sequence=LONGEST):
+            if next(room, None) is None:
+                raise CannotParse(f"the identifier has more than {MOST_ITEMS} items in its sequences")
+            items.append(_identifier(item, character_sets, depth + 1, room))
+    return Identifier(keys, character_sets, sequences)
 
 
 def _text(value: bytes, vr: str, character_sets: Sequence[str]) -> str:
@@ -61,36 +90,106 @@ def _text(value: bytes, vr: str, character_sets: Sequence[str]) -> str:
         unit = _NUMBERS[vr]
         count = len(value) // struct.calcsize(unit)
         return "\\".join(str(number) for number in struct.unpack_from(f"<{count}{unit}", value))
-    if vr in ("UN", "OB", "OW"):
+    if vr == "AT":
+        words = struct.unpack_from(f"<{len(value) // 4 * 2}H", value)
+        return "\\".join(f"{group:04X}{each:04X}" for group, each in zip(words[::2], words[1::2], strict=True))
+    if vr in _BYTES:
         return ""
     return decode(value, vr, character_sets)
 
 
-def encode_identifier(attributes: DicomJSON, transfer_syntax_uid: str, wanted: Iterable[str] = ()) -> bytes:
-    """Encode attributes of the DICOM JSON model, in the first wanted character set that can express them all.
+# -- encoding ------------------------------------------------------------------------------------------------------
 
-    That is ISO_IR 192 if no other can. Text that is all ASCII needs none, and must then name none (C.4.1.1.3.2).
+
+def encode_identifier(
+    attributes: DicomJSON, transfer_syntax_uid: str, wanted: Iterable[str] = (), shown: Sequence[str] = ()
+) -> bytes:
+    """Encode attributes of the DICOM JSON model, sequences too.
+
+    `wanted` are the character sets of the request, `shown` those that the device can show; none means any. Used is
+    the first of the wanted ones that can express all text and can be shown, else the first of the shown ones. Where
+    there is none, text goes without accents to a device that shows only certain ones, to others in ISO_IR 192. Text
+    that is all ASCII needs no character set, and must then name none (C.4.1.1.3.2).
     """
     syntax = transfer_syntax(transfer_syntax_uid)
     assert syntax is not None
-    texts = {int(key, 16): (each["vr"], _joined(each["vr"], each.get("Value", ()))) for key, each in attributes.items()}
-    codec = "ascii"
-    foreign = "".join(text for vr, text in texts.values() if vr in _TEXTS and not text.isascii())
-    if foreign:
-        term, codec = next(
-            ((term, found) for term in wanted if (found := encodable(foreign, term)) is not None), (UTF_8, "utf-8")
-        )
-        texts[SPECIFIC_CHARACTER_SET] = ("CS", term)
-    order = "<" if syntax.little_endian else ">"
-    parts = []
-    for tag in sorted(texts):
-        vr, text = texts[tag]
+    foreign = "".join({text for text in _texts(attributes) if not text.isascii()})
+    term, codec = _character_set(foreign, wanted, shown) if foreign else ("", "ascii")
+    return _Encoder(syntax, codec).dataset(attributes, term)
+
+
+def _character_set(text: str, wanted: Iterable[str], shown: Sequence[str]) -> tuple[str, str]:
+    """The defined term and the Python encoding; no term for ASCII."""
+    can_show = [without_code_extensions(term) for term in shown]
+    named = [without_code_extensions(term) for term in wanted]
+    candidates = [term for term in named if not shown or term in can_show] + can_show
+    for term in candidates:
+        codec = encodable(text, term)
+        if codec is not None:
+            return term, codec
+    return ("", "ascii") if shown else (UTF_8, "utf-8")
+
+
+def _texts(attributes: DicomJSON) -> Iterator[str]:
+    """All text that Specific Character Set is about, at all depths."""
+    for each in attributes.values():
+        if each["vr"] == "SQ":
+            for item in each.get("Value", ()):
+                yield from _texts(item or {})
+        elif each["vr"] in _TEXTS:
+            yield _joined(each["vr"], each.get("Value", ()))
+
+
+class _Encoder:
+    """Writes datasets in one transfer syntax and one character set."""
+
+    def __init__(self, syntax: TransferSyntax, codec: str) -> None:
+        self._order = "<" if syntax.little_endian else ">"
+        self._implicit = syntax.implicit_vr
+        self._codec = codec
+
+    def dataset(self, attributes: DicomJSON, term: str = "") -> bytes:
+        """The elements in order of their tags, under a Specific Character Set if there is a term."""
+        found = {int(key, 16): each for key, each in attributes.items()}
+        found.pop(SPECIFIC_CHARACTER_SET, None)
+        if term:
+            found[SPECIFIC_CHARACTER_SET] = {"vr": "CS", "Value": [term]}
+        return b"".join(self._element(tag, found[tag]["vr"], self._value(found[tag])) for tag in sorted(found))
+
+    def _value(self, element: dict[str, Any]) -> bytes:
+        vr, values = element["vr"], element.get("Value", ())
+        if vr == "SQ":
+            return b"".join(self._item(self.dataset(item or {})) for item in values)
         if vr in _NUMBERS:
-            value = b"".join(struct.pack(order + _NUMBERS[vr], int(each)) for each in text.split("\\") if each)
-        else:
-            value = text.encode(codec if vr in _TEXTS else "ascii", "replace")
-        parts.append(_element(order, syntax.implicit_vr, tag, vr, value))
-    return b"".join(parts)
+            number = float if vr in ("FL", "FD") else int
+            return b"".join(struct.pack(self._order + _NUMBERS[vr], number(each)) for each in values if each != "")
+        if vr == "AT":
+            return b"".join(struct.pack(self._order + "HH", int(each[:4], 16), int(each[4:], 16)) for each in values)
+        if vr in _BYTES:
+            return b64decode(element.get("InlineBinary", ""))
+        text = _joined(vr, values)
+        if not text.isascii() and (self._codec == "ascii" or vr not in _TEXTS):
+            text = _joined(vr, [_plain_name(each) for each in values]) if vr == "PN" else text
+            text = to_ascii(text)
+        data = text.encode(self._codec if vr in _TEXTS else "ascii")
+        if vr in SHORT_VRS and len(data) > 0xFFFE:
+            # Its length has 16 bits. Not in the middle of a character.
+            data = data[:0xFFFE].decode(self._codec, "ignore").encode(self._codec)
+        return data
+
+    def _item(self, data: bytes) -> bytes:
+        return struct.pack(self._order + "HHI", ITEM >> 16, ITEM & 0xFFFF, len(data)) + data
+
+    def _element(self, tag: int, vr: str, value: bytes) -> bytes:
+        """One element (PS3.5 7.1.2, 7.1.3), padded to even length."""
+        if len(value) % 2:
+            value += b"\0" if vr == "UI" or vr in _BYTES else b" "
+        group, element, order = tag >> 16, tag & 0xFFFF, self._order
+        if self._implicit:
+            return struct.pack(order + "HHI", group, element, len(value)) + value
+        if vr in SHORT_VRS:
+            return struct.pack(order + "HH2sH", group, element, vr.encode(), len(value)) + value
+        return struct.pack(order + "HH2sHI", group, element, vr.encode(), 0, len(value)) + value
 
 
 def _joined(vr: str, values: Iterable[Any]) -> str:
@@ -108,14 +207,8 @@ def _one(vr: str, value: Any) -> str:
     return str(value)
 
 
-def _element(order: str, implicit: bool, tag: int, vr: str, value: bytes) -> bytes:
-    """One element (PS3.5 7.1.2, 7.1.3), padded to even length."""
-    if len(value) % 2:
-        value += b"\0" if vr == "UI" else b" "
-    group, element = tag >> 16, tag & 0xFFFF
-    if implicit:
-        return struct.pack(order + "HHI", group, element, len(value)) + value
-    if vr in SHORT_VRS:
-        value = value[:0xFFFE]
-        return struct.pack(order + "HH2sH", group, element, vr.encode(), len(value)) + value
-    return struct.pack(order + "HH2sHI", group, element, vr.encode(), 0, len(value)) + value
+def _plain_name(name: dict[str, str] | None) -> dict[str, str] | None:
+    """A name without the groups in scripts that ASCII has no letters for, if it is also there in Latin ones."""
+    if not name or not name.get("Alphabetic"):
+        return name
+    return {group: text for group, text in name.items() if group == "Alphabetic" or text.isascii()}

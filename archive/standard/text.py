@@ -51,6 +51,11 @@ def character_sets_of(raw: bytes | None, default: str | None = None) -> list[str
     return [default] if default else []
 
 
+_SINGLE_BYTE: Final = frozenset(
+    f"ISO_IR {number}" for number in (6, 100, 101, 109, 110, 144, 127, 126, 138, 148, 203, 13, 166)
+)
+
+
 @lru_cache(maxsize=256)
 def _encodings(terms: tuple[str, ...]) -> tuple[str, ...]:
     """Return the Python encodings of defined terms, without the unknown ones; the first is for text with no escape."""
@@ -93,6 +98,16 @@ def _corrected(term: str) -> str:
     if found := re.fullmatch(r"ISO[ _-]?IR[ _-]?(\d+)", term):
         return f"ISO_IR {found[1]}"
     return "ISO_IR 192" if term in ("UTF-8", "UTF8", "UTF_8") else term
+
+
+def without_code_extensions(term: str) -> str:
+    """Return the defined term of the same single-byte character set without ISO 2022; other terms corrected only.
+
+    Whoever reads ``ISO 2022 IR 100`` reads ``ISO_IR 100``, too (PS3.3 Tables C.12-2 and C.12-3).
+    """
+    term = _corrected(term)
+    plain = term.replace("ISO 2022 IR", "ISO_IR")
+    return plain if plain in _SINGLE_BYTE else term
 
 
 def decode(value: bytes, vr: str, character_sets: Sequence[str]) -> str:
@@ -195,6 +210,31 @@ def fold(text: str) -> str:
         text = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).upper())
         text = "".join([char for char in text if not unicodedata.combining(char)]).upper().translate(_UNDECOMPOSED)
     return " ".join(text.upper().replace("^", " ").replace("=", " ").split())
+
+
+# Read as these where there is only ASCII, and not in NFKD.
+_LOOK_ALIKE: Final = str.maketrans(
+    {"đ": "d", "ð": "d", "ø": "o", "ł": "l", "ħ": "h", "æ": "ae", "œ": "oe", "ß": "ss", "ı": "i", "×": "x", "°": "o"}
+    | {"‘": "'", "’": "'", "“": '"', "”": '"', "–": "-", "—": "-", "−": "-", "‐": "-", "⁄": "/", "•": "-"}
+)
+
+
+def to_ascii(text: str) -> str:
+    """Return text for who cannot read any other than ASCII: ``Nguyễn^Đức`` as ``Nguyen^Duc``.
+
+    Letters keep their case, and a character that nothing in ASCII stands for becomes ``_``. No separator or wildcard
+    comes of what was none.
+    """
+    return text if text.isascii() else "".join(map(_ascii, unicodedata.normalize("NFC", text)))
+
+
+@lru_cache(maxsize=4096)
+def _ascii(char: str) -> str:
+    if char.isascii():
+        return char
+    plain = unicodedata.normalize("NFKD", char).translate(_LOOK_ALIKE).translate(_UNDECOMPOSED)
+    letters = "".join(each for each in plain if not unicodedata.combining(each))
+    return letters if letters.isascii() and not set(letters) & set("\\^=*?") else "_"
 
 
 def first_value(text: str) -> str:

@@ -64,7 +64,7 @@ class Find(Asked):
     def _answer(self, exchange: Exchange, answers: _Answers) -> None:
         """Send the matches, then the final response."""
         sent = 0
-        charsets = answers.character_sets
+        wanted, shown = answers.character_sets, self._caller.peer.character_sets
         pending = response(self._command, answers.pending, with_data_set=True)
         syntax, context_id = self._context.transfer_syntax, exchange.context_id
         try:
@@ -72,7 +72,7 @@ class Find(Asked):
                 if exchange.poll():
                     final = response(self._command, CANCEL)
                     break
-                exchange.respond(context_id, pending, encode_identifier(match, syntax, charsets))
+                exchange.respond(context_id, pending, encode_identifier(match, syntax, wanted, shown))
                 sent += 1
             else:
                 final = response(self._command, SUCCESS)
@@ -116,7 +116,7 @@ class _Answers:
         self._query = Query(level, dict.fromkeys(returned, "") | matched, fuzzy=context.fuzzy)
         unsupported = {tag for tag, value in asked.items() if tag not in (matched if value.strip("* ") else returned)}
         self.pending = PENDING_UNSUPPORTED_KEYS if unsupported else PENDING
-        self.character_sets = identifier.character_sets[:1]
+        self.character_sets = identifier.character_sets
         unique = {UNIQUE_KEYS[each] for each in model.levels[: model.levels.index(level) + 1]}
         self._returned = {f"{tag:08X}" for tag in returned | unique}
 

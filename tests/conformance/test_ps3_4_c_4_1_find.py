@@ -224,7 +224,7 @@ def test_c_4_1_1_3_1_the_time_zone_of_the_request_is_no_key(node: Node, images: 
         ("ISO_IR 100", "Buc^Jérôme", "ISO_IR 100"),
         ("ISO_IR 144", "Люкceмбypг", "ISO_IR 144"),
         ("GB18030", "Wang^XiaoDong=王^小东", "GB18030"),
-        ("ISO 2022 IR 100", "Buc^Jérôme", "ISO_IR 192"),
+        ("ISO 2022 IR 100", "Buc^Jérôme", "ISO_IR 100"),
         ("ISO_IR 192", "Tran^Thi B", None),
         ("", "Tran^Thi B", None),
     ],
@@ -240,6 +240,22 @@ def test_c_4_1_1_3_2_the_character_set_of_the_request_where_it_can_express_the_a
     assert status == SUCCESS
     assert str(match.PatientName) == name
     assert match.get("SpecificCharacterSet") == given_in
+
+
+@pytest.mark.parametrize("asked_in", ["", "ISO_IR 100", "ISO_IR 192"])
+def test_c_4_1_1_3_2_a_device_gets_what_it_can_show(settings: Settings, asked_in: str) -> None:
+    """Never a character set that its settings do not list, and never another letter."""
+    old = Peer(ae_title="OLD", facility="86001", rights=frozenset(["find"]), character_sets=("ISO_IR 100",))
+    strict = settings.model_copy(update={"peers": (old,)})
+    with Archive.open(strict) as archive, running(strict, archive) as node:
+        store(archive, ct_image(PatientName="Nguyễn^Văn Đức", StudyDate="20260102"))
+        store(archive, ct_image(PatientName="Buc^Jérôme", PatientID="2", StudyDate="20260101"))
+        asked = identifier("STUDY", PatientName="")
+        if asked_in:
+            asked.SpecificCharacterSet = asked_in
+        first, second = find(node, asked, calling="OLD")[0]
+    assert (str(first.PatientName), first.get("SpecificCharacterSet")) == ("Nguyen^Van Duc", None)
+    assert (str(second.PatientName), second.get("SpecificCharacterSet")) == ("Buc^Jérôme", "ISO_IR 100")
 
 
 def test_c_4_1_1_3_2_a_key_in_the_character_set_of_the_request(node: Node) -> None:

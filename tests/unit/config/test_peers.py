@@ -92,3 +92,9 @@ def test_a_move_destination_needs_a_host_and_a_port(place: dict[str, object]) ->
 @pytest.mark.parametrize("host", ["10.1.2.3", "fe80::1", "ws-1.hospital.example"])
 def test_a_move_destination_is_named_or_numbered(host: str) -> None:
     assert Peer(ae_title="CT1", facility="87001", host=host, port=104).host == host
+
+
+@pytest.mark.parametrize("term", ["latin-1", "ISO 2022 IR 149", "ISO_IR 13", ""])
+def test_character_sets_that_no_answer_can_be_written_in_are_refused(term: str) -> None:
+    with pytest.raises(ValidationError):
+        Peer(ae_title="CT1", facility="87001", character_sets=("ISO_IR 100", term))
