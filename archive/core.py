@@ -15,6 +15,7 @@ from sqlalchemy import Engine, text
 
 from archive import index_sql
 from archive.adopt import Adopter
+from archive.commitment.commitments import Commitments
 from archive.database import fetch, open_engine
 from archive.embedded import EmbeddedPostgres
 from archive.errors import IndexUnavailable, StoreUnavailable
@@ -49,6 +50,7 @@ class Archive:
         self._keys = KeyAllocator(session, store)
         writer = IndexWriter(session, conflict=settings.ingest.conflict, on_stale=self._keys.retire)
         self._ingest = Ingest(store, self._keys, writer, maximum_object_bytes=settings.node.maximum_object_bytes)
+        self.commitments = Commitments(settings.commitment, engine, store)
         self._embedded: EmbeddedPostgres | None = None
 
     @classmethod

@@ -91,6 +91,16 @@ def fetch(engine: Engine, statement: Executable, parameters: Mapping[str, object
             return _fetch(engine, statement, parameters)
 
 
+def change(engine: Engine, statement: Executable, parameters: Mapping[str, object] | None = None) -> Sequence[Row[Any]]:
+    """Run a statement that writes, as a transaction of its own; give the rows that it returns.
+
+    Raises `IndexUnavailable`; then it is not known whether it was done.
+    """
+    with translated(), engine.connect() as connection:
+        done = connection.execute(statement, parameters or {})
+        return done.all() if done.returns_rows else ()
+
+
 def _fetch(engine: Engine, statement: Executable, parameters: Mapping[str, object] | None) -> Sequence[Row[Any]]:
     with engine.connect() as connection:
         return connection.execute(statement, parameters or {}).all()

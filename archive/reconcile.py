@@ -14,7 +14,6 @@ row whose object has another size or hash   (`verify`) marked ``corrupt``, likew
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,9 +24,10 @@ import psycopg
 from archive.adopt import Adopted, Adopter
 from archive.index_session import Connection, IndexSession
 from archive.keys import settle_block
+from archive.wholeness import SET_STATE, Kept, State, log_change, state_in_store
 from config.logs import fields
-from storage.base import CHUNK_SIZE, ObjectStore
-from storage.errors import ObjectNotFound, StorageError
+from storage.base import ObjectStore
+from storage.errors import StorageError
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ def verify(
     """Check every row against the store: presence and size, with `content` also the SHA-256 of the dataset."""
     for row in _objects(session):
         # Of bytes that were found to be wrong, the size alone does not say that they are right now.
-        state = _state(store, row, content=content or row.state == "corrupt")
+        state = state_in_store(store, row, content=content or row.state == "corrupt")
         repairs.checked += 1
         if state is None:
             repairs.failed += 1
@@ -177,17 +177,7 @@ def _lock(connection: Connection, writer: int) -> bool:
     return bool(row and row[0])
 
 
-@dataclass(frozen=True, slots=True)
-class _Object:
-    id: int
-    key: str
-    size: int
-    digest: bytes
-    dataset_offset: int
-    state: str
-
-
-def _objects(session: IndexSession) -> Iterator[_Object]:
+def _objects(session: IndexSession) -> Iterator[Kept]:
     """All rows, in pages by id, so that no transaction stays open while the store is read."""
     last = 0
     while True:
@@ -203,42 +193,10 @@ def _objects(session: IndexSession) -> Iterator[_Object]:
         if not rows:
             return
         for row in rows:
-            yield _Object(*row)
+            yield Kept(*row)
         last = rows[-1][0]
 
 
-def _state(store: ObjectStore, row: _Object, *, content: bool) -> str | None:
-    """The state of the object as the store shows it; None when the store cannot tell now."""
-    try:
-        if store.stat(row.key).size != row.size:
-            return "corrupt"
-        if content and _digest(store, row) != row.digest:
-            return "corrupt"
-    except ObjectNotFound:
-        return "missing"
-    except StorageError as error:
-        log.warning("an object could not be checked", extra=fields(key=row.key, error=str(error)))
-        return None
-    return "available"
-
-
-def _digest(store: ObjectStore, row: _Object) -> bytes:
-    digest = hashlib.sha256()
-    with store.open_range(row.key, row.dataset_offset, row.size - row.dataset_offset) as reader:
-        while chunk := reader.read(CHUNK_SIZE):
-            digest.update(chunk)
-    return digest.digest()
-
-
-def _mark(session: IndexSession, row: _Object, state: str) -> None:
-    log.log(
-        logging.INFO if state == "available" else logging.ERROR,
-        "an object changed its state",
-        extra=fields(key=row.key, was=row.state, state=state),
-    )
-    session.run(
-        # Only if the row still points to the object that was looked at: a re-send may have repaired it meanwhile.
-        lambda connection: connection.execute(
-            "UPDATE stored_object SET state = %s WHERE id = %s AND key = %s", (state, row.id, row.key)
-        )
-    )
+def _mark(session: IndexSession, row: Kept, state: State) -> None:
+    log_change(row, state)
+    session.run(lambda connection: connection.execute(SET_STATE, {"state": state, "id": row.id, "key": row.key}))

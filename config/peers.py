@@ -77,6 +77,9 @@ class Peer(BaseModel):
     host: str = Field(default="", pattern=r"^[A-Za-z0-9_.:-]*$")
     """Name or address to send to, for a destination of C-MOVE."""
     port: int | None = Field(default=None, ge=1, le=65535)
+    commitment: Literal["either", "same", "new"] = "either"
+    """Where it takes results of storage commitment: on an association that it opened, on one that we open to it
+    (``new``), or the first of the two that there is."""
     description: str = ""
 
     @model_validator(mode="after")

@@ -168,6 +168,19 @@ class IngestSettings(Section):
     """Most matches that one query gives."""
 
 
+class CommitmentSettings(Section):
+    """Storage commitment."""
+
+    read_rate: int = Field(default=100 * MEBIBYTE, ge=MEBIBYTE)
+    """Bytes of stored objects that one process reads in a second to compare them, so that ingest is not held up."""
+    give_up_days: float = Field(default=7, gt=0)
+    """Days after which a result that no peer takes, or a request that no peer answers, is given up."""
+    answer_timeout: float = Field(default=3600, gt=0)
+    """Seconds that another archive has to answer a request of ours before it is asked again."""
+    keep_days: float = Field(default=30, gt=0)
+    """Days that requests are kept after their end, for questions."""
+
+
 class LogSettings(Section):
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     format: Literal["json", "text"] = "json"
@@ -186,6 +199,7 @@ class Settings(BaseSettings):
     node: NodeSettings = NodeSettings()
     web: WebSettings = WebSettings()
     ingest: IngestSettings = IngestSettings()
+    commitment: CommitmentSettings = CommitmentSettings()
     log: LogSettings = LogSettings()
     facilities: tuple[Facility, ...] = ()
     peers: tuple[Peer, ...] = ()

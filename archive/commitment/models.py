@@ -75,7 +75,7 @@ class CommitmentRequestItem(Base):
 class CommitmentOrder(Base):
     """A request of ours to another archive.
 
-    ``waiting`` → (N-ACTION answered with Success) → ``asked`` → ``answered``, or ``failed`` when no answer came in time.
+    ``waiting`` → (N-ACTION answered with Success) → ``asked`` → ``answered``; ``failed`` when no answer came in time.
     """
 
     __tablename__ = "commitment_order"
@@ -84,6 +84,7 @@ class CommitmentOrder(Base):
         UniqueConstraint("transaction_uid"),
         Index("ix_commitment_order_due", "due_at", postgresql_where=text("state IN ('waiting', 'asked')")),
         Index(None, "created_at"),
+        Index(None, "earlier_uids", postgresql_using="gin"),
     )
 
     id: Mapped[int] = _key()

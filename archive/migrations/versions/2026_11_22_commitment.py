@@ -47,6 +47,13 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_commitment_order_created_at"), "commitment_order", ["created_at"], unique=False)
     op.create_index(
+        op.f("ix_commitment_order_earlier_uids"),
+        "commitment_order",
+        ["earlier_uids"],
+        unique=False,
+        postgresql_using="gin",
+    )
+    op.create_index(
         "ix_commitment_order_due",
         "commitment_order",
         ["due_at"],
@@ -163,5 +170,6 @@ def downgrade() -> None:
         table_name="commitment_order",
         postgresql_where=sa.text("state IN ('waiting', 'asked')"),
     )
+    op.drop_index(op.f("ix_commitment_order_earlier_uids"), table_name="commitment_order", postgresql_using="gin")
     op.drop_index(op.f("ix_commitment_order_created_at"), table_name="commitment_order")
     op.drop_table("commitment_order")
