@@ -15,6 +15,7 @@ from archive.errors import InvalidQuery, NotAcceptable
 MULTIPART: Final = "multipart/related"
 DICOM: Final = "application/dicom"
 DICOM_JSON: Final = "application/dicom+json"
+DICOM_XML: Final = "application/dicom+xml"
 JSON: Final = "application/json"
 OCTET_STREAM: Final = "application/octet-stream"
 ZIP: Final = "application/zip"

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 
-import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
@@ -14,10 +13,10 @@ from archive.metadata import each_metadata
 from archive.records import StoredInstance
 from archive.standard.json_model import BulkPath, BulkURI
 from viewer_api.addresses import dicomweb_root
+from viewer_api.datasets import dataset_list, negotiate_list
 from viewer_api.deps import ArchiveDep
-from viewer_api.dicom_json import negotiate
+from viewer_api.media_types import Offer
 from viewer_api.routes.resources import INSTANCE, SERIES, STUDY, located
-from viewer_api.streaming import stream
 
 router = APIRouter(tags=["WADO-RS"])
 
@@ -41,32 +40,24 @@ def instance_metadata(request: Request, archive: ArchiveDep, study: str, series:
 
 
 def _metadata(request: Request, archive: Archive, found: Sequence[StoredInstance]) -> Response:
-    media_type = negotiate(request)
+    form = negotiate_list(request)
     root = dicomweb_root(request)
-    headers = {"ETag": _tag(found, root, media_type), "Cache-Control": "private, no-cache", "Vary": "Accept"}
+    headers = {"ETag": _tag(found, root, form), "Cache-Control": "private, no-cache", "Vary": "Accept"}
     if headers["ETag"] in (value.strip() for value in request.headers.get("if-none-match", "").split(",")):
         return Response(status_code=304, headers=headers)
-    return stream(_array(archive, found, root), media_type, headers=headers)
+    made = each_metadata(archive.store, found, lambda inst: bulk_uri(root, inst))
+    return dataset_list(made, form, headers)
 
 
-def _tag(found: Sequence[StoredInstance], root: str, media_type: str) -> str:
+def _tag(found: Sequence[StoredInstance], root: str, form: Offer) -> str:
     """Changes when an instance is added, removed or replaced.
 
     Weak, for the middleware may compress the same content.
     """
-    digest = hashlib.sha256(f"{root} {media_type}".encode())
+    digest = hashlib.sha256(f"{root} {form.media_type}".encode())
     for inst in found:
         digest.update(inst.object.digest + (inst.default_character_set or "").encode())
     return f'W/"{digest.hexdigest()[:32]}"'
-
-
-def _array(archive: Archive, found: Sequence[StoredInstance], root: str) -> Generator[bytes, None, None]:
-    """The JSON array, as it is made; it is closed only if it is whole."""
-    before = b"["
-    for each in each_metadata(archive.store, found, lambda inst: bulk_uri(root, inst)):
-        yield before + orjson.dumps(each)
-        before = b",\n"
-    yield b"]"
 
 
 def bulk_uri(root: str, inst: StoredInstance) -> BulkURI:

@@ -9,8 +9,8 @@ from starlette.responses import Response
 
 from archive.records import DicomJSON, Level, Query, SearchResult
 from viewer_api.addresses import DICOMWEB, dicomweb_root
+from viewer_api.datasets import dataset_list, negotiate_list
 from viewer_api.deps import ArchiveDep
-from viewer_api.dicom_json import dicom_json, negotiate
 from viewer_api.query_params import parse_query
 
 router = APIRouter(prefix=DICOMWEB, tags=["QIDO-RS"])
@@ -56,18 +56,21 @@ _PARAMETERS: Final[list[dict[str, Any]]] = [
     },
 ]
 _PROBLEM: Final = {"content": {"application/problem+json": {"schema": {"type": "object"}}}}
+_XML: Final = 'multipart/related; type="application/dicom+xml"'
+_BINARY: Final = {"type": "string", "format": "binary"}
 _MATCHES: Final = {"schema": {"type": "array", "items": {"type": "object"}}}
 RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "Matches in the DICOM JSON model, an empty list when there are none",
-        "content": {"application/dicom+json": _MATCHES, "application/json": _MATCHES},
+        "content": {"application/dicom+json": _MATCHES, "application/json": _MATCHES, _XML: {"schema": _BINARY}},
         "headers": {
             "X-Total-Count": {"description": "Matches in all, beyond this page", "schema": {"type": "integer"}},
             "Warning": {"description": "299 when the result was cut off", "schema": {"type": "string"}},
         },
     },
+    204: {"description": "No match, where XML is asked for: a body of no parts there is not"},
     400: {"description": "A parameter is unknown or has a value that cannot be understood", **_PROBLEM},
-    406: {"description": "Only JSON can be given", **_PROBLEM},
+    406: {"description": "Only JSON and XML can be given", **_PROBLEM},
     413: {"description": "The query is too broad", **_PROBLEM},
     503: {"description": "The archive cannot answer now", **_PROBLEM},
 }
@@ -115,12 +118,12 @@ def search_series_instances(request: Request, archive: ArchiveDep, study: str, s
 
 
 def _search(request: Request, archive: ArchiveDep, level: Level, path: dict[str, str]) -> Response:
-    media_type = negotiate(request)
+    form = negotiate_list(request)
     query = parse_query(level, request.query_params.multi_items(), path)
     result = archive.search(query)
     root = dicomweb_root(request)
     matches = [_with_address(match, level, root) for match in result.matches]
-    return dicom_json(matches, media_type, headers=_headers(request, result, query))
+    return dataset_list(matches, form, _headers(request, result, query))
 
 
 def _with_address(match: DicomJSON, level: Level, root: str) -> DicomJSON:

@@ -14,8 +14,8 @@ from archive.records import Source
 from archive.standard.uids import check_uid
 from config.peers import UNKNOWN_FACILITY
 from viewer_api.addresses import DICOMWEB, dicomweb_root
+from viewer_api.datasets import negotiate_one, one_dataset
 from viewer_api.deps import ArchiveDep
-from viewer_api.dicom_json import dicom_json, negotiate
 from viewer_api.media_types import DICOM, MULTIPART
 from viewer_api.multipart_reader import MultipartReader
 from viewer_api.problems import UnsupportedMediaType, archive_problem
@@ -84,7 +84,7 @@ async def store_study_instances(request: Request, archive: ArchiveDep, study: st
 
 
 async def _store(request: Request, archive: ArchiveDep, study: str | None) -> Response:
-    media_type = negotiate(request)
+    form = negotiate_one(request)
     session = StoreSession(archive, _source(request), study, request.app.state.metrics)
     body = _body(request.headers.get("content-type", ""), session)
     try:
@@ -102,7 +102,7 @@ async def _store(request: Request, archive: ArchiveDep, study: str | None) -> Re
     report = session.report
     if outage := report.outage():
         return archive_problem(outage)
-    return dicom_json(report.to_json(dicomweb_root(request)), media_type, status=report.status())
+    return one_dataset(report.to_json(dicomweb_root(request)), form, report.status())
 
 
 def _finish(body: _Body, rest: bytes) -> None:
