@@ -74,12 +74,16 @@ class Peer(BaseModel):
     """What it may ask for; most devices only send."""
     sees: Literal["own", "province"] = "own"
     """What it finds and gets: studies of its facility, or of every facility."""
+    destinations: Literal["own", "province"] | tuple[AETitle, ...] = "own"
+    """Where its C-MOVE may send to beside itself: peers of its facility, of every facility, or these AE titles."""
     host: str = Field(default="", pattern=r"^[A-Za-z0-9_.:-]*$")
-    """Name or address to send to, for a destination of C-MOVE."""
+    """Name or address to send to, for a destination of C-MOVE or of a route."""
     port: int | None = Field(default=None, ge=1, le=65535)
     commitment: Literal["either", "same", "new"] = "either"
     """Where it takes results of storage commitment: on an association that it opened, on one that we open to it
     (``new``), or the first of the two that there is."""
+    parallel: int = Field(default=1, ge=1, le=16)
+    """Associations that are opened to it at once, for each C-MOVE and by each process that forwards."""
     description: str = ""
 
     @model_validator(mode="after")
@@ -96,6 +100,14 @@ class Peer(BaseModel):
     def may(self, right: Right) -> bool:
         """Whether it has this right."""
         return right in self.rights
+
+    def may_send_to(self, destination: Peer) -> bool:
+        """Whether it may have objects sent to this peer."""
+        if destination.ae_title == self.ae_title or self.destinations == "province":
+            return True
+        if self.destinations == "own":
+            return destination.facility == self.facility
+        return destination.ae_title in self.destinations
 
     def calls_from(self, address: str) -> bool:
         """Whether a connection from `address` can be this peer."""

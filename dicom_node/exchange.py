@@ -6,6 +6,7 @@ then nothing of this costs anything, so the receipt of objects stays as it is.
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from dicom_node.commands import (
     decode_command,
 )
 from dicom_node.negotiation import Context
-from dicom_node.wire import PeerGone, ProtocolError, Wire
+from dicom_node.wire import PeerGone, PeerSilent, ProtocolError, Wire
 
 LONGEST_DATASET = 8 << 20
 """Bytes of the dataset of a message within an operation: an N-EVENT-REPORT about tens of thousands of instances."""
@@ -99,6 +100,15 @@ class Exchange:
         if answer.command.number(MESSAGE_ID_BEING_RESPONDED_TO) != message_id:
             raise ProtocolError(wire.UNEXPECTED_PDU, "a response to something else than was asked")
         return answer
+
+    def wait(self, descriptor: int) -> None:
+        """Wait until the peer sent something or `descriptor` is readable, however long that takes."""
+        waiting = True
+        while waiting:
+            # The peer owes nothing while we work for it: its silence means nothing.
+            with contextlib.suppress(PeerSilent):
+                self._wire.await_either(descriptor)
+                waiting = False
 
     def receive(self) -> Message:
         """Wait for the peer to request something, on an association that we opened. The caller must `respond`."""

@@ -6,6 +6,7 @@ bytes ``write_timeout``, for its next byte ``idle_timeout``. A dead destination 
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 import time
@@ -89,6 +90,11 @@ class Outgoing:
             pass
         finally:
             self._wire.close()
+
+    def interrupt(self) -> None:
+        """Break the connection from another thread: whoever waits for the peer gets `PeerGone` at once."""
+        with contextlib.suppress(OSError):
+            self._wire.socket.shutdown(socket.SHUT_RDWR)
 
     def abort(self) -> None:
         """End the association at once."""

@@ -1,33 +1,38 @@
-"""C-STORE sub-operations of C-GET and C-MOVE (PS3.4 C.4.2, C.4.3)."""
+"""C-STORE sub-operations of C-GET and C-MOVE, one after the other or side by side (PS3.4 C.4.2, C.4.3)."""
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import logging
-from collections.abc import Iterable, Iterator
+import os
+import select
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from archive.core import Archive
-from archive.errors import ArchiveError, CannotParse, NotAcceptable
-from archive.imaging.deliver import choose_syntax, dataset_chunks
-from archive.imaging.transcode import TARGETS
+from archive.errors import ArchiveError
 from archive.records import StoredInstance
 from config.logs import fields
-from config.peers import Peer
 from dicom_node import commands
-from dicom_node.commands import Command, encode_command
 from dicom_node.exchange import Exchange
-from dicom_node.requestor import Outgoing, Proposal, Refused
+from dicom_node.requestor import Refused
+from dicom_node.sender import MOST_IDS, Interrupted, Sender, send_instance
 from dicom_node.status import is_warning
 from dicom_node.wire import NOT_SPECIFIED, PeerGone, PeerSilent, ProtocolError
 
 log = logging.getLogger(__name__)
 
-_MOST: Final = 0xFFFF
-
-
-class Interrupted(Exception):
-    """An object broke off after part of it was sent; the association is of no more use."""
+TRIES: Final = 3
+"""How often an object is begun whose association breaks."""
+PAUSES: Final = (0.2, 1.0, 3.0)
+"""Seconds to wait before an association is opened again after one broke; then no more."""
+CANCEL_PATIENCE: Final = 5.0
+"""Seconds that objects on their way get to arrive after a cancellation."""
 
 
 @dataclass(slots=True)
@@ -40,162 +45,272 @@ class Counts:
     failed: list[str] = field(default_factory=list)
     """SOP Instance UIDs of those that failed."""
 
-    def count(self, status: int | None, instance: str) -> None:
-        """Note the status of a C-STORE response; None for one that was never sent or answered."""
+    def count(self, outcome: Outcome) -> None:
+        """Note what became of one."""
         self.remaining -= 1
-        if status == 0:
+        if outcome.status == 0:
             self.completed += 1
-        elif status is not None and is_warning(status):
+        elif outcome.status is not None and is_warning(outcome.status):
             self.warning += 1
         else:
-            self.failed.append(instance)
+            self.failed.append(outcome.instance)
 
     def elements(self, *, remaining: bool) -> dict[int, int]:
         """Elements of the response; Remaining is only in pending and cancelled ones (PS3.4 C.4.2.1.6)."""
         numbers = {0x1021: self.completed, 0x1022: len(self.failed), 0x1023: self.warning}
         if remaining:
             numbers[0x1020] = self.remaining
-        return {element: min(number, _MOST) for element, number in numbers.items()}
+        return {element: min(number, MOST_IDS) for element, number in numbers.items()}
 
 
-class Receiver(Protocol):
-    """Where objects go."""
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The end of one sub-operation."""
 
-    def send(self, inst: StoredInstance) -> int | None:
-        """Send one; give the status of the response, or None if there was none."""
-
-    def close(self, *, abort: bool) -> None: ...
-
-
-def send_instance(
-    archive: Archive, exchange: Exchange, inst: StoredInstance, message_id: int, originator: dict[int, int | str]
-) -> int:
-    """Send one instance and give the status of the response.
-
-    Raises `ArchiveError` for what cannot be sent, `Interrupted`, and what `Exchange` raises.
-    """
-    accepted = {
-        context.transfer_syntax: context_id
-        for context_id, context in exchange.agreement.contexts.items()
-        if context.abstract_syntax == inst.sop_class_uid and context.peer_is_scp
-    }
-    syntax = choose_syntax(inst, accepted)
-    if syntax is None:
-        raise NotAcceptable("the receiver accepted no transfer syntax that the object can be given in")
-    chunks = dataset_chunks(archive.store, inst, syntax, archive.settings.web.maximum_decoded_bytes)
-    try:
-        first = _first(chunks)
-        command: dict[int, int | str] = {
-            commands.AFFECTED_SOP_CLASS_UID: inst.sop_class_uid,
-            commands.COMMAND_FIELD: commands.C_STORE_RQ,
-            commands.MESSAGE_ID: message_id,
-            commands.PRIORITY: 0,
-            commands.COMMAND_DATA_SET_TYPE: commands.WITH_DATA_SET,
-            commands.AFFECTED_SOP_INSTANCE_UID: inst.sop_instance_uid,
-            **originator,
-        }
-        answer = exchange.request(accepted[syntax], message_id, encode_command(command), _whole(first, chunks))
-        return answer.command.number(commands.STATUS)
-    finally:
-        chunks.close()
+    instance: str
+    status: int | None
+    """Status of the response; None if it was not sent or not answered."""
 
 
-def _first(chunks: Iterator[bytes]) -> bytes:
-    """The first chunk. What a decoder raises, whatever it is, concerns this one object."""
-    try:
-        return next(chunks, b"")
-    except ArchiveError:
-        raise
-    except Exception as error:
-        raise CannotParse(f"the object cannot be read: {type(error).__name__}") from error
+class Suboperations(Protocol):
+    """The sub-operations of one C-GET or C-MOVE."""
+
+    def next(self) -> Outcome | None:
+        """Wait for the end of one; None when the requestor cancels. Raises what `Exchange` raises."""
+
+    def stop(self) -> Iterator[Outcome]:
+        """Begin no more; the ends of those that are under way."""
+
+    def close(self) -> None:
+        """Break off what is under way."""
 
 
-def _whole(first: bytes, rest: Iterable[bytes]) -> Iterator[bytes]:
-    yield first
-    try:
-        yield from rest
-    except Exception as error:
-        raise Interrupted(str(error) if isinstance(error, ArchiveError) else type(error).__name__) from error
+class OnSameAssociation:
+    """To the requestor of a C-GET itself, in the role of an SCP (PS3.4 C.4.3.2)."""
 
-
-class SameAssociation:
-    """The requestor of a C-GET itself, in the role of an SCP (PS3.4 C.4.3.2)."""
-
-    def __init__(self, archive: Archive, exchange: Exchange) -> None:
+    def __init__(
+        self, archive: Archive, exchange: Exchange, instances: Sequence[StoredInstance], priority: int
+    ) -> None:
         self._archive = archive
         self._exchange = exchange
+        self._instances = iter(instances)
+        self._priority = priority
         self._sent = 0
 
-    def send(self, inst: StoredInstance) -> int | None:
-        self._sent = self._sent % _MOST + 1
+    def next(self) -> Outcome | None:
+        if self._exchange.poll():
+            return None
+        inst = next(self._instances)
+        self._sent = self._sent % MOST_IDS + 1
+        elements = {commands.PRIORITY: self._priority}
         try:
-            return send_instance(self._archive, self._exchange, inst, self._sent, {})
+            answer = send_instance(self._archive, self._exchange, inst, self._sent, elements)
         except ArchiveError as error:
             _not_sent(inst, error)
-            return None
+            return Outcome(inst.sop_instance_uid, None)
         except Interrupted as error:
             _not_sent(inst, error)
             # Half a message cannot be taken back.
             raise ProtocolError(NOT_SPECIFIED, "an object broke off half-way") from error
+        return Outcome(inst.sop_instance_uid, answer.number(commands.STATUS))
 
-    def close(self, *, abort: bool) -> None:
+    def stop(self) -> Iterator[Outcome]:
+        return iter(())
+
+    def close(self) -> None:
         """The association belongs to the requestor."""
 
 
-class Destination:
-    """The destination of a C-MOVE, over an association of its own (PS3.4 C.4.2.2).
+class OnOtherAssociations:
+    """To the destination of a C-MOVE, over as many associations as it takes at once (PS3.4 C.4.2.2).
 
-    An association that breaks while the destination should answer is not tried again: each try could take as long as
-    the timeouts allow. One that we had to break off, because the store failed half-way, is.
+    Each association has a thread; the thread of the requestor's association waits for what they report and for the
+    requestor. An association that breaks is opened again a few times, and the object it broke with is sent again; one
+    on which the destination falls silent is not, for each try could take as long as the timeouts allow.
     """
 
-    def __init__(self, archive: Archive, peer: Peer, instances: Iterable[StoredInstance], originator: Command) -> None:
-        self._archive = archive
-        self._peer = peer
-        self._proposals = proposals(instances)
-        self._originator: dict[int, int | str] = {commands.MOVE_ORIGINATOR_MESSAGE_ID: originator.message_id}
-        self._association: Outgoing | None = None
-        self._lost = False
-        self._sent = 0
-
-    def originated_by(self, ae_title: str) -> None:
-        """Name the AE that asked for the move, for the destination to see (PS3.7 9.1.1.1.7)."""
-        self._originator[commands.MOVE_ORIGINATOR_AE_TITLE] = ae_title
-
-    def send(self, inst: StoredInstance) -> int | None:
-        if self._lost:
-            return None
-        self._sent = self._sent % _MOST + 1
+    def __init__(self, exchange: Exchange, instances: Sequence[StoredInstance], senders: Sequence[Sender]) -> None:
+        self._exchange = exchange
+        self._waiting = deque((inst, 1) for inst in instances)
+        self._ended: deque[Outcome] = deque()
+        self._changed = threading.Condition()
+        self._news = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._stopping = threading.Event()
+        self._sending: set[Sender] = set()
+        self._working = 0
+        self._closed = False
         try:
-            if self._association is None:
-                self._association = Outgoing.open(self._peer, self._archive.settings.node, self._proposals)
-            return send_instance(self._archive, self._association.exchange, inst, self._sent, self._originator)
-        except ArchiveError as error:
-            _not_sent(inst, error)
-        except Interrupted as error:
-            _not_sent(inst, error)
-            self.close(abort=True)
-        except (Refused, PeerGone, PeerSilent, ProtocolError) as error:
-            log.warning("move destination lost", extra=fields(destination=self._peer.ae_title, error=str(error)))
-            self._lost = True
-            self.close(abort=True)
+            for sender in senders[: max(len(instances), 1)]:
+                self._start(sender, instances)
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self, sender: Sender, instances: Sequence[StoredInstance]) -> None:
+        sender.expect(instances)
+        # With the correlation id of the requestor's association.
+        work = contextvars.copy_context().run
+        name = f"association to {sender.peer.ae_title}"
+        threading.Thread(target=work, args=(self._work, sender), name=name, daemon=True).start()
+        with self._changed:
+            self._working += 1
+
+    def next(self) -> Outcome | None:
+        while True:
+            if self._exchange.poll():
+                return None
+            outcome = self._take_ended()
+            if outcome is not None:
+                return outcome
+            self._exchange.wait(self._news)
+
+    def stop(self) -> Iterator[Outcome]:
+        self._stopping.set()
+        deadline = time.monotonic() + CANCEL_PATIENCE
+        with self._changed:
+            self._waiting.clear()
+        while self._sending and (left := deadline - time.monotonic()) > 0:
+            # The requestor has said what it wants; nothing that it could add matters.
+            _wait_readable(self._news, left)
+            self._clear_news()
+        while self._ended:
+            yield self._ended.popleft()
+
+    def close(self) -> None:
+        self._stopping.set()
+        with self._changed:
+            # The others end their associations in good order by themselves, which nobody needs to wait for.
+            for sender in self._sending:
+                sender.interrupt()
+            self._closed = True
+            self._changed.notify_all()
+            os.close(self._news)
+
+    def _take_ended(self) -> Outcome | None:
+        """The next end of a sub-operation; of one that nobody is left to work on, that it failed."""
+        with self._changed:
+            if not self._ended and not self._working and self._waiting:
+                return Outcome(self._waiting.popleft()[0].sop_instance_uid, None)
+            if self._ended:
+                return self._ended.popleft()
+            self._clear_news()
         return None
 
-    def close(self, *, abort: bool) -> None:
-        association, self._association = self._association, None
-        if association is None:
-            return
-        if abort:
-            association.abort()
-        else:
-            association.release(self._archive.settings.node.artim_timeout)
+    def _clear_news(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._news)
+
+    # -- in the threads of the associations --------------------------------------------------------------------------
+
+    def _work(self, sender: Sender) -> None:
+        broken = 0
+        try:
+            while (taken := self._take(sender)) is not None:
+                error = self._send(sender, *taken)
+                if error is None:
+                    broken = 0
+                elif self._is_lost(error, broken) or self._stopping.wait(PAUSES[broken]):
+                    break
+                else:
+                    broken += 1
+        finally:
+            with self._changed:
+                self._working -= 1
+                self._tell()
+            sender.close(abort=False)
+
+    def _take(self, sender: Sender) -> tuple[StoredInstance, int] | None:
+        """The next object; None when there will be none any more."""
+        while True:
+            with self._changed:
+                if self._stopping.is_set() or not (self._waiting or self._sending):
+                    return None
+                if self._waiting:
+                    self._sending.add(sender)
+                    return self._waiting.popleft()
+            # An object on another association may come back. Its destination may be waiting for this one to end.
+            sender.close(abort=False)
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or not self._sending or self._stopping.is_set())
+
+    def _send(self, sender: Sender, inst: StoredInstance, tries: int) -> Exception | None:
+        """Send one object, and see to it if it fails; give the error if that concerns the association."""
+        try:
+            self._report(sender, inst, sender.send(inst).number(commands.STATUS))
+        except ArchiveError as error:
+            _not_sent(inst, error)
+            self._report(sender, inst, None)
+        except Interrupted as error:
+            _not_sent(inst, error)
+            sender.close(abort=True)
+            self._report(sender, inst, None)
+        except (Refused, PeerGone, PeerSilent, ProtocolError) as error:
+            sender.close(abort=True)
+            if not self._stopping.is_set():
+                facts = fields(destination=sender.peer.ae_title, error=str(error))
+                log.warning("move destination lost", extra=facts)
+            begun = not isinstance(error, Refused)
+            if begun and (isinstance(error, PeerSilent) or tries == TRIES):
+                self._report(sender, inst, None)
+            else:
+                self._put_back(sender, inst, tries + begun)
+            return error
+        except Exception as error:
+            log.exception("sending to a destination failed", extra=fields(destination=sender.peer.ae_title))
+            sender.close(abort=True)
+            self._report(sender, inst, None)
+            return error
+        return None
+
+    def _is_lost(self, error: Exception, broken: int) -> bool:
+        """Whether to give the destination up; another association may still work."""
+        never_there = isinstance(error, Refused) and not broken
+        known = isinstance(error, (Refused, PeerGone, ProtocolError))
+        return not known or never_there or broken == len(PAUSES)
+
+    def _report(self, sender: Sender, inst: StoredInstance, status: int | None) -> None:
+        with self._changed:
+            self._sending.discard(sender)
+            self._ended.append(Outcome(inst.sop_instance_uid, status))
+            self._tell()
+
+    def _put_back(self, sender: Sender, inst: StoredInstance, tries: int) -> None:
+        with self._changed:
+            self._sending.discard(sender)
+            self._waiting.appendleft((inst, tries))
+            self._tell()
+
+    def _tell(self) -> None:
+        self._changed.notify_all()
+        if not self._closed:
+            os.eventfd_write(self._news, 1)
 
 
-def proposals(instances: Iterable[StoredInstance]) -> list[Proposal]:
-    """What to propose to a destination: each class decoded, and alone in each syntax that its objects are stored in."""
-    kinds = sorted({(inst.sop_class_uid, inst.object.transfer_syntax_uid) for inst in instances})
-    decoded: list[Proposal] = [(sop_class, TARGETS) for sop_class in dict.fromkeys(kind[0] for kind in kinds)]
-    return decoded + [(sop_class, (syntax,)) for sop_class, syntax in kinds]
+class Pace:
+    """How often pending responses are sent: after each object at first, then no more often than anybody can read."""
+
+    ALL: Final = 50
+    INTERVAL: Final = 0.1
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._sent = 0
+        self._last = 0.0
+
+    def due(self) -> bool:
+        """Whether to send one now."""
+        now = self._clock()
+        if self._sent >= self.ALL and now - self._last < self.INTERVAL:
+            return False
+        self._sent += 1
+        self._last = now
+        return True
+
+
+def _wait_readable(descriptor: int, seconds: float) -> None:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    poll.poll(seconds * 1000)
 
 
 def _not_sent(inst: StoredInstance, error: Exception) -> None:

@@ -11,7 +11,15 @@ from archive.errors import ArchiveError, NotPermitted
 from archive.records import StoredInstance
 from config.logs import fields
 from config.peers import Peer
-from dicom_node.commands import C_MOVE_RQ, MOVE_DESTINATION, Command, response
+from dicom_node.commands import (
+    C_MOVE_RQ,
+    MOVE_DESTINATION,
+    MOVE_ORIGINATOR_AE_TITLE,
+    MOVE_ORIGINATOR_MESSAGE_ID,
+    PRIORITY,
+    Command,
+    response,
+)
 from dicom_node.exchange import Exchange
 from dicom_node.handlers.asked import Asked
 from dicom_node.identifier import encode_identifier
@@ -19,6 +27,7 @@ from dicom_node.models import GET, MOVE
 from dicom_node.negotiation import Context
 from dicom_node.operation import Caller, Dialogue, Operation
 from dicom_node.selection import select
+from dicom_node.sender import MEDIUM, PRIORITIES, Sender
 from dicom_node.status import (
     CANCEL,
     PENDING,
@@ -28,7 +37,7 @@ from dicom_node.status import (
     UnknownDestination,
     c_retrieve_status,
 )
-from dicom_node.suboperations import Counts, Destination, Receiver, SameAssociation
+from dicom_node.suboperations import Counts, OnOtherAssociations, OnSameAssociation, Pace, Suboperations
 
 log = logging.getLogger(__name__)
 
@@ -58,15 +67,17 @@ class Retrieve(Asked):
             return self._failure(error)
 
         def answer(exchange: Exchange) -> None:
-            self._answer(exchange, instances, self._receiver(exchange, destination, instances))
+            self._answer(exchange, len(instances), self._suboperations(exchange, destination, instances))
 
         return answer
 
     def _destination(self) -> Peer:
-        """The peer that the objects are to go to: a listed one with a place to send to."""
+        """The peer that the objects are to go to: a listed one with a place to send to, and one that it may name."""
         peer = self._archive.peers.named(self._command.text(MOVE_DESTINATION))
         if peer is None or not peer.host:
             raise UnknownDestination("the move destination is not known")
+        if not self._caller.peer.may_send_to(peer):
+            raise NotPermitted("this AE title may not send to that destination")
         return peer
 
     def _instances(self) -> list[StoredInstance]:
@@ -76,30 +87,39 @@ class Retrieve(Asked):
             self._archive, model, identifier.keys, relational=self._context.relational, scope=self._caller.scope
         )
 
-    def _receiver(self, exchange: Exchange, destination: Peer | None, instances: Sequence[StoredInstance]) -> Receiver:
+    def _suboperations(
+        self, exchange: Exchange, destination: Peer | None, instances: Sequence[StoredInstance]
+    ) -> Suboperations:
+        asked = self._command.number(PRIORITY)
+        priority = asked if asked in PRIORITIES else MEDIUM
         if destination is None:
-            return SameAssociation(self._archive, exchange)
-        receiver = Destination(self._archive, destination, instances, self._command)
-        receiver.originated_by(self._caller.calling_ae_title)
-        return receiver
+            return OnSameAssociation(self._archive, exchange, instances, priority)
+        elements: dict[int, int | str] = {
+            PRIORITY: priority,
+            MOVE_ORIGINATOR_AE_TITLE: self._caller.calling_ae_title,
+            MOVE_ORIGINATOR_MESSAGE_ID: self._command.message_id,
+        }
+        senders = [Sender(self._archive, destination, elements) for _ in range(destination.parallel)]
+        return OnOtherAssociations(exchange, instances, senders)
 
-    def _answer(self, exchange: Exchange, instances: Sequence[StoredInstance], receiver: Receiver) -> None:
-        """Do the sub-operations, with a pending response after each, then send the final response."""
-        counts = Counts(len(instances))
+    def _answer(self, exchange: Exchange, number: int, suboperations: Suboperations) -> None:
+        """Send pending responses as sub-operations end, then the final one."""
+        counts, pace = Counts(number), Pace()
         status = None
-        whole = False
         try:
-            for inst in instances:
-                if exchange.poll():
+            while counts.remaining and status is None:
+                outcome = suboperations.next()
+                if outcome is None:
                     status = CANCEL
-                    break
-                counts.count(receiver.send(inst), inst.sop_instance_uid)
-                if counts.remaining:
+                    for late in suboperations.stop():
+                        counts.count(late)
+                    continue
+                counts.count(outcome)
+                if counts.remaining and pace.due():
                     numbers = counts.elements(remaining=True)
                     exchange.respond(exchange.context_id, response(self._command, PENDING, counts=numbers))
-            whole = True
         finally:
-            receiver.close(abort=not whole)
+            suboperations.close()
         self._finish(exchange, counts, _final(counts) if status is None else status)
 
     def _finish(self, exchange: Exchange, counts: Counts, status: int) -> None:
