@@ -116,17 +116,21 @@ class Sender:
         """What is going to be sent."""
         self._expected = dict.fromkeys(kind_of(inst) for inst in instances)
 
+    def open(self, inst: StoredInstance) -> None:
+        """See to an association over which the instance can be sent. Raises `Refused`."""
+        kind = kind_of(inst)
+        if self._association is not None and kind not in self._proposed:
+            self.close(abort=False)
+        if self._association is None:
+            self._open(kind)
+
     def send(self, inst: StoredInstance) -> Command:
         """Send one instance and give the response.
 
         Raises `Refused` when there can be no association, and what `send_instance` raises. Unless that is an
         `ArchiveError`, the association must then be closed with `abort`.
         """
-        kind = kind_of(inst)
-        if self._association is not None and kind not in self._proposed:
-            self.close(abort=False)
-        if self._association is None:
-            self._open(kind)
+        self.open(inst)
         assert self._association is not None
         self._sent = self._sent % MOST_IDS + 1
         return send_instance(

@@ -139,21 +139,25 @@ class OnOtherAssociations:
         self._sending: set[Sender] = set()
         self._working = 0
         self._closed = False
-        try:
-            for sender in senders[: max(len(instances), 1)]:
-                self._start(sender, instances)
-        except BaseException:
-            self.close()
-            raise
+        for sender in senders:
+            sender.expect(instances)
+        self._others = list(senders[1 : len(instances)])
+        if instances:
+            self._start(senders[0])
 
-    def _start(self, sender: Sender, instances: Sequence[StoredInstance]) -> None:
-        sender.expect(instances)
+    def _start(self, sender: Sender) -> None:
         # With the correlation id of the requestor's association.
         work = contextvars.copy_context().run
         name = f"association to {sender.peer.ae_title}"
-        threading.Thread(target=work, args=(self._work, sender), name=name, daemon=True).start()
+        thread = threading.Thread(target=work, args=(self._work, sender), name=name, daemon=True)
         with self._changed:
             self._working += 1
+        try:
+            thread.start()
+        except RuntimeError:
+            # No more threads to be had: those that run do the work, or nobody does.
+            with self._changed:
+                self._working -= 1
 
     def next(self) -> Outcome | None:
         while True:
@@ -236,6 +240,8 @@ class OnOtherAssociations:
     def _send(self, sender: Sender, inst: StoredInstance, tries: int) -> Exception | None:
         """Send one object, and see to it if it fails; give the error if that concerns the association."""
         try:
+            sender.open(inst)
+            self._begin_others()
             self._report(sender, inst, sender.send(inst).number(commands.STATUS))
         except ArchiveError as error:
             _not_sent(inst, error)
@@ -261,6 +267,13 @@ class OnOtherAssociations:
             self._report(sender, inst, None)
             return error
         return None
+
+    def _begin_others(self) -> None:
+        """Have the other associations begin. Not before: a destination that takes only one might refuse them all."""
+        with self._changed:
+            others, self._others = self._others, []
+        for sender in others:
+            self._start(sender)
 
     def _is_lost(self, error: Exception, broken: int) -> bool:
         """Whether to give the destination up; another association may still work."""
