@@ -6,7 +6,7 @@ Each serving process holds one :class:`Archive` and calls it from many threads.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self
 
@@ -16,7 +16,7 @@ from sqlalchemy import Engine, text
 from archive import index_sql
 from archive.adopt import Adopter
 from archive.commitment.commitments import Commitments
-from archive.database import fetch, open_engine
+from archive.database import Stop, fetch, open_engine
 from archive.embedded import EmbeddedPostgres
 from archive.errors import IndexUnavailable, StoreUnavailable
 from archive.index_session import IndexSession
@@ -27,9 +27,9 @@ from archive.locate import locate
 from archive.migrate import migrate as migrate_database
 from archive.migrate import require_current
 from archive.reconcile import Repairs, reconcile, verify
-from archive.records import EVERYTHING, Query, Scope, SearchResult, Source, StoredInstance
+from archive.records import EVERYTHING, DicomJSON, Query, Scope, SearchResult, Source, StoredInstance
 from archive.reindex import Reindexed, reindex
-from archive.search import search
+from archive.search import browse, search, within_one_study
 from config.settings import Settings
 from storage.base import ObjectStore
 from storage.errors import StorageError
@@ -95,6 +95,19 @@ class Archive:
     def search(self, query: Query, scope: Scope = EVERYTHING) -> SearchResult:
         """Matches of a query that the caller may see. Raises `InvalidQuery`, `IndexUnavailable`."""
         return search(self._engine, query, scope, cap=self.settings.ingest.query_limit)
+
+    def browse(
+        self, query: Query, scope: Scope = EVERYTHING, *, all_of_them: bool = False, stop: Stop | None = None
+    ) -> Iterator[DicomJSON]:
+        """Matches one by one, up to the limit of the settings or, within one study or if so asked, to the last.
+
+        `stop` is asked while the index works. Raises `InvalidQuery`, `TooManyMatches` behind the last that may be
+        given, `IndexUnavailable`, `Withdrawn`.
+        """
+        unlimited = all_of_them or within_one_study(query)
+        return browse(
+            self._engine, query, scope, cap=None if unlimited else self.settings.ingest.query_limit, stop=stop
+        )
 
     def locate(
         self, study: str, series: str | None = None, instance: str | None = None, scope: Scope = EVERYTHING

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, Self, cast
 
 import psycopg
-from sqlalchemy import Engine, Executable, Row, create_engine
+from sqlalchemy import Engine, Executable, Row, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from archive.errors import IndexUnavailable
+from archive.errors import IndexUnavailable, Withdrawn
 from config.settings import DatabaseSettings
 
 # Both ends notice within a minute that the other is gone without a word: ours, so that no thread waits for ever; the
@@ -33,13 +33,52 @@ def database_url(settings: DatabaseSettings) -> URL:
     return url.set(password=password) if password else url
 
 
+Stop = Callable[[], bool]
+"""Asked every tenth of a second while a statement runs: whether nobody waits for its result any more."""
+
+
+class StoppableConnection(psycopg.Connection[Any]):
+    """A connection whose running statement is cancelled at the server when `stop` says so.
+
+    psycopg waits in short turns, so that it can be interrupted; `stop` is asked in the thread that waits, between
+    them. So it may read the socket of the peer that asked, which that thread owns.
+    """
+
+    stop: Stop | None = None
+
+    def wait(self, gen: Generator[Any, Any, Any], *arguments: Any, **named: Any) -> Any:
+        return super().wait(gen if self.stop is None else self._watched(gen, self.stop), *arguments, **named)
+
+    def _watched(self, gen: Generator[Any, Any, Any], stop: Stop) -> Generator[Any, Any, Any]:
+        stopped = False
+        try:
+            wanted = next(gen)
+            while True:
+                ready = yield wanted
+                if not (ready or stopped) and stop():
+                    stopped = True
+                    self.cancel_safe(timeout=5.0)
+                wanted = gen.send(ready)
+        except StopIteration as end:
+            return end.value
+        except psycopg.errors.QueryCanceled:
+            if stopped:
+                raise Withdrawn("the query was cancelled") from None
+            raise
+
+    @classmethod
+    def connect_for(cls, _dialect: object, _record: object, arguments: list[Any], parameters: dict[str, Any]) -> Self:
+        """For SQLAlchemy's event ``do_connect``."""
+        return cls.connect(*arguments, **parameters)
+
+
 def open_engine(settings: DatabaseSettings, application: str, *, transactions: bool = False) -> Engine:
     """An engine with a bounded pool. Nothing is connected before the first use.
 
     For reading by `fetch`, each statement is a transaction of its own: one round trip instead of three.
     """
     timeout = int(settings.statement_timeout * 1000)
-    return create_engine(
+    engine = create_engine(
         database_url(settings),
         pool_size=settings.pool_size,
         max_overflow=0,
@@ -56,6 +95,8 @@ def open_engine(settings: DatabaseSettings, application: str, *, transactions: b
             "-c join_collapse_limit=16 -c from_collapse_limit=16 -c jit=off",
         },
     )
+    event.listen(engine, "do_connect", StoppableConnection.connect_for)
+    return engine
 
 
 def connect(settings: DatabaseSettings, application: str) -> psycopg.Connection[tuple[object, ...]]:
@@ -77,18 +118,20 @@ def connect(settings: DatabaseSettings, application: str) -> psycopg.Connection[
         raise IndexUnavailable(f"the index cannot be reached: {first_line(error)}") from error
 
 
-def fetch(engine: Engine, statement: Executable, parameters: Mapping[str, object] | None = None) -> Sequence[Row[Any]]:
-    """All rows of a reading statement. Raises `IndexUnavailable`.
+def fetch(
+    engine: Engine, statement: Executable, parameters: Mapping[str, object] | None = None, *, stop: Stop | None = None
+) -> Sequence[Row[Any]]:
+    """All rows of a reading statement. Raises `IndexUnavailable`; `Withdrawn` if `stop` became true meanwhile.
 
     PostgreSQL drops its connections when it restarts; a statement that only reads is then sent once more.
     """
     with translated():
         try:
-            return _fetch(engine, statement, parameters)
+            return _fetch(engine, statement, parameters, stop)
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
-            return _fetch(engine, statement, parameters)
+            return _fetch(engine, statement, parameters, stop)
 
 
 def change(engine: Engine, statement: Executable, parameters: Mapping[str, object] | None = None) -> Sequence[Row[Any]]:
@@ -101,9 +144,18 @@ def change(engine: Engine, statement: Executable, parameters: Mapping[str, objec
         return done.all() if done.returns_rows else ()
 
 
-def _fetch(engine: Engine, statement: Executable, parameters: Mapping[str, object] | None) -> Sequence[Row[Any]]:
+def _fetch(
+    engine: Engine, statement: Executable, parameters: Mapping[str, object] | None, stop: Stop | None
+) -> Sequence[Row[Any]]:
     with engine.connect() as connection:
-        return connection.execute(statement, parameters or {}).all()
+        if stop is None:
+            return connection.execute(statement, parameters or {}).all()
+        driver = cast(StoppableConnection, connection.connection.driver_connection)
+        driver.stop = stop
+        try:
+            return connection.execute(statement, parameters or {}).all()
+        finally:
+            driver.stop = None
 
 
 @contextmanager

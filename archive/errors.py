@@ -14,6 +14,7 @@ ArchiveError
 ├── NotFound                      nothing (visible) matches
 ├── NotAcceptable                 the object cannot be given in the form asked for
 ├── NotPermitted                  the caller lacks the right
+├── Withdrawn                     whoever asked no longer waits for the answer
 └── Unavailable                   try again later
     ├── IndexUnavailable              PostgreSQL cannot be reached or gave up
     └── StoreUnavailable              the object store cannot be reached, is full, or lost an object
@@ -76,6 +77,10 @@ class NotAcceptable(ArchiveError):
 
 class NotPermitted(ArchiveError):
     """The caller lacks the right."""
+
+
+class Withdrawn(ArchiveError):
+    """Whoever asked no longer waits for the answer, so it is not worked out."""
 
 
 class Unavailable(ArchiveError):

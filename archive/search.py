@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Engine, Row, Select, and_, func, select
@@ -10,14 +10,16 @@ from sqlalchemy import ColumnElement, Engine, Row, Select, and_, func, select
 from archive.access import visible
 from archive.attributes import BY_LEVEL, COMPUTED, KNOWN, LEVELS, Attribute, levels_down_to
 from archive.conditions import ARRAYS, COLUMNS, COUNTS, TABLES, conditions
-from archive.database import fetch
-from archive.errors import InvalidQuery
+from archive.database import Stop, fetch
+from archive.errors import InvalidQuery, TooManyMatches
 from archive.models import Facility, Instance, Patient, Series, StoredObject, Study
 from archive.records import DicomJSON, Level, Query, Scope, SearchResult
 
 _UID_OF: Final = {Level.STUDY: 0x0020000D, Level.SERIES: 0x0020000E, Level.IMAGE: 0x00080018}
 _LARGEST: Final = 1 << 62
 """Offsets beyond are beyond any table; PostgreSQL has no number much larger."""
+_PAGE: Final = 250
+"""Matches that are in memory at once while browsing."""
 KNOWN_BY_KEYWORD: Final = {attribute.keyword: attribute for attribute in KNOWN.values()}
 _OF_PATIENT: Final = {
     "NumberOfPatientRelatedStudies": func.count(),
@@ -42,21 +44,13 @@ def search(engine: Engine, query: Query, scope: Scope, *, cap: int) -> SearchRes
     size = cap if query.limit is None else min(query.limit, cap)
     columns = _wanted(query)
     wanted = conditions(query)
-    page = (
-        _source(query.level, scope)
-        .where(*wanted)
-        .with_only_columns(*_selected(query.level, columns, scope))
-        .order_by(*_ORDER[query.level])
-        .limit(size)
-        .offset(min(query.offset, _LARGEST))
-    )
+    page = _matches(query, columns, scope).where(*wanted).order_by(*_ORDER[query.level])
+    page = page.limit(size).offset(min(query.offset, _LARGEST))
     rows = fetch(engine, page) if size else []
     if 0 < len(rows) < size:
         total = query.offset + len(rows)
     else:
-        # Every study has a patient: without a key of theirs, counting the join says the same and costs twice as much.
-        of_patient = any(tag in KNOWN and KNOWN[tag].level is Level.PATIENT for tag in query.keys)
-        counted = _source(query.level, scope, with_patient=of_patient).where(*wanted)
+        counted = _narrow_source(query, scope).where(*wanted)
         total = fetch(engine, select(func.count()).select_from(counted.subquery()))[0][0]
     asked = total if query.limit is None else min(query.limit, total)
     return SearchResult(
@@ -65,6 +59,45 @@ def search(engine: Engine, query: Query, scope: Scope, *, cap: int) -> SearchRes
         truncated=query.offset + len(rows) < total and asked > size,
         owners=[row.owner for row in rows] if query.level is not Level.PATIENT else [],
     )
+
+
+def browse(
+    engine: Engine, query: Query, scope: Scope, *, cap: int | None, stop: Stop | None = None
+) -> Iterator[DicomJSON]:
+    """All matches one by one, as they were at the first look; only some of them are in memory at a time.
+
+    What is added meanwhile moves nothing: no match comes twice, none is passed over, and what has gone before its turn
+    is left out. `limit` and `offset` of the query are not used.
+    Raises `InvalidQuery`; `TooManyMatches` behind the last that may be given; `IndexUnavailable`, `Withdrawn`.
+    """
+    columns = _wanted(query)
+    wanted, order = conditions(query), _ORDER[query.level]
+    given = _matches(query, columns, scope)
+    first = min(_PAGE, cap) if cap is not None else _PAGE
+    rows = fetch(engine, given.where(*wanted).order_by(*order).limit(first + 1), stop=stop)
+    for row in rows[:first]:
+        yield _match(row, query.level, columns)
+    if len(rows) <= first:
+        return
+    row_id = TABLES[query.level].id
+    names = _narrow_source(query, scope).where(*wanted).with_only_columns(row_id).order_by(*order)
+    seen = {row.row for row in rows[:first]}
+    left = [row.id for row in fetch(engine, names.limit(None if cap is None else cap + 1), stop=stop)]
+    left = [each for each in left if each not in seen]
+    room = len(left) if cap is None else cap - first
+    for start in range(0, min(room, len(left)), _PAGE):
+        batch = left[start : min(start + _PAGE, room)]
+        found = {row.row: row for row in fetch(engine, given.where(row_id.in_(batch)), stop=stop)}
+        for each in batch:
+            if each in found:
+                yield _match(found[each], query.level, columns)
+    if len(left) > room:
+        raise TooManyMatches(f"over {cap} matches: narrow by date, patient or accession")
+
+
+def within_one_study(query: Query) -> bool:
+    """Whether the query has an end of its own: a scan of 3,000 slices must be listed whole."""
+    return _is_one_uid(query.keys.get(_UID_OF[Level.STUDY], ""))
 
 
 # -- what to return ------------------------------------------------------------------------------------------------
@@ -111,6 +144,18 @@ def _source(level: Level, scope: Scope, *, with_patient: bool = True) -> Select[
         return source
     source = source.join(Instance, Instance.series_id == Series.id)
     return source.join(StoredObject, and_(StoredObject.instance_id == Instance.id, StoredObject.current))
+
+
+def _narrow_source(query: Query, scope: Scope) -> Select[Any]:
+    """The same without the patient where no key is of theirs: every study has one, and the join costs as much again."""
+    of_patient = any(tag in KNOWN and KNOWN[tag].level is Level.PATIENT for tag in query.keys)
+    return _source(query.level, scope, with_patient=of_patient)
+
+
+def _matches(query: Query, columns: Sequence[Attribute], scope: Scope) -> Select[Any]:
+    """Everything that is to be returned, and the row's name."""
+    row_id = TABLES[query.level].id.label("row")
+    return _source(query.level, scope).with_only_columns(row_id, *_selected(query.level, columns, scope))
 
 
 def _selected(level: Level, wanted: Sequence[Attribute], scope: Scope) -> list[ColumnElement[Any]]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Final
 
 from archive.attributes import KNOWN
 from archive.core import Archive
 from archive.errors import InvalidQuery, NotFound
-from archive.records import DicomJSON, Level, Query, Scope, StoredInstance
+from archive.records import Level, Query, Scope, StoredInstance
 from dicom_node.models import QUERY_RETRIEVE_LEVEL, UNIQUE_KEYS, Model
 
-_PAGE: Final = 250
 _ISSUER: Final = 0x00100021
 _STUDY, _SERIES, _IMAGE = (f"{UNIQUE_KEYS[level]:08X}" for level in (Level.STUDY, Level.SERIES, Level.IMAGE))
 
@@ -54,21 +52,11 @@ def _down_to(model: Model, level: Level) -> tuple[Level, ...]:
 def _places(archive: Archive, query: Query, scope: Scope) -> dict[tuple[str, str | None], set[str] | None]:
     """Study and series of the matches, and which instances of them; None for all."""
     places: dict[tuple[str, str | None], set[str] | None] = {}
-    for match in _matches(archive, query, scope):
+    # However many: what is named by UIDs or one patient has an end.
+    for match in archive.browse(query, scope, all_of_them=True):
         study = match[_STUDY]["Value"][0]
         series = None if query.level is Level.STUDY else match[_SERIES]["Value"][0]
         images = places.setdefault((study, series), set() if query.level is Level.IMAGE else None)
         if images is not None:
             images.add(match[_IMAGE]["Value"][0])
     return places
-
-
-def _matches(archive: Archive, query: Query, scope: Scope) -> Iterator[DicomJSON]:
-    """All matches, however many: what is named by UIDs or one patient has an end."""
-    offset = 0
-    while True:
-        result = archive.search(replace(query, limit=_PAGE, offset=offset), scope)
-        yield from result.matches
-        offset += len(result.matches)
-        if not result.matches or offset >= result.total:
-            return

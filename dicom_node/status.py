@@ -41,6 +41,7 @@ C_STORE_STATUS: Final[dict[type[errors.ArchiveError], int]] = {
     errors.TooManyMatches: PROCESSING_FAILURE,
     errors.NotFound: PROCESSING_FAILURE,
     errors.NotAcceptable: PROCESSING_FAILURE,
+    errors.Withdrawn: PROCESSING_FAILURE,
     errors.ArchiveError: PROCESSING_FAILURE,
 }
 
@@ -49,6 +50,7 @@ C_FIND_STATUS: Final[dict[type[errors.ArchiveError], int]] = {
     errors.InvalidQuery: 0xA900,
     errors.TooManyMatches: 0xA700,
     errors.NotPermitted: 0x0124,
+    errors.Withdrawn: CANCEL,
     errors.Unavailable: 0xA700,
     errors.ArchiveError: PROCESSING_FAILURE,
 }

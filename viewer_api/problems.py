@@ -60,6 +60,7 @@ PROBLEMS: Final[dict[type[errors.ArchiveError], Problem]] = {
     errors.NotFound: Problem(HTTPStatus.NOT_FOUND, "Not found", 0x0110),
     errors.NotAcceptable: Problem(HTTPStatus.NOT_ACCEPTABLE, "Not available in this form", 0x0110),
     errors.NotPermitted: Problem(HTTPStatus.FORBIDDEN, "Not permitted", 0x0124),
+    errors.Withdrawn: Problem(HTTPStatus.REQUEST_TIMEOUT, "Request withdrawn", 0x0110),
     errors.Unavailable: Problem(HTTPStatus.SERVICE_UNAVAILABLE, "Try again later", 0xA700),
     errors.IndexUnavailable: Problem(HTTPStatus.SERVICE_UNAVAILABLE, "Index unavailable", 0xA700),
     errors.StoreUnavailable: Problem(HTTPStatus.SERVICE_UNAVAILABLE, "Store unavailable", 0xA700),

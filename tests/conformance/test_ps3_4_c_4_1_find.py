@@ -14,8 +14,8 @@ from config.peers import Peer
 from config.settings import IngestSettings, Settings
 from tests.factories import ct_image, store
 from tests.integration.dicom_node.conftest import node
-from tests.integration.dicom_node.peer import COMMAND, DATA, LAST, cancel_rq, command_set, p_data, pdv
-from tests.integration.dicom_node.running import Node, running
+from tests.integration.dicom_node.peer import ABORT, COMMAND, DATA, LAST, cancel_rq, command_set, p_data, pdv
+from tests.integration.dicom_node.running import Node, running, wait_until
 from tests.integration.dicom_node.scu import (
     BIG_ENDIAN,
     EXPLICIT,
@@ -363,6 +363,52 @@ def test_9_3_2_3_cancel(node: Node, images: list[Dataset]) -> None:
         peer.send(find_rq(data, 9) + p_data(pdv(1, COMMAND | LAST, cancel_rq(9))))
         assert peer.status() == CANCEL
         peer.release()
+
+
+def slow(node: Node) -> None:
+    """Make the index take a quarter of an hour for a query of studies by StudyID."""
+    node.sql(
+        "CREATE FUNCTION slow() RETURNS text STABLE LANGUAGE plpgsql "
+        "AS $$ BEGIN PERFORM pg_sleep(900); RETURN 1; END $$"
+    )
+    node.sql("ALTER TABLE study RENAME COLUMN study_id TO lost")
+    node.sql("ALTER TABLE study RENAME TO hidden")
+    node.sql("CREATE VIEW study AS SELECT *, slow() AS study_id FROM hidden")
+
+
+def slow_queries(node: Node) -> int:
+    statement = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
+    return int(node.sql(statement)[0][0])
+
+
+BY_STUDY_ID = b"\x08\0\x52\0CS\x06\0STUDY " + b"\x20\0\x10\0SH\2\0007 "
+
+
+def test_9_3_2_3_cancel_while_the_index_works(node: Node, images: list[Dataset]) -> None:
+    slow(node)
+    with node.peer().associate([(STUDY_ROOT + FIND, [EXPLICIT])]) as peer:
+        peer.send(find_rq(BY_STUDY_ID, 9))
+        wait_until(lambda: slow_queries(node) == 1, "the index works")
+        peer.send(p_data(pdv(1, COMMAND | LAST, cancel_rq(9))))
+        assert peer.status() == CANCEL
+        assert slow_queries(node) == 0
+        peer.release()
+    # The connection to the index is as good as before.
+    assert len(find(node, identifier("STUDY", StudyInstanceUID=""))[0]) == 3
+
+
+@pytest.mark.parametrize("goodbye", [ABORT, b""], ids=["abort", "close"])
+def test_c_4_1_3_a_peer_that_goes_away_leaves_no_query_behind(
+    node: Node, images: list[Dataset], goodbye: bytes
+) -> None:
+    slow(node)
+    with node.peer().associate([(STUDY_ROOT + FIND, [EXPLICIT])]) as peer:
+        peer.send(find_rq(BY_STUDY_ID))
+        wait_until(lambda: slow_queries(node) == 1, "the index works")
+        peer.send(goodbye)
+    node.wait_until_idle()
+    assert slow_queries(node) == 0
+    assert len(find(node, identifier("STUDY", StudyInstanceUID=""))[0]) == 3
 
 
 def test_findscu_at_all_levels(node: Node, images: list[Dataset], tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ EXPECTED = {
     "NotFound": (404, 0x0110),
     "NotAcceptable": (406, 0x0110),
     "NotPermitted": (403, 0x0124),
+    "Withdrawn": (408, 0x0110),
     "IndexUnavailable": (503, 0xA700),
     "StoreUnavailable": (503, 0xA700),
 }

@@ -58,7 +58,8 @@ def test_every_domain_error_has_a_status_of_c_find() -> None:
         status, comment = c_find_status(kind.__new__(kind, "told"))
         assert comment == "told"
         assert status in C_FIND_MEANING
-        assert status >> 12 in (0xA, 0xC) or status in (0x0110, 0x0124)
+        assert status >> 12 in (0xA, 0xC) or status in (0x0110, 0x0124) or kind is errors.Withdrawn
+    assert c_find_status(errors.Withdrawn())[0] == 0xFE00
     assert c_find_status(ValueError("PatientName")) == (0x0110, "internal error, see the log of the archive")
 
 
