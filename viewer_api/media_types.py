@@ -22,6 +22,7 @@ ZIP: Final = "application/zip"
 JPEG: Final = "image/jpeg"
 PNG: Final = "image/png"
 GIF: Final = "image/gif"
+WEBP: Final = "image/webp"
 
 _LONGEST: Final = 8192
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")

@@ -19,7 +19,7 @@ def rendering(params: Mapping[str, str], to: ImageFormat, default: Viewport | No
     return Rendering(
         window=_window(params["window"]) if "window" in params else None,
         viewport=_viewport(params["viewport"]) if "viewport" in params else default,
-        quality=_quality(params["quality"]) if "quality" in params else DEFAULT_QUALITY,
+        quality=picture_quality(params["quality"], "quality") if "quality" in params else DEFAULT_QUALITY,
         format=to,
     )
 
@@ -32,7 +32,7 @@ def _window(text: str) -> Window:
     center, width, name = *values[:2], (values[2].strip().lower() if len(values) == 3 else "linear")
     if name not in _FUNCTIONS:
         raise InvalidQuery("window: the function is linear, linear-exact or sigmoid")
-    window = Window(_number(center, "window"), _number(width, "window"), _FUNCTIONS[name])
+    window = Window(number(center, "window"), number(width, "window"), _FUNCTIONS[name])
     if not window.valid:
         raise InvalidQuery("window: the width is to be greater than 0, and for linear at least 1")
     return window
@@ -43,25 +43,26 @@ def _viewport(text: str) -> Viewport:
     values = [part.strip() for part in text.split(",")]
     if len(values) not in (2, 6):
         raise InvalidQuery("viewport: two or six numbers are expected")
-    width, height = (round(_number(value, "viewport")) for value in values[:2])
+    width, height = (round(number(value, "viewport")) for value in values[:2])
     if not (1 <= width <= _LARGEST_VIEWPORT and 1 <= height <= _LARGEST_VIEWPORT):
         raise InvalidQuery(f"viewport: width and height are 1 to {_LARGEST_VIEWPORT}")
     if len(values) == 2:
         return Viewport(width, height)
-    left, top, region_width, region_height = (_number(value, "viewport") if value else None for value in values[2:])
+    left, top, region_width, region_height = (number(value, "viewport") if value else None for value in values[2:])
     if (left or 0) < 0 or (top or 0) < 0 or region_width == 0 or region_height == 0:
         raise InvalidQuery("viewport: the region begins within the image and is not empty")
     return Viewport(width, height, left or 0, top or 0, region_width, region_height)
 
 
-def _quality(text: str) -> int:
-    """``quality=1..100`` (PS3.18 8.3.5.1.2)."""
+def picture_quality(text: str, name: str) -> int:
+    """A whole number from 1 to 100 (PS3.18 8.3.5.1.2). Raises InvalidQuery that names the parameter."""
     if not (text.isdecimal() and text.isascii() and 1 <= int(text[:9]) <= 100):
-        raise InvalidQuery("quality: a whole number from 1 to 100 is expected")
+        raise InvalidQuery(f"{name}: a whole number from 1 to 100 is expected")
     return int(text)
 
 
-def _number(text: str, name: str) -> float:
+def number(text: str, name: str) -> float:
+    """A finite number. Raises InvalidQuery that names the parameter."""
     try:
         value = float(text)
     except ValueError:

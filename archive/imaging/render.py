@@ -17,7 +17,7 @@ from archive.imaging.decode import decode_frame
 from archive.imaging.grey import Window, to_grey
 from archive.imaging.pixels import PixelFormat, describe, float_keyword, pixel_format
 
-ImageFormat = Literal["JPEG", "PNG", "GIF"]
+ImageFormat = Literal["JPEG", "PNG", "GIF", "WEBP"]
 DEFAULT_QUALITY: Final = 90
 
 
@@ -177,13 +177,15 @@ def _mirrored(box: tuple[float, float, float, float], width: int) -> tuple[float
 
 
 def encode(image: Image.Image, to: ImageFormat, quality: int = DEFAULT_QUALITY) -> bytes:
-    """Encode with Pillow. `quality` is 1 to 100 and means something for JPEG only (PS3.18 8.3.5.1.2)."""
+    """Encode with Pillow. `quality` is 1 to 100 and means something for JPEG and WebP only (PS3.18 8.3.5.1.2)."""
     out = io.BytesIO()
     if to == "JPEG":
         # Chrominance is kept whole where quality is wanted: edges of coloured text in ultrasound.
         image.save(out, "JPEG", quality=min(quality, 95), subsampling=0 if quality >= DEFAULT_QUALITY else 2)
     elif to == "PNG":
         image.save(out, "PNG", compress_level=4)
+    elif to == "WEBP":
+        image.save(out, "WEBP", quality=quality)
     else:
         image.save(out, "GIF")
     return out.getvalue()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
-from threading import BoundedSemaphore
 from typing import Any, Final, NamedTuple
 
 from fastapi import APIRouter, Request
@@ -13,15 +11,14 @@ from starlette.responses import Response
 
 from archive.core import Archive
 from archive.errors import NotAcceptable
-from archive.imaging.pixels import describe
 from archive.imaging.placeholder import placeholder
-from archive.imaging.render import ImageFormat, Limits, Rendering, Viewport, render_frame
+from archive.imaging.render import Viewport
 from archive.records import StoredInstance
-from archive.retrieve import frames_syntax, read_frames, read_header
 from viewer_api import multipart
 from viewer_api.addresses import DICOMWEB
 from viewer_api.deps import ArchiveDep
-from viewer_api.media_types import GIF, JPEG, PNG, Offer, choose
+from viewer_api.media_types import GIF, JPEG, PNG, WEBP, Offer, choose
+from viewer_api.pictures import FORMATS, no_image, pictures_of
 from viewer_api.render_params import rendering
 from viewer_api.routes.resources import INSTANCE, SERIES, STUDY, accepts, frame_numbers, located, located_instance
 from viewer_api.streaming import stream
@@ -30,13 +27,10 @@ router = APIRouter(prefix=DICOMWEB, tags=["WADO-RS rendered"])
 
 _FRAMES: Final = INSTANCE + "/frames/{frames}"
 
-_FORMATS: Final[dict[str, ImageFormat]] = {JPEG: "JPEG", PNG: "PNG", GIF: "GIF"}
-_ONE: Final = tuple(Offer(name, False) for name in _FORMATS)
-_MANY: Final = tuple(Offer(name, True) for name in _FORMATS)
-_PLACEHOLDER: Final = tuple(Offer(name, False) for name in (PNG, JPEG, GIF))
+_ONE: Final = tuple(Offer(name, False) for name in FORMATS)
+_MANY: Final = tuple(Offer(name, True) for name in FORMATS)
+_PLACEHOLDER: Final = tuple(Offer(name, False) for name in (PNG, JPEG, GIF, WEBP))
 _THUMBNAIL: Final = Viewport(256, 256)
-# Rendering keeps a processor busy and holds some copies of the decoded frame: more at once would only need memory.
-_RENDERING: Final = BoundedSemaphore(max(2, os.cpu_count() or 2))
 # The path names an object whose newest version may change: browsers keep a picture, but ask.
 _CACHE: Final = "private, max-age=60, must-revalidate"
 
@@ -46,7 +40,7 @@ _PARAMETERS: Final[dict[str, Any]] = {
         for name, text in (
             ("window", "VOI window: `center,width,function`; the function is linear, linear-exact or sigmoid."),
             ("viewport", "Size to fit, and region to show: `width,height[,x,y,width,height]`."),
-            ("quality", "JPEG quality, 1 to 100."),
+            ("quality", "JPEG or WebP quality, 1 to 100."),
         )
     ]
 }
@@ -83,7 +77,7 @@ def render_frames(
     """Frames as images; several come in parts (PS3.18 10.4.1.1.3)."""
     inst = located_instance(archive, study, series, instance)
     if inst.object.frame_table is None:
-        raise NotAcceptable(_no_image(archive, inst))
+        raise NotAcceptable(no_image(archive, inst))
     return _render(request, archive, inst, frame_numbers(frames, inst))
 
 
@@ -114,30 +108,11 @@ def frame_thumbnail(
     return _thumbnail(request, archive, inst, frame_numbers(frames, inst)[0])
 
 
-def _limits(archive: Archive) -> Limits:
-    web = archive.settings.web
-    return Limits(web.maximum_decoded_bytes, web.maximum_rendered_pixels)
-
-
-def _pictures(archive: Archive, inst: StoredInstance, numbers: Sequence[int], how: Rendering) -> Iterator[bytes]:
-    if inst.object.frame_table is None:
-        raise NotAcceptable(_no_image(archive, inst))
-    ds, limits, syntax = read_header(archive.store, inst), _limits(archive), frames_syntax(inst)
-    for number, frame in zip(numbers, read_frames(archive.store, inst, numbers), strict=True):
-        with _RENDERING:
-            picture = render_frame(frame, ds, number, syntax, how, limits)
-        yield picture
-
-
-def _no_image(archive: Archive, inst: StoredInstance) -> str:
-    return f"{describe(read_header(archive.store, inst))} has no image to render"
-
-
 def _render(request: Request, archive: Archive, inst: StoredInstance, numbers: Sequence[int]) -> Response:
     offers = (*_ONE, *_MANY) if len(numbers) == 1 else _MANY
     offer, _ = choose(accepts(request), offers)
-    how = rendering(request.query_params, _FORMATS[offer.media_type])
-    pictures = _pictures(archive, inst, numbers, how)
+    how = rendering(request.query_params, FORMATS[offer.media_type])
+    pictures = pictures_of(archive, inst, numbers, how)
     if not offer.multipart:
         return Response(next(pictures), media_type=offer.media_type)
     return _in_parts((_Picture(offer.media_type, picture) for picture in pictures), offer.media_type)
@@ -145,14 +120,14 @@ def _render(request: Request, archive: Archive, inst: StoredInstance, numbers: S
 
 def _render_all(request: Request, archive: Archive, found: Sequence[StoredInstance]) -> Response:
     offer, _ = choose(accepts(request), _MANY)
-    how = rendering(request.query_params, _FORMATS[offer.media_type])
+    how = rendering(request.query_params, FORMATS[offer.media_type])
     images = [inst for inst in found if inst.object.frame_table is not None]
     if not images:
-        raise NotAcceptable(_no_image(archive, found[0]))
+        raise NotAcceptable(no_image(archive, found[0]))
 
     def pictures() -> Iterator[_Picture]:
         for inst in images:
-            for picture in _pictures(archive, inst, [1], how):
+            for picture in pictures_of(archive, inst, [1], how):
                 yield _Picture(offer.media_type, picture)
 
     return _in_parts(pictures(), offer.media_type)
@@ -175,7 +150,7 @@ def _representative(found: Sequence[StoredInstance]) -> StoredInstance:
 
 def _thumbnail(request: Request, archive: Archive, inst: StoredInstance, number: int | None = None) -> Response:
     offer, _ = choose(accepts(request), _ONE)
-    how = rendering(request.query_params, _FORMATS[offer.media_type], _THUMBNAIL)
+    how = rendering(request.query_params, FORMATS[offer.media_type], _THUMBNAIL)
     number = number or (inst.number_of_frames + 1) // 2 or 1
     named = f"{inst.object.digest.hex()} {number} {offer.media_type} {request.url.query}"
     headers = {
@@ -186,8 +161,8 @@ def _thumbnail(request: Request, archive: Archive, inst: StoredInstance, number:
     if headers["ETag"] in (value.strip() for value in request.headers.get("if-none-match", "").split(",")):
         return Response(status_code=304, headers=headers)
     try:
-        content = next(_pictures(archive, inst, [number], how))
+        content = next(pictures_of(archive, inst, [number], how))
     except NotAcceptable:  # no image, or one that no decoder here understands
         offer, _ = choose(accepts(request), _PLACEHOLDER)
-        content = placeholder(inst.modality, _FORMATS[offer.media_type])
+        content = placeholder(inst.modality, FORMATS[offer.media_type])
     return Response(content, headers=headers, media_type=offer.media_type)

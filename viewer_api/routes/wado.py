@@ -81,8 +81,7 @@ def _instances(
     if offer == _ARCHIVE:
         return _zip(archive, whole, status)
     if offer == _SINGLE:
-        part = _part(archive, whole[0])
-        return stream(_generator(part), part.content_type, length=part.length, status=status)
+        return _alone(archive, whole[0])
     boundary = multipart.new_boundary()
     syntaxes = {item.transfer_syntax for item in whole}
     media_type = multipart.content_type(boundary, DICOM, syntaxes.pop() if len(syntaxes) == 1 else None)
@@ -91,6 +90,20 @@ def _instances(
         length = multipart.length(parts, boundary)
         return stream(multipart.write(parts, boundary), media_type, length=length, status=status)
     return stream(multipart.write((_part(archive, item) for item in whole), boundary), media_type, status=status)
+
+
+def single_instance(archive: Archive, inst: StoredInstance, wanted: Sequence[MediaRange]) -> Response:
+    """One instance that is the whole body. Raises `NotAcceptable` if it cannot be given in any syntax wanted."""
+    given = _given(inst, wanted)
+    if given is None:
+        stored = inst.object.transfer_syntax_uid
+        raise NotAcceptable(f"the transfer syntax asked for cannot be given; the instance is stored in {stored}")
+    return _alone(archive, given)
+
+
+def _alone(archive: Archive, given: _Given) -> Response:
+    part = _part(archive, given)
+    return stream(_generator(part), part.content_type, length=part.length)
 
 
 def _given(inst: StoredInstance, wanted: Sequence[MediaRange]) -> _Given | None:
