@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup run test unit integration browser check format bench docs db-check migrate viewer tools lock clean
+.PHONY: help setup run test unit integration browser check format bench docs db-check migrate viewer tools interop lock clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -72,8 +72,8 @@ tools: | $(BIN)/python
 	command -v chromium > /dev/null || missing="$$missing chromium"; \
 	command -v strace > /dev/null || missing="$$missing strace"; \
 	[ -x /usr/sbin/Orthanc ] || missing="$$missing orthanc"; \
-	command -v Orthanc > /dev/null || [ -x /usr/sbin/Orthanc ] || missing="$$missing orthanc"; \
-	if [ -n "$$missing" ]; then $(call debian,$${missing# },the tests drive DCMTK and Chromium and watch system calls); fi
+	command -v gdcmscu > /dev/null || missing="$$missing libgdcm-tools"; \
+	if [ -n "$$missing" ]; then $(call debian,$${missing# },the tests drive DCMTK, Orthanc, GDCM and Chromium and watch system calls); fi
 
 viewer: $(VENV)/.run
 	@$(BIN)/python -m viewer_api.viewer_setup
@@ -100,6 +100,9 @@ integration: $(VENV)/.dev tools viewer ## tests of running servers, without a br
 browser: $(VENV)/.dev tools viewer ## tests that drive Chromium
 	@$(PYTEST) -m browser tests
 
+interop: $(VENV)/.dev tools ## clients of other makers against every service; writes docs/interoperability.md
+	@$(PYTEST) $(PARALLEL) tests/interop || true; $(BIN)/python -m tests.interop.table
+
 check: $(VENV)/.dev ## style, types, layers, and documents that must follow the code
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -111,7 +114,10 @@ format: $(VENV)/.dev ## rewrite the code in the house format
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
 
-db-check: $(VENV)/.dev ## migrate an empty database and compare it with the models
+db-interop: $(VENV)/.dev tools ## clients of other makers against every service; writes docs/interoperability.md
+	@$(PYTEST) $(PARALLEL) tests/interop || true; $(BIN)/python -m tests.interop.table
+
+check: $(VENV)/.dev ## migrate an empty database and compare it with the models
 	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
 	env -u PACS_DATABASE__URL PACS_CONFIG=archive/demo/pacs.toml PACS_DATA_DIR="$$folder/data" $(BIN)/python -m archive db-check
 

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,12 @@ ROOT = Path(__file__).parents[3]
 class NodeProcess:
     """A started node. Its log is kept in a file."""
 
-    def __init__(self, settings: Settings, folder: Path, **node: Any) -> None:
+    def __init__(
+        self, settings: Settings, folder: Path, variables: Mapping[str, str] | None = None, **node: Any
+    ) -> None:
+        """Start it with these settings of its own section, or with environment variables that say all."""
         self.settings = settings
-        self.environment = environment(settings, folder, **node)
+        self.environment = dict(variables or environment(settings, folder, **node))
         self._log = folder / f"node-{len(list(folder.glob('node-*.log')))}.log"
         with self._log.open("w") as log:
             self.process = subprocess.Popen(

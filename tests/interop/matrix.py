@@ -1,0 +1,124 @@
+"""Which client proves what about which service: the marks of the cases, and the table that their results make."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pkgutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import pytest
+
+import tests.interop
+
+ROOT: Final = Path(__file__).parents[2]
+RESULTS: Final = ROOT / "build" / "interop"
+"""A file for each case, with the result of its last run."""
+
+DCMTK, PYNETDICOM, PYNETDICOM_API, ORTHANC, GDCM = (
+    "DCMTK",
+    "pynetdicom apps",
+    "pynetdicom API",
+    "Orthanc",
+    "GDCM gdcmscu",
+)
+CLIENTS: Final = (DCMTK, PYNETDICOM, PYNETDICOM_API, ORTHANC, GDCM)
+
+VERIFICATION = "C-ECHO"
+STORE = "C-STORE"
+FIND = "C-FIND"
+MOVE = "C-MOVE"
+GET = "C-GET"
+DESTINATION = "destination of C-MOVE"
+NEGOTIATION = "negotiation"
+SERVICES: Final = (NEGOTIATION, VERIFICATION, STORE, FIND, MOVE, DESTINATION, GET)
+
+NOT_OFFERED: Final[Mapping[tuple[str, str], str]] = {
+    (ORTHANC, GET): "Orthanc 1.10 is neither SCU nor SCP of C-GET",
+    (GDCM, GET): "`gdcmscu --get` is not implemented",
+    (GDCM, DESTINATION): "no program of GDCM waits for associations but `gdcmscu --move` itself",
+    (GDCM, NEGOTIATION): "nothing can be chosen",
+    (ORTHANC, NEGOTIATION): "nothing can be chosen",
+}
+"""What a client does not have, and why there is no case for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What one test proves."""
+
+    client: str
+    program: str
+    service: str
+    proves: str
+    test: str
+    """Path and name of the test function."""
+
+
+Test = TypeVar("Test", bound=Callable[..., None])
+
+
+def case(client: str, program: str, service: str, proves: str) -> Callable[[Test], Test]:
+    """Mark a test as a case of the table."""
+    assert client in CLIENTS and service in SERVICES, (client, service)
+    mark: Callable[[Test], Test] = pytest.mark.interop(client=client, program=program, service=service, proves=proves)
+    return mark
+
+
+def marked(function: Any) -> dict[str, str] | None:
+    """What `case` said about a test function."""
+    return next((mark.kwargs for mark in getattr(function, "pytestmark", []) if mark.name == "interop"), None)
+
+
+def cases() -> Iterator[Case]:
+    """All cases, in order of their modules."""
+    for module in sorted(each.name for each in pkgutil.iter_modules(tests.interop.__path__)):
+        if module.startswith("test_"):
+            found = importlib.import_module(f"tests.interop.{module}")
+            for name, function in vars(found).items():
+                about = marked(function) if function.__class__.__name__ == "function" else None
+                if about is not None and function.__module__ == found.__name__:
+                    yield Case(**about, test=f"tests/interop/{module}.py::{name}")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How often a case passed and failed in its last run: more than once where it is parametrized."""
+
+    test: str
+    passed: int
+    failed: int
+    when: str
+    """Date of the run."""
+
+    @property
+    def text(self) -> str:
+        return f"**fail** ({self.failed} of {self.passed + self.failed})" if self.failed else "pass"
+
+
+def keep(result: Result) -> None:
+    """Write a result where `results` finds it."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    name = result.test.removeprefix("tests/interop/").replace("/", ".").replace("::", ".")
+    (RESULTS / f"{name}.json").write_text(json.dumps(asdict(result), ensure_ascii=False), encoding="utf-8")
+
+
+def results() -> dict[str, Result]:
+    """The last result of each test."""
+    found = (Result(**json.loads(path.read_text(encoding="utf-8"))) for path in sorted(RESULTS.glob("*.json")))
+    return {result.test: result for result in found}
+
+
+def cell(client: str, service: str, every: Iterable[Case], ran: Mapping[str, Result]) -> str:
+    """A cell of the table: never blank. Raises `KeyError` for a pair without cases that `NOT_OFFERED` does not know."""
+    mine = [each for each in every if (each.client, each.service) == (client, service)]
+    if not mine:
+        return "not offered" if NOT_OFFERED[client, service] else ""
+    missing = [each for each in mine if each.test not in ran]
+    failed = [each for each in mine if each.test in ran and ran[each.test].failed]
+    if missing:
+        return f"**not run** ({len(missing)} of {len(mine)})"
+    return f"**fail** ({len(failed)} of {len(mine)})" if failed else f"pass ({len(mine)})"
