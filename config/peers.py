@@ -21,13 +21,39 @@ def _ae_title(value: str) -> str:
 
 def _network(value: str) -> str:
     try:
-        return str(ip_network(value, strict=False))
+        network = ip_network(value, strict=False)
     except ValueError:
         raise ValueError(f"{value!r} is not an IP address or network such as 10.1.2.3 or 10.1.2.0/24") from None
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    return str(network if mapped is None or network.prefixlen < 96 else ip_network((mapped, network.prefixlen - 96)))
+
+
+def plain_address(address: str) -> str:
+    """An address as the system gives it, in the form in which it is compared and logged.
+
+    IPv4 that arrives on a socket of IPv6 is IPv4; the zone of a link-local address is dropped.
+    """
+    host = ip_address(address.partition("%")[0])
+    return str(getattr(host, "ipv4_mapped", None) or host)
+
+
+_FINGERPRINT = re.compile(r"(?:sha-?256)?(?: fingerprint)?[:= ]*([0-9a-f]{2}(?::?[0-9a-f]{2}){31})")
+_LOOKS_LIKE_ONE = re.compile(r"sha-?\d.*|(?:[0-9a-f]{2}:){7,}[0-9a-f]{2}|[0-9a-f]{32,}")
+
+
+def _certificate(value: str) -> str:
+    """A fingerprint as ``sha256:`` and 64 small hexadecimal digits; any other text is a name."""
+    text = value.strip()
+    if found := _FINGERPRINT.fullmatch(text.lower()):
+        return f"sha256:{found[1].replace(':', '')}"
+    if not text or _LOOKS_LIKE_ONE.fullmatch(text.lower()):
+        raise ValueError(f"{value!r} is neither the SHA-256 fingerprint nor a name of a certificate")
+    return text
 
 
 AETitle = Annotated[str, AfterValidator(_ae_title)]
 Network = Annotated[str, AfterValidator(_network)]
+Certificate = Annotated[str, AfterValidator(_certificate)]
 
 
 Right = Literal["store", "commit", "find", "move", "worklist"]
@@ -40,6 +66,8 @@ CharacterSet = Literal[
     "ISO_IR 138", "ISO_IR 148", "ISO_IR 203", "ISO_IR 166", "ISO_IR 192", "GB18030", "GBK",
 ]  # fmt: skip
 """Defined terms of Specific Character Set that an answer can be written in (PS3.3 Tables C.12-2 and C.12-5)."""
+IdentityRule = Literal["ignore", "optional", "required"]
+"""Of user identity (PS3.7 D.3.3.7). ``ignore``: not looked at. ``optional``: right if there is one. ``required``."""
 
 
 class Facility(BaseModel):
@@ -55,6 +83,21 @@ class Facility(BaseModel):
     @property
     def issuer(self) -> str:
         return self.issuer_of_patient_id or self.code
+
+
+class Limits(BaseModel):
+    """What one peer may take of the node. What is not set is the node's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    maximum_associations: int | None = Field(default=None, ge=1)
+    """At once, of all its addresses together, in this process."""
+    maximum_pdu_length: int | None = Field(default=None, ge=4096, le=16 << 20)
+    """Bytes; what we offer it to receive in one P-DATA-TF (PS3.8 D.1)."""
+    idle_timeout: float | None = Field(default=None, gt=0)
+    """Seconds."""
+    write_timeout: float | None = Field(default=None, gt=0)
+    """Seconds."""
 
 
 class Peer(BaseModel):
@@ -84,12 +127,25 @@ class Peer(BaseModel):
     (``new``), or the first of the two that there is."""
     parallel: int = Field(default=1, ge=1, le=16)
     """Associations that are opened to it at once, for each C-MOVE and by each process that forwards."""
+    tls: bool = False
+    """It must call by TLS, and is called by TLS."""
+    tls_name: str = Field(default="", pattern=r"^[A-Za-z0-9_.:-]*$")
+    """Name or address that its certificate has when we call it; `host` when empty."""
+    certificates: tuple[Certificate, ...] = ()
+    """SHA-256 fingerprints or names, one of which its certificate must have; several while one is being replaced."""
+    identity: IdentityRule | None = None
+    """What is made of user identity; the node's rule when unset."""
+    limits: Limits = Limits()
     description: str = ""
 
     @model_validator(mode="after")
     def _place_is_whole(self) -> Self:
         if bool(self.host) != (self.port is not None):
             raise ValueError("a move destination needs host and port, any other peer neither")
+        if self.certificates and not self.tls:
+            raise ValueError("certificates without tls = true would let it call without any")
+        if self.tls_name and not (self.tls and self.host):
+            raise ValueError("tls_name is for a destination that is called by TLS")
         return self
 
     @property
@@ -111,7 +167,7 @@ class Peer(BaseModel):
 
     def calls_from(self, address: str) -> bool:
         """Whether a connection from `address` can be this peer."""
-        host = ip_address(address.removeprefix("::ffff:"))
+        host = ip_address(plain_address(address))
         return not self.addresses or any(host in ip_network(network) for network in self.addresses)
 
 
@@ -150,6 +206,11 @@ class PeerBook:
         # Let in to send, and to be told what is kept of it; it may not look.
         stand_in = Quarantined if self._unknown == "quarantine" else Peer
         return stand_in.model_construct(ae_title=ae_title.strip(" "), facility=UNKNOWN_FACILITY.code)
+
+    @property
+    def listed(self) -> tuple[Peer, ...]:
+        """Those of the settings."""
+        return tuple(self._peers.values())
 
     def named(self, ae_title: str) -> Peer | None:
         """The listed peer of this AE title, wherever it calls from."""

@@ -12,35 +12,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from config.peers import AETitle, Facility, Peer, PeerBook, UnknownPeers
+from config.node import NodeSettings as NodeSettings
+from config.peers import Facility, Peer, PeerBook, UnknownPeers
+from config.section import MEBIBYTE, Section, secret
 
 PREFIX = "PACS_"
 # Variables of this prefix that are not settings: the settings file, and switches of the test suite.
 NOT_SETTINGS = frozenset({"PACS_CONFIG"})
-MEBIBYTE = 1 << 20
 
 
 class SettingsError(Exception):
     """The settings cannot be used. The message says which and why, one line per mistake."""
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-def _secret(value: SecretStr, path: Path | None, name: str) -> SecretStr:
-    """The secret itself, or what stands in the file given instead of it."""
-    if path is None:
-        return value
-    if value.get_secret_value():
-        raise ValueError(f"give {name} or {name}_file, not both")
-    try:
-        return SecretStr(path.read_text(encoding="utf-8").strip())
-    except OSError as error:
-        raise ValueError(f"{name}_file {path}: {error.strerror}") from None
 
 
 class DatabaseSettings(Section):
@@ -65,7 +50,7 @@ class DatabaseSettings(Section):
 
     @model_validator(mode="after")
     def _read_secret(self) -> Self:
-        object.__setattr__(self, "password", _secret(self.password, self.password_file, "password"))
+        object.__setattr__(self, "password", secret(self.password, self.password_file, "password"))
         return self
 
 
@@ -91,8 +76,8 @@ class S3Settings(Section):
 
     @model_validator(mode="after")
     def _read_secrets(self) -> Self:
-        object.__setattr__(self, "access_key", _secret(self.access_key, self.access_key_file, "access_key"))
-        object.__setattr__(self, "secret_key", _secret(self.secret_key, self.secret_key_file, "secret_key"))
+        object.__setattr__(self, "access_key", secret(self.access_key, self.access_key_file, "access_key"))
+        object.__setattr__(self, "secret_key", secret(self.secret_key, self.secret_key_file, "secret_key"))
         return self
 
 
@@ -115,28 +100,6 @@ class StorageSettings(Section):
         ):
             raise ValueError("backend s3 needs storage.s3.endpoint, access_key and secret_key (or the _file forms)")
         return self
-
-
-class NodeSettings(Section):
-    """The DICOM node."""
-
-    host: str = "0.0.0.0"  # noqa: S104  modalities are on other machines
-    port: int = Field(default=11112, ge=0, le=65535)
-    ae_title: AETitle = "PACS"
-    require_called_ae_title: bool = True
-    """Reject associations that call another AE title."""
-    maximum_pdu_length: int = Field(default=256 * 1024, ge=4096, le=16 * MEBIBYTE)
-    """Bytes; what we offer to receive in one P-DATA-TF (PS3.8 D.1)."""
-    maximum_associations: int = Field(default=200, ge=1)
-    artim_timeout: float = Field(default=30, gt=0)
-    """Seconds to wait for an A-ASSOCIATE-RQ, or for the peer to close (PS3.8 9.1.5)."""
-    idle_timeout: float = Field(default=300, gt=0)
-    """Seconds without a byte from the peer before an association is aborted."""
-    write_timeout: float = Field(default=60, gt=0)
-    """Seconds that a peer may refuse to take our bytes."""
-    maximum_object_bytes: int = Field(default=16 * 1024 * MEBIBYTE, ge=MEBIBYTE)
-    shutdown_grace: float = Field(default=10, ge=0)
-    """Seconds that running transfers get to finish when the node stops."""
 
 
 class WebSettings(Section):
@@ -228,6 +191,18 @@ class Settings(BaseSettings):
         lost = sorted({peer.facility for peer in self.peers} - {*codes, "UNKNOWN"})
         if lost:
             raise ValueError(f"peers name facilities that are not listed: {', '.join(lost)}")
+        return self
+
+    @model_validator(mode="after")
+    def _peers_can_use_tls(self) -> Self:
+        tls = self.node.tls
+        for peer in self.peers:
+            if peer.tls and peer.host and tls.ca_file is None:
+                raise ValueError(f"{peer.ae_title} is called by TLS: node.tls.ca_file must say whom to trust")
+            if peer.certificates and tls.listens and not tls.asks_for_certificates:
+                raise ValueError(f"{peer.ae_title} has certificates: node.tls must have ca_file, and ask for them")
+            if peer.tls and not peer.host and not tls.listens:
+                raise ValueError(f"{peer.ae_title} must call by TLS: node.tls.certificate_file is missing")
         return self
 
     @property

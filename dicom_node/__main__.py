@@ -7,11 +7,12 @@ import signal
 import sys
 import threading
 
+from archive.background import Background
 from archive.core import Archive
 from archive.errors import ArchiveError
 from archive.maintenance import Maintenance
 from config.logs import configure, fields
-from config.settings import SettingsError, load
+from config.settings import Settings, SettingsError, load
 from dicom_node.commands import C_ECHO_RQ, C_FIND_RQ, C_GET_RQ, C_MOVE_RQ, C_STORE_RQ
 from dicom_node.handlers.echo import Echo
 from dicom_node.handlers.find import FindService
@@ -20,6 +21,7 @@ from dicom_node.handlers.store import StoreService
 from dicom_node.models import FIND, GET, MOVE
 from dicom_node.operation import BySOPClass, Service
 from dicom_node.server import DicomServer
+from dicom_node.tls import ExpiryWatch
 
 log = logging.getLogger(__name__)
 
@@ -49,16 +51,27 @@ def main() -> int:
         signal.signal(number, lambda *_: stop.set())
     try:
         with Archive.open(settings, application="pacs dicom_node") as archive:
-            server = DicomServer(settings.node, archive.peers, services(archive))
+            server = _server(settings, archive)
             server.start()
-            with Maintenance(archive):
+            with Maintenance(archive), Background("certificates", ExpiryWatch(settings.node.tls).look):
                 stop.wait()
                 log.info("DICOM node stops", extra=fields(associations=server.associations))
                 server.stop()
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
     except (ArchiveError, OSError) as error:
         print(f"the DICOM node cannot start: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _server(settings: Settings, archive: Archive) -> DicomServer:
+    """Raises `SettingsError` when a file that the settings name cannot be used."""
+    try:
+        return DicomServer(settings.node, archive.peers, services(archive))
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
 
 
 if __name__ == "__main__":

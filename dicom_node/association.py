@@ -8,13 +8,12 @@ queued, polled or copied twice, and the answer goes out in one write.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 
 from config.logs import fields
-from config.peers import Peer, PeerBook
-from config.settings import NodeSettings
+from config.node import NodeSettings
 from dicom_node import wire
+from dicom_node.admission import Admission, Admitted, Connection
 from dicom_node.commands import (
     C_CANCEL_RQ,
     LONGEST_COMMAND,
@@ -30,16 +29,15 @@ from dicom_node.commands import (
 )
 from dicom_node.events import Outbox
 from dicom_node.exchange import Agreement, Exchange
-from dicom_node.negotiation import Acceptance, BadRequest, Context, Rejection, Request, accept, admit, read_request
+from dicom_node.negotiation import Acceptance, Context, Rejection, Request, accept, receive_request
 from dicom_node.operation import NOTHING, Caller, Dialogue, Ignored, Operation, Service, Unrecognized
+from dicom_node.secure_wire import HandshakeFailed
 from dicom_node.wire import PeerGone, PeerSilent, ProtocolError, Wire
 
 log = logging.getLogger(__name__)
 
 LONGEST_CONTROL = 4096
 """Bytes of an A-RELEASE-RQ or A-ABORT; they have 10."""
-LONGEST_REQUEST = 256 * 1024
-"""Bytes of an A-ASSOCIATE-RQ: 128 contexts with dozens of transfer syntaxes each fit many times over."""
 CLOSE_TIMEOUT = 5.0
 """Seconds for the peer to close after the association has ended (ARTIM in Sta13), unless ``artim_timeout`` is less."""
 
@@ -52,17 +50,17 @@ class Association:
         connection: Wire,
         address: str,
         settings: NodeSettings,
-        peers: PeerBook,
+        admission: Admission,
         services: dict[int, Service],
-        slots: threading.Semaphore,
     ) -> None:
         self._wire = connection
-        self._address = address
+        self.address = address
         self._settings = settings
-        self._peers = peers
+        self._admission = admission
         self._services = services
-        self._slots = slots
-        self._holds_slot = False
+        self._admitted: Admitted | None = None
+        """Holds a place of the node as long as it is set."""
+        self._maximum_length = settings.maximum_pdu_length
         self._contexts: dict[int, Context] = {}
         self._peer_maximum_length = 0
         self._caller: Caller | None = None
@@ -80,6 +78,11 @@ class Association:
         """In the middle of a message: a stop of the node waits for it."""
         self.stopping = False
 
+    @property
+    def established(self) -> bool:
+        """It was accepted, and is not over: it holds a place."""
+        return self._admitted is not None
+
     def run(self) -> None:
         """Serve the association to its end. Never raises."""
         started = time.monotonic()
@@ -87,18 +90,18 @@ class Association:
         try:
             ended = self._run_to_end()
         except Exception:
-            log.exception("an association failed", extra=fields(address=self._address))
+            log.exception("an association failed", extra=fields(address=self.address))
             self._abort(wire.SERVICE_PROVIDER, wire.NOT_SPECIFIED)
         finally:
             self._release()
         if self._caller is None:
-            log.info("connection ended without association", extra=fields(address=self._address, how=ended))
+            log.info("connection ended without association", extra=fields(address=self.address, how=ended))
             return
         log.info(
             "association ended",
             extra=fields(
                 calling=self._caller.calling_ae_title,
-                address=self._address,
+                address=self.address,
                 messages=self._messages,
                 seconds=round(time.monotonic() - started, 3),
                 how=ended,
@@ -109,11 +112,16 @@ class Association:
         """Serve, and end what went wrong as PS3.8 9.2.3 says; give the reason of the end."""
         established = False
         try:
-            request = self._receive_request()
+            deadline = time.monotonic() + self._settings.artim_timeout
+            self._wire.secure(deadline)
+            request = receive_request(self._wire, deadline)
             if not self._establish(request):
                 return "rejected"
             established = True
             return self._serve()
+        except HandshakeFailed as error:
+            log.warning("TLS handshake failed", extra=fields(address=self.address, error=str(error)))
+            return f"no TLS: {error}"
         except PeerGone as error:
             if not self.stopping:
                 return f"connection lost: {error}"
@@ -138,90 +146,56 @@ class Association:
             if self._operation is not None:
                 self._operation.abort()
         except Exception:
-            log.exception("an operation could not be aborted", extra=fields(address=self._address))
+            log.exception("an operation could not be aborted", extra=fields(address=self.address))
         finally:
             self._wire.close()
             self._outbox.close()
-            if self._holds_slot:
-                self._slots.release()
+            self._leave()
+
+    def _leave(self) -> None:
+        """Give the place back."""
+        admitted, self._admitted = self._admitted, None
+        if admitted is not None:
+            self._admission.leave(admitted.peer)
 
     # -- establishing ----------------------------------------------------------------------------------------------
 
     def _establish(self, request: Request) -> bool:
         """Answer the request; True if the association stands."""
-        decided = self._decide(request)
+        connection = Connection(self.address, self._wire.secured, self._wire.certificate)
+        decided = self._admission.decide(request, connection)
         if isinstance(decided, Rejection):
-            log.warning(
-                "association rejected",
-                extra=fields(
-                    calling=request.calling_ae_title,
-                    called=request.called_ae_title,
-                    address=self._address,
-                    reason=decided.name,
-                ),
-            )
+            log.warning("association rejected", extra=fields(**self._facts(request), reason=decided.name))
             self._wire.send(decided.encode())
             self._wire.await_close(self._patience)
             return False
-        acceptance = accept(request, self._settings)
+        self._admitted = decided
+        limits = decided.peer.limits
+        self._maximum_length = limits.maximum_pdu_length or self._settings.maximum_pdu_length
+        self._wire.set_write_timeout(limits.write_timeout or self._settings.write_timeout)
+        acceptance = accept(request, self._maximum_length, decided.identity_response)
         self._begin(request, acceptance, decided)
         self._wire.send(acceptance.pdu)
-        self._wire.set_read_timeout(self._settings.idle_timeout)
+        self._wire.set_read_timeout(limits.idle_timeout or self._settings.idle_timeout)
         return True
 
-    def _decide(self, request: Request) -> Peer | Rejection:
-        if self.stopping:
-            return Rejection.SHUTTING_DOWN
-        decided = admit(request, self._address, self._settings, self._peers)
-        if isinstance(decided, Peer):
-            # Last, so that connections which are no associations yet, or never become any, take nobody's place.
-            self._holds_slot = self._slots.acquire(blocking=False)
-            if not self._holds_slot:
-                return Rejection.TOO_MANY_ASSOCIATIONS
-        return decided
+    def _facts(self, request: Request) -> dict[str, str]:
+        """What the log says of a request, accepted or not."""
+        facts = {"calling": request.calling_ae_title, "called": request.called_ae_title, "address": self.address}
+        facts["implementation"] = request.implementation
+        if self._wire.certificate is not None:
+            facts["certificate"] = self._wire.certificate.subject
+            facts["fingerprint"] = self._wire.certificate.fingerprint
+        return facts
 
-    def _begin(self, request: Request, acceptance: Acceptance, peer: Peer) -> None:
+    def _begin(self, request: Request, acceptance: Acceptance, admitted: Admitted) -> None:
+        peer = admitted.peer
         self._contexts = acceptance.contexts
         self._peer_maximum_length = acceptance.peer_maximum_length
-        self._caller = Caller(peer, request.calling_ae_title, request.called_ae_title, self._address, self._outbox)
-        log.info(
-            "association accepted",
-            extra=fields(
-                calling=request.calling_ae_title,
-                called=request.called_ae_title,
-                address=self._address,
-                facility=peer.facility,
-                implementation=request.implementation,
-                contexts=len(acceptance.contexts),
-            ),
-        )
-
-    def _receive_request(self) -> Request:
-        """The A-ASSOCIATE-RQ, within the ARTIM time limit in all, however slowly it trickles in."""
-        deadline = time.monotonic() + self._settings.artim_timeout
-        connection = self._wire
-        needed = 6
-        while connection.end < needed:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise PeerSilent("no A-ASSOCIATE-RQ in time")
-            connection.set_read_timeout(left)
-            connection.fill()
-            if needed == 6 and connection.end >= 6:
-                kind, length = wire.PDU_HEADER.unpack_from(connection.buffer, 0)
-                if kind == wire.ABORT:
-                    raise PeerGone("aborted by the peer")
-                if kind != wire.ASSOCIATE_RQ:
-                    raise ProtocolError(wire.UNEXPECTED_PDU, f"PDU type {kind:#04x} instead of A-ASSOCIATE-RQ")
-                if length > min(LONGEST_REQUEST, len(connection.buffer) - 6):
-                    raise ProtocolError(wire.INVALID_PDU_PARAMETER, f"A-ASSOCIATE-RQ of {length} bytes")
-                needed = 6 + length
-        try:
-            request = read_request(bytes(connection.view[:needed]))
-        except BadRequest as error:
-            raise ProtocolError(wire.INVALID_PDU_PARAMETER, str(error)) from error
-        connection.start = needed
-        return request
+        titles = request.calling_ae_title, request.called_ae_title
+        self._caller = Caller(peer, *titles, self.address, self._outbox, admitted.user)
+        facts = {**self._facts(request), "facility": peer.facility, "contexts": len(acceptance.contexts)}
+        log.info("association accepted", extra=fields(**facts, tls=self._wire.secured, user=admitted.user))
 
     # -- data transfer ---------------------------------------------------------------------------------------------
 
@@ -237,7 +211,7 @@ class Association:
                 return "stopped"
             if self._outbox.is_open and not self.busy:
                 self._report()
-            connection.fill()
+            connection.fill(resting=not self.busy)
 
     def _report(self) -> None:
         """Send what was posted until the peer says something."""
@@ -254,7 +228,7 @@ class Association:
         connection = self._wire
         buffer, end = connection.buffer, connection.end
         position = connection.start
-        largest = self._settings.maximum_pdu_length
+        largest = self._maximum_length
         while end - position >= 6:
             kind, length = wire.PDU_HEADER.unpack_from(buffer, position)
             if kind != wire.P_DATA_TF:
@@ -279,6 +253,8 @@ class Association:
         if kind == wire.RELEASE_RQ:
             if self._operation is not None or self._command_bytes:
                 raise ProtocolError(wire.UNEXPECTED_PDU, "A-RELEASE-RQ in the middle of a message")
+            # The peer may call again at once, before we have seen it close.
+            self._leave()
             self._wire.send(wire.RELEASE_RP)
             self._wire.await_close(self._patience)
             return "released"
@@ -411,7 +387,7 @@ class Association:
 
     def _converse(self, dialogue: Dialogue) -> None:
         """Give the connection to an operation until it has sent its final response."""
-        agreement = Agreement(self._contexts, self._settings.maximum_pdu_length, self._peer_maximum_length)
+        agreement = Agreement(self._contexts, self._maximum_length, self._peer_maximum_length)
         exchange = Exchange(self._wire, agreement, self._context_id, self._message_id, self._command_bytes)
         exchange.cancelled = self._cancelled
         dialogue(exchange)

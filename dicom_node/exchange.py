@@ -94,7 +94,7 @@ class Exchange:
             for pdus in wire.data_pdus(context_id, dataset, length):
                 self._wire.send(pdus)
         while not self._arrived:
-            self._wire.fill()
+            self._wire.fill(resting=self._between_messages)
             self._read()
         answer = self._arrived.popleft()
         if answer.command.number(MESSAGE_ID_BEING_RESPONDED_TO) != message_id:
@@ -113,7 +113,7 @@ class Exchange:
     def receive(self) -> Message:
         """Wait for the peer to request something, on an association that we opened. The caller must `respond`."""
         while not self._requests:
-            self._wire.fill()
+            self._wire.fill(resting=self._between_messages)
             self._read()
         return self._requests.popleft()
 
@@ -125,6 +125,10 @@ class Exchange:
         if self._arrived:
             raise ProtocolError(wire.UNEXPECTED_PDU, "a response to nothing that was asked")
         return self.cancelled
+
+    @property
+    def _between_messages(self) -> bool:
+        return self._unfinished is None and not self._command_bytes
 
     def _read(self) -> None:
         """Take all whole PDUs from the buffer."""

@@ -1,18 +1,19 @@
-"""A-ASSOCIATE: reading the request, deciding, and encoding the answer (PS3.8 7.1, 9.3.2 to 9.3.4).
+"""A-ASSOCIATE: reading the request and encoding the answer (PS3.8 7.1, 9.3.2 to 9.3.4).
 
-PDU types and context negotiation are pynetdicom's.
+What is decided in between is in `dicom_node.admission`. PDU types and context negotiation are pynetdicom's.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
 
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_ASSOCIATE_RQ
+from pynetdicom.pdu_items import UserIdentitySubItemRQ
 from pynetdicom.pdu_primitives import (
     A_ASSOCIATE,
     ImplementationClassUIDNotification,
@@ -20,14 +21,15 @@ from pynetdicom.pdu_primitives import (
     MaximumLengthNotification,
     SCP_SCU_RoleSelectionNegotiation,
     SOPClassExtendedNegotiation,
+    UserIdentityNegotiation,
 )
 from pynetdicom.presentation import PresentationContext, negotiate_as_acceptor
 
 from archive.standard.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, is_storage_sop_class
-from config.peers import Peer, PeerBook
-from config.settings import NodeSettings
+from dicom_node import wire
 from dicom_node.contexts import SELECTABLE_ROLES, acceptor_contexts
 from dicom_node.models import FIND, GET, MOVE
+from dicom_node.wire import PeerGone, ProtocolError, Wire
 
 # It logs a traceback for a character that is no ASCII. Our own line, that the request is malformed, says enough.
 logging.getLogger("pynetdicom.utils").setLevel(logging.CRITICAL)
@@ -35,6 +37,11 @@ logging.getLogger("pynetdicom.utils").setLevel(logging.CRITICAL)
 _FIXED_PART = 74
 """Bytes before the first item (PS3.8 Table 9-11)."""
 _ANY_TITLES = b"ANY".ljust(16) * 2
+LONGEST_REQUEST = 256 * 1024
+"""Bytes of an A-ASSOCIATE-RQ: 128 contexts with dozens of transfer syntaxes each fit many times over."""
+_TLS_HANDSHAKE = 0x16
+"""First byte of a TLS client hello (RFC 8446 5.1)."""
+_USER_INFORMATION, _USER_IDENTITY = 0x50, 0x58
 DICOM_APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 
 
@@ -43,22 +50,43 @@ class BadRequest(Exception):
 
 
 class Rejection(Enum):
-    """Result, source and reason of an A-ASSOCIATE-RJ (PS3.8 Table 9-21)."""
+    """Result, source and reason of an A-ASSOCIATE-RJ (PS3.8 Table 9-21), and what is behind it.
 
-    APPLICATION_CONTEXT = (1, 1, 2)
-    CALLING_AE_TITLE = (1, 1, 3)
-    CALLED_AE_TITLE = (1, 1, 7)
-    PROTOCOL_VERSION = (1, 2, 2)
-    TOO_MANY_ASSOCIATIONS = (2, 3, 2)
-    SHUTTING_DOWN = (2, 3, 1)
+    Who is not known, calls from elsewhere or proves to be somebody else is told the same, and the log which it was.
+    """
+
+    SHUTTING_DOWN = (2, 3, 1, "the node is stopping")
+    PROTOCOL_VERSION = (1, 2, 2, "the peer does not speak version 1 of the protocol")
+    APPLICATION_CONTEXT = (1, 1, 2, "another application context than DICOM's")
+    CALLED_AE_TITLE = (1, 1, 7, "not the AE title of this node")
+    CALLING_AE_TITLE = (1, 1, 3, "not listed, where unknown peers are rejected, or blank")
+    ADDRESS = (1, 1, 3, "a listed AE title calls from an address that is not its own")
+    NOT_BY_TLS = (1, 1, 3, "a peer with `tls` calls without TLS")
+    CERTIFICATE = (1, 1, 3, "another certificate than those of the peer, or none")
+    USER_IDENTITY = (1, 2, 1, "user identity is required and missing, or is wrong (PS3.7 D.3.3.7)")
+    TOO_MANY_FAILURES = (2, 3, 1, "user identity failed several times, and is not looked at for a while")
+    IDENTITY_CONGESTION = (2, 3, 1, "too many identities are being checked at once")
+    TOO_MANY_OF_PEER = (2, 3, 2, "the peer has as many associations as its limit allows")
+    TOO_MANY_ASSOCIATIONS = (2, 3, 2, "the node has as many associations as its limit allows")
 
     def encode(self) -> bytes:
         """The A-ASSOCIATE-RJ PDU."""
         primitive = A_ASSOCIATE()
-        primitive.result, primitive.result_source, primitive.diagnostic = self.value
+        primitive.result, primitive.result_source, primitive.diagnostic, _ = self.value
         pdu = A_ASSOCIATE_RJ()
         pdu.from_primitive(primitive)
         return bytes(pdu.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A User Identity sub-item of a request (PS3.7 D.3.3.7.1)."""
+
+    kind: int
+    """1: username, 2: username and passcode, 3: Kerberos, 4: SAML, 5: JSON Web Token."""
+    wants_response: bool
+    primary: bytes = field(repr=False)
+    secondary: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +113,7 @@ class Request:
     """The fields of the called and the calling AE title as received."""
     protocol_version: int
     primitive: Any
+    identity: Identity | None = None
 
     @property
     def implementation(self) -> str:
@@ -114,6 +143,8 @@ def read_request(pdu: bytes) -> Request:
         decoded = A_ASSOCIATE_RQ()
         # pynetdicom refuses titles that are blank or not ASCII. That is for admission to decide on.
         decoded.decode(pdu[:10] + _ANY_TITLES + pdu[42:])
+        information: Any = decoded.user_information
+        identity = _take_identity(information.user_data, pdu)
         primitive = decoded.to_primitive()
         _check_contexts(primitive.presentation_context_definition_list)
         return Request(
@@ -122,6 +153,7 @@ def read_request(pdu: bytes) -> Request:
             titles=titles,
             protocol_version=int.from_bytes(pdu[6:8], "big"),
             primitive=primitive,
+            identity=identity,
         )
     except BadRequest:
         raise
@@ -130,21 +162,64 @@ def read_request(pdu: bytes) -> Request:
         raise BadRequest(f"malformed A-ASSOCIATE-RQ: {type(error).__name__}") from error
 
 
-def admit(request: Request, address: str, settings: NodeSettings, peers: PeerBook) -> Peer | Rejection:
-    """Decide whether this peer may associate, in the order of PS3.8 Table 9-21."""
-    if not request.protocol_version & 1:
-        return Rejection.PROTOCOL_VERSION
-    if str(request.primitive.application_context_name) != DICOM_APPLICATION_CONTEXT:
-        return Rejection.APPLICATION_CONTEXT
-    if settings.require_called_ae_title and request.called_ae_title != settings.ae_title:
-        return Rejection.CALLED_AE_TITLE
-    if not request.calling_ae_title:
-        return Rejection.CALLING_AE_TITLE
-    return peers.find(request.calling_ae_title, address) or Rejection.CALLING_AE_TITLE
+def receive_request(connection: Wire, deadline: float) -> Request:
+    """The A-ASSOCIATE-RQ, by `deadline` of the monotonic clock. Raises `PeerGone`, `PeerSilent`, `ProtocolError`."""
+
+    def check(kind: int, length: int) -> None:
+        if kind == wire.ABORT:
+            raise PeerGone("aborted by the peer")
+        if kind != wire.ASSOCIATE_RQ:
+            hint = " (it speaks TLS, on the port without)" if kind == _TLS_HANDSHAKE and not connection.secured else ""
+            raise ProtocolError(wire.UNEXPECTED_PDU, f"PDU type {kind:#04x} instead of A-ASSOCIATE-RQ{hint}")
+        if length > min(LONGEST_REQUEST, len(connection.buffer) - 6):
+            raise ProtocolError(wire.INVALID_PDU_PARAMETER, f"A-ASSOCIATE-RQ of {length} bytes")
+
+    try:
+        return read_request(connection.first_pdu(deadline, check))
+    except BadRequest as error:
+        raise ProtocolError(wire.INVALID_PDU_PARAMETER, str(error)) from error
 
 
-def accept(request: Request, settings: NodeSettings) -> Acceptance:
-    """Negotiate the contexts and encode the A-ASSOCIATE-AC."""
+def _take_identity(items: list[Any], pdu: bytes) -> Identity | None:
+    """The User Identity sub-item, read by us alone: pynetdicom neither sees types to come nor keeps a passcode."""
+    count = sum(isinstance(item, UserIdentitySubItemRQ) for item in items)
+    items[:] = [item for item in items if not isinstance(item, UserIdentitySubItemRQ)]
+    if not count:
+        return None
+    bodies = [
+        body
+        for kind, information in _items(memoryview(pdu)[_FIXED_PART:])
+        if kind == _USER_INFORMATION
+        for inner, body in _items(information)
+        if inner == _USER_IDENTITY
+    ]
+    if count != 1 or len(bodies) != 1:
+        raise BadRequest("more than one user identity")
+    body = bodies[0]
+    middle = 4 + int.from_bytes(body[2:4], "big")
+    end = middle + 2 + int.from_bytes(body[middle : middle + 2], "big")
+    if len(body) < 6 or end != len(body):
+        raise BadRequest("a user identity whose fields do not fill it")
+    return Identity(body[0], body[1] == 1, bytes(body[4:middle]), bytes(body[middle + 2 : end]))
+
+
+def _items(data: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """Type and content of each item (PS3.8 9.3.1)."""
+    at = 0
+    while at < len(data):
+        length = int.from_bytes(data[at + 2 : at + 4], "big")
+        if at + 4 + length > len(data):
+            raise BadRequest("an item longer than what it is in")
+        yield data[at], data[at + 4 : at + 4 + length]
+        at += 4 + length
+
+
+def accept(request: Request, maximum_length: int, identity_response: bytes | None = None) -> Acceptance:
+    """Negotiate the contexts and encode the A-ASSOCIATE-AC.
+
+    `maximum_length` is what we offer to receive in one P-DATA-TF, `identity_response` the positive response to a user
+    identity (PS3.7 D.3.3.7.2), if one is due.
+    """
     requested = request.primitive.presentation_context_definition_list
     # One by one: what another context of the same class proposes must not change the choice in this one.
     results = [negotiate_as_acceptor([context], acceptor_contexts(context))[0][0] for context in requested]
@@ -162,7 +237,11 @@ def accept(request: Request, settings: NodeSettings) -> Acceptance:
         item = SOPClassExtendedNegotiation()
         item.sop_class_uid, item.service_class_application_information = uid, agreed
         items.append(item)
-    primitive.user_information = [*user_information(settings.maximum_pdu_length), *items]
+    if identity_response is not None:
+        response = UserIdentityNegotiation()
+        response.server_response = identity_response
+        items.append(response)
+    primitive.user_information = [*user_information(maximum_length), *items]
     pdu = A_ASSOCIATE_AC()
     pdu.from_primitive(primitive)
     encoded = bytes(pdu.encode())

@@ -25,6 +25,8 @@ class Caller:
     address: str
     outbox: Outbox
     """Takes what the node has to say to it on this association without being asked."""
+    user: str = ""
+    """Who uses the peer, as far as that was proved (PS3.7 D.3.3.7)."""
 
     @property
     def scope(self) -> Scope:

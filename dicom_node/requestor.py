@@ -17,11 +17,13 @@ from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import A_ASSOCIATE, SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
 
+from config.node import NodeSettings
 from config.peers import Peer
-from config.settings import NodeSettings
 from dicom_node import wire
 from dicom_node.exchange import Agreement, Exchange
 from dicom_node.negotiation import DICOM_APPLICATION_CONTEXT, Context, user_information
+from dicom_node.secure_wire import SecureWire
+from dicom_node.tls import credentials
 from dicom_node.wire import PeerGone, PeerSilent, ProtocolError, Wire
 
 MOST_CONTEXTS: Final = 128
@@ -61,16 +63,13 @@ class Outgoing:
         The contexts of those it accepts only if it accepts the role (PS3.7 D.3.3.4).
         """
         deadline = time.monotonic() + settings.artim_timeout
+        connection = _connect(destination, settings)
         try:
-            raw = socket.create_connection((destination.host, destination.port or 0), settings.artim_timeout)
-        except OSError as error:
-            raise Refused(f"cannot connect: {error.strerror or error}") from None
-        timeouts = {"read_timeout": settings.artim_timeout, "write_timeout": settings.write_timeout}
-        connection = Wire(raw, _CAPACITY, **timeouts)
-        try:
+            connection.secure(deadline)
+            _check_certificate(destination, connection)
             connection.send(_request(destination.ae_title, settings.ae_title, proposals, as_scp))
-            agreement = _agreement(_answer(connection, deadline), proposals, as_scp)
-            connection.set_read_timeout(settings.idle_timeout)
+            agreement = _agreement(connection.first_pdu(deadline, _check_answer), proposals, as_scp)
+            connection.set_read_timeout(destination.limits.idle_timeout or settings.idle_timeout)
         except (PeerGone, PeerSilent, ProtocolError) as error:
             connection.close()
             raise Refused(str(error)) from None
@@ -106,6 +105,33 @@ class Outgoing:
             self._wire.close()
 
 
+def _connect(destination: Peer, settings: NodeSettings) -> Wire:
+    """A connection; over TLS where the destination wants it, not yet shaken hands on. Raises `Refused`."""
+    timeouts = {
+        "read_timeout": settings.artim_timeout,
+        "write_timeout": destination.limits.write_timeout or settings.write_timeout,
+        "minimum_rate": settings.minimum_rate,
+    }
+    try:
+        context = credentials(settings.tls).client() if destination.tls else None
+        raw = socket.create_connection((destination.host, destination.port or 0), settings.artim_timeout)
+        if context is None:
+            return Wire(raw, _CAPACITY, **timeouts)
+        name = destination.tls_name or destination.host
+        with raw:  # left empty by what wraps it
+            secured = context.wrap_socket(raw, server_hostname=name, do_handshake_on_connect=False)
+        return SecureWire(secured, _CAPACITY, **timeouts)
+    except (OSError, ValueError) as error:
+        raise Refused(f"cannot connect: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _check_certificate(destination: Peer, connection: Wire) -> None:
+    """Beside the authority and the name: the certificate is one of the destination's, if those are known."""
+    shown = connection.certificate
+    if destination.certificates and (shown is None or not shown.is_one_of(destination.certificates)):
+        raise PeerGone("the destination has another certificate than those of `certificates`")
+
+
 def _request(called: str, calling: str, proposals: Sequence[Proposal], as_scp: Container[str]) -> bytes:
     primitive = A_ASSOCIATE()
     primitive.application_context_name = DICOM_APPLICATION_CONTEXT
@@ -131,26 +157,13 @@ def _scp_role(abstract_syntax: str) -> SCP_SCU_RoleSelectionNegotiation:
     return role
 
 
-def _answer(connection: Wire, deadline: float) -> bytes:
-    """The A-ASSOCIATE-AC PDU, in time however slowly it trickles in."""
-    needed = 6
-    while connection.end < needed:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise PeerSilent("no answer to the association request in time")
-        connection.set_read_timeout(left)
-        connection.fill()
-        if needed == 6 and connection.end >= 6:
-            kind, length = wire.PDU_HEADER.unpack_from(connection.buffer, 0)
-            if kind == _ASSOCIATE_RJ:
-                raise PeerGone("the association was rejected")
-            if kind == wire.ABORT:
-                raise PeerGone("aborted by the peer")
-            if kind != _ASSOCIATE_AC or length > _CAPACITY - 6:
-                raise ProtocolError(wire.UNEXPECTED_PDU, f"PDU type {kind:#04x} of {length} bytes")
-            needed = 6 + length
-    connection.start = needed
-    return bytes(connection.view[:needed])
+def _check_answer(kind: int, length: int) -> None:
+    if kind == _ASSOCIATE_RJ:
+        raise PeerGone("the association was rejected")
+    if kind == wire.ABORT:
+        raise PeerGone("aborted by the peer")
+    if kind != _ASSOCIATE_AC or length > _CAPACITY - 6:
+        raise ProtocolError(wire.UNEXPECTED_PDU, f"PDU type {kind:#04x} of {length} bytes")
 
 
 def _agreement(pdu: bytes, proposals: Sequence[Proposal], as_scp: Container[str]) -> Agreement:

@@ -7,17 +7,21 @@ time, and a slow or dead peer can only hold up itself.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
 
 from config.logs import correlated, fields
-from config.peers import PeerBook
-from config.settings import NodeSettings
+from config.node import NodeSettings
+from config.peers import PeerBook, plain_address
+from dicom_node.admission import Admission
 from dicom_node.association import Association
 from dicom_node.operation import Service
+from dicom_node.secure_wire import SecureWire
+from dicom_node.tls import credentials
 from dicom_node.wire import Wire
 
 log = logging.getLogger(__name__)
@@ -25,28 +29,41 @@ log = logging.getLogger(__name__)
 ROOM_BESIDE_PDU = 256 * 1024
 """Bytes of receive buffer beyond one PDU of the largest size: what one receive can take in one go."""
 MOST_UNESTABLISHED = 64
-"""Connections beside the associations allowed: before the request, being rejected, closing. More are closed unread."""
+"""Connections beside the associations: before the request, being rejected, closing."""
+BETWEEN_TELLINGS = 10.0
+"""Seconds between two log lines about a flood."""
 
 
 class DicomServer:
-    """The node's listening socket and its associations."""
+    """The node's listening sockets and their associations."""
 
     def __init__(self, settings: NodeSettings, peers: PeerBook, services: dict[int, Service]) -> None:
+        """Raises `ValueError` when a file of the settings cannot be used."""
         self._settings = settings
-        self._peers = peers
         self._services = services
-        self._socket: socket.socket | None = None
-        self._acceptor: threading.Thread | None = None
-        self._slots = threading.Semaphore(settings.maximum_associations)
+        self._admission = Admission(settings, peers)
+        self._credentials = credentials(settings.tls) if settings.tls.listens else None
+        own = (peer.limits.maximum_pdu_length or 0 for peer in peers.listed)
+        self._capacity = max(settings.maximum_pdu_length, *own, 0) + 6 + ROOM_BESIDE_PDU
+        self._plain: socket.socket | None = None
+        self._secured: socket.socket | None = None
+        self._acceptors: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._running: dict[threading.Thread, tuple[Association, Wire]] = {}
         self._stopping = False
+        self._eviction_told = float("-inf")
 
     @property
     def port(self) -> int:
-        """The port listened on, also when the settings left the choice to the system."""
-        assert self._socket is not None
-        return int(self._socket.getsockname()[1])
+        """The port listened on without TLS, also when the settings left the choice to the system."""
+        assert self._plain is not None
+        return int(self._plain.getsockname()[1])
+
+    @property
+    def tls_port(self) -> int:
+        """The port listened on for TLS."""
+        assert self._secured is not None
+        return int(self._secured.getsockname()[1])
 
     @property
     def associations(self) -> int:
@@ -55,24 +72,46 @@ class DicomServer:
             return len(self._running)
 
     def start(self) -> None:
-        """Bind and listen. Raises `OSError` when the port cannot be had."""
-        self._socket = socket.create_server((self._settings.host, self._settings.port), backlog=256, reuse_port=False)
-        self._acceptor = threading.Thread(target=self._accept, name="acceptor", daemon=True)
-        self._acceptor.start()
+        """Bind and listen. Raises `OSError` when a port cannot be had."""
+        host, tls = self._settings.host, self._settings.tls
+        if self._settings.plain:
+            self._plain = _listen(host, self._settings.port)
+        try:
+            if tls.listens:
+                self._secured = _listen(host, tls.port)
+        except OSError:
+            self._close_listeners()
+            raise
+        for listener in self._listeners():
+            thread = threading.Thread(target=self._accept, args=(listener,), name="acceptor", daemon=True)
+            self._acceptors.append(thread)
+            thread.start()
         log.info(
             "DICOM node listens",
-            extra=fields(host=self._settings.host, port=self.port, ae_title=self._settings.ae_title),
+            extra=fields(
+                host=host,
+                port=self.port if self._plain else None,
+                tls_port=self.tls_port if self._secured else None,
+                ae_title=self._settings.ae_title,
+            ),
         )
+
+    def _listeners(self) -> list[socket.socket]:
+        return [listener for listener in (self._plain, self._secured) if listener is not None]
+
+    def _close_listeners(self) -> None:
+        for listener in self._listeners():
+            # Wakes the acceptor, which a mere close would not.
+            with contextlib.suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
 
     def stop(self) -> None:
         """Stop listening, let running transfers finish within the grace time, then close what is left."""
-        self._stopping = True
-        if self._socket is not None:
-            # Wakes the acceptor, which a mere close would not.
-            _quietly(self._socket.shutdown, socket.SHUT_RDWR)
-            self._socket.close()
-        if self._acceptor is not None:
-            self._acceptor.join()
+        self._stopping = self._admission.stopping = True
+        self._close_listeners()
+        for acceptor in self._acceptors:
+            acceptor.join()
         deadline = time.monotonic() + self._settings.shutdown_grace
         self._wake_idle()
         self._join_until(deadline)
@@ -80,7 +119,7 @@ class DicomServer:
             left = list(self._running.values())
         for association, connection in left:
             log.warning("association cut off at shutdown", extra=fields(busy=association.busy))
-            _quietly(connection.socket.shutdown, socket.SHUT_RDWR)
+            connection.interrupt(socket.SHUT_RDWR)
         # A thread may be in the middle of making an object durable: that is worth waiting for.
         self._join_until(time.monotonic() + 30)
 
@@ -91,7 +130,7 @@ class DicomServer:
         for association, connection in running:
             association.stopping = True
             if not association.busy:
-                _quietly(connection.socket.shutdown, socket.SHUT_RD)
+                connection.interrupt(socket.SHUT_RD)
 
     def _join_until(self, deadline: float) -> None:
         while (left := deadline - time.monotonic()) > 0:
@@ -102,11 +141,10 @@ class DicomServer:
             thread.join(min(left, 0.5))
             self._wake_idle()
 
-    def _accept(self) -> None:
-        assert self._socket is not None
+    def _accept(self, listener: socket.socket) -> None:
         while not self._stopping:
             try:
-                connection, address = self._socket.accept()
+                connection, address = listener.accept()
             except OSError as error:
                 if self._stopping:
                     return
@@ -115,24 +153,23 @@ class DicomServer:
                 time.sleep(0.1)
                 continue
             try:
-                self._begin(connection, str(address[0]))
+                self._begin(connection, plain_address(str(address[0])), secured=listener is self._secured)
+            except OSError as error:
+                log.info("a connection was gone at once", extra=fields(address=str(address[0]), error=str(error)))
+                connection.close()
             except Exception:
                 log.exception("a connection could not be served", extra=fields(address=str(address[0])))
                 connection.close()
 
-    def _begin(self, connection: socket.socket, address: str) -> None:
+    def _begin(self, connection: socket.socket, address: str, *, secured: bool) -> None:
         settings = self._settings
-        if self.associations >= settings.maximum_associations + MOST_UNESTABLISHED:
+        self._evict()
+        if self.associations >= settings.maximum_associations + 2 * MOST_UNESTABLISHED:
             log.warning("a connection over the limit was closed", extra=fields(address=address))
             connection.close()
             return
-        wire = Wire(
-            connection,
-            settings.maximum_pdu_length + 6 + ROOM_BESIDE_PDU,
-            read_timeout=settings.artim_timeout,
-            write_timeout=settings.write_timeout,
-        )
-        association = Association(wire, address, settings, self._peers, self._services, self._slots)
+        wire = self._wire(connection, secured=secured)
+        association = Association(wire, address, settings, self._admission, self._services)
         thread = threading.Thread(target=self._run, args=(association,), name=f"association {address}", daemon=True)
         with self._lock:
             self._running[thread] = (association, wire)
@@ -142,7 +179,39 @@ class DicomServer:
             # No more threads to be had: the connection is refused, and must not count.
             with self._lock:
                 del self._running[thread]
+            wire.close()
             raise
+
+    def _wire(self, connection: socket.socket, *, secured: bool) -> Wire:
+        limits = {
+            "read_timeout": self._settings.artim_timeout,
+            "write_timeout": self._settings.write_timeout,
+            "minimum_rate": self._settings.minimum_rate,
+        }
+        if not secured:
+            return Wire(connection, self._capacity, **limits)
+        assert self._credentials is not None
+        context = self._credentials.server()
+        # Hands are shaken in the thread of the association: a peer that takes its time holds up nobody.
+        wrapped = context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return SecureWire(wrapped, self._capacity, **limits)
+
+    def _evict(self) -> None:
+        """Keep connections without association few: over the limit, the oldest of the busiest address must go.
+
+        Who opens connections and says nothing thus takes places from himself. Who means it has long asked by then.
+        """
+        with self._lock:
+            idle = [(thread, *each) for thread, each in self._running.items() if not each[0].established]
+        if len(idle) < MOST_UNESTABLISHED:
+            return
+        [(busiest, count)] = Counter(association.address for _, association, _ in idle).most_common(1)
+        thread, _, wire = next(each for each in idle if each[1].address == busiest)
+        wire.interrupt(socket.SHUT_RDWR)
+        thread.join(0.2)
+        if time.monotonic() - self._eviction_told > BETWEEN_TELLINGS:
+            self._eviction_told = time.monotonic()
+            log.warning("connections that ask for nothing are closed", extra=fields(address=busiest, count=count))
 
     def _run(self, association: Association) -> None:
         try:
@@ -153,7 +222,14 @@ class DicomServer:
                 self._running.pop(threading.current_thread(), None)
 
 
-def _quietly(close: Callable[..., object], *arguments: object) -> None:
-    """Shut a socket down that may be closed already."""
-    with contextlib.suppress(OSError):
-        close(*arguments)
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises `OSError`."""
+    if host in ("", "::") and socket.has_dualstack_ipv6():
+        try:
+            return socket.create_server(("::", port), family=socket.AF_INET6, backlog=256, dualstack_ipv6=True)
+        except OSError as error:
+            # The kernel knows IPv6, and the machine (a container, often) has none.
+            if host or error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+                raise
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=256)

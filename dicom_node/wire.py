@@ -1,18 +1,21 @@
 """PDUs on a blocking socket (PS3.8 9.3): one buffer per association, no copies, no polling.
 
 Time limits are the kernel's (``SO_RCVTIMEO``, ``SO_SNDTIMEO``): unlike Python's socket timeouts they cost no extra
-``poll`` for each receive.
+``poll`` for each receive. `dicom_node.secure_wire` has the same over TLS.
 """
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import select
 import socket
 import struct
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from time import monotonic
 from typing import Final
+
+from dicom_node.certificate import PeerCertificate
 
 ASSOCIATE_RQ: Final = 0x01
 P_DATA_TF: Final = 0x04
@@ -99,37 +102,97 @@ def _data_pdu(context_id: int, control: int, fragment: bytearray | memoryview) -
     return PDU_HEADER.pack(P_DATA_TF, size + 6) + PDV_HEADER.pack(size + 2, context_id, control), bytes(fragment)
 
 
+class Pace:
+    """Tells who is slow from who only pretends to be alive, by bytes for the seconds that they kept us waiting.
+
+    Our own time does not count, so that a peer never pays for a database that does not answer.
+    """
+
+    __slots__ = ("_bytes", "_rate", "_seconds")
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._bytes = 0
+        self._seconds = 0.0
+
+    def reset(self) -> None:
+        """Forget what was counted: a message begins."""
+        self._bytes = 0
+        self._seconds = 0.0
+
+    def too_slow(self, count: int, seconds: float, window: float) -> bool:
+        """Count; at the end of each `window` of seconds, say whether it had less than the rate."""
+        self._bytes += count
+        self._seconds += seconds
+        if self._seconds < window:
+            return False
+        slow = self._bytes < self._rate * self._seconds
+        self.reset()
+        return slow
+
+
 class Wire:
     """A connection with its receive buffer. `buffer[start:end]` is what was received and not yet consumed."""
 
-    def __init__(self, connection: socket.socket, capacity: int, *, read_timeout: float, write_timeout: float) -> None:
+    secured = False
+    """The connection is encrypted."""
+    certificate: PeerCertificate | None = None
+    """What the peer proved itself with, over TLS."""
+
+    def __init__(
+        self,
+        connection: socket.socket,
+        capacity: int,
+        *,
+        read_timeout: float,
+        write_timeout: float,
+        minimum_rate: float = 0,
+    ) -> None:
         self.socket = connection
         # Pages that nothing was received into cost nothing: an idle association holds next to no memory.
         self.buffer = mmap.mmap(-1, capacity)
         self.view = memoryview(self.buffer)
         self.start = 0
         self.end = 0
+        self._receive: Callable[[memoryview], int] = connection.recv_into
+        self._send: Callable[[memoryview], int] = connection.send
+        self._received, self._sent = Pace(minimum_rate), Pace(minimum_rate)
         connection.setblocking(True)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for option, value in _TCP_OPTIONS:
+            connection.setsockopt(socket.IPPROTO_TCP, option, value)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self.set_read_timeout(read_timeout)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(write_timeout))
-        # A peer that stopped taking our bytes: the kernel gives up as well.
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(write_timeout * 1000))
+        self.set_write_timeout(write_timeout)
+
+    def secure(self, deadline: float) -> None:
+        """Negotiate TLS, where there is any, by that moment of the monotonic clock. Raises as `fill` does."""
 
     def set_read_timeout(self, seconds: float) -> None:
         """How long a receive may wait for the next byte."""
         self._read_timeout = seconds
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(seconds))
 
-    def fill(self) -> None:
-        """Receive at least one byte behind `end`. Raises `PeerGone`, `PeerSilent`."""
+    def set_write_timeout(self, seconds: float) -> None:
+        """How long the peer may take none of our bytes."""
+        self._write_timeout = seconds
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(seconds))
+        # The kernel gives up as well what it has taken from us and the peer does not acknowledge.
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(int(seconds * 1000), 1))
+
+    def fill(self, *, resting: bool = False) -> None:
+        """Receive at least one byte behind `end`. Raises `PeerGone`, `PeerSilent`.
+
+        `resting`: no message has begun, so the peer may take its time until the first byte of the next.
+        """
         if self.start == self.end:
             self.start = self.end = 0
+            if resting:
+                self._received.reset()
         elif self.end == len(self.buffer):
             self._make_room()
+        began = monotonic()
         try:
-            count = self.socket.recv_into(self.view[self.end :])
+            count = self._receive(self.view[self.end :])
         except BlockingIOError:
             raise PeerSilent("nothing received for too long") from None
         except OSError as error:
@@ -137,6 +200,27 @@ class Wire:
         if count == 0:
             raise PeerGone("closed by the peer")
         self.end += count
+        if self._received.too_slow(count, monotonic() - began, self._read_timeout):
+            raise PeerSilent("a message came too slowly")
+
+    def first_pdu(self, deadline: float, check: Callable[[int, int], None]) -> bytes:
+        """The first PDU of the connection, by `deadline` however slowly it trickles in.
+
+        `check` is told its type and length and may raise. Raises `PeerGone`, `PeerSilent`.
+        """
+        needed = 6
+        while self.end < needed:
+            left = deadline - monotonic()
+            if left <= 0:
+                raise PeerSilent("no whole PDU in time")
+            self.set_read_timeout(left)
+            self.fill()
+            if needed == 6 and self.end >= 6:
+                kind, length = PDU_HEADER.unpack_from(self.buffer, 0)
+                check(kind, length)
+                needed = 6 + length
+        self.start = needed
+        return bytes(self.view[:needed])
 
     def await_either(self, descriptor: int) -> bool:
         """Wait until the peer sent something (False) or `descriptor` is readable (True). Raises `PeerSilent`."""
@@ -159,7 +243,7 @@ class Wire:
         if self.end == len(self.buffer):
             self._make_room()
         try:
-            count = self.socket.recv_into(self.view[self.end :], 0, socket.MSG_DONTWAIT)
+            count = self._receive_now(self.view[self.end :])
         except BlockingIOError:
             return False
         except OSError as error:
@@ -169,10 +253,21 @@ class Wire:
         self.end += count
         return True
 
+    def _receive_now(self, view: memoryview) -> int:
+        """Receive what is there. Raises `BlockingIOError` when nothing is."""
+        return self.socket.recv_into(view, 0, socket.MSG_DONTWAIT)
+
     def send(self, data: bytes) -> None:
-        """Send all of `data` in one write. Raises `PeerGone`, also when it was not taken in time."""
+        """Send all of `data`. Raises `PeerGone`, also when it was not taken in time."""
         try:
-            self.socket.sendall(data)
+            left = memoryview(data)
+            while left:
+                began = monotonic()
+                # All of it in one call, unless the peer took only some within the write timeout.
+                sent = self._send(left)
+                if self._sent.too_slow(sent, monotonic() - began, self._write_timeout):
+                    raise PeerGone("our answer was taken too slowly")
+                left = left[sent:]
             # Having answered, the kernel would hold back its next ACK for 40 ms, and a sender that leaves Nagle's
             # algorithm on (DCMTK does) its dataset until that ACK: 20 objects a second instead of hundreds.
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
@@ -191,19 +286,34 @@ class Wire:
 
     def await_close(self, patience: float) -> None:
         """Let the peer close first (Sta13), so that our last PDU is not lost to a reset."""
-        deadline = time.monotonic() + patience
+        deadline = monotonic() + patience
         try:
-            while (left := deadline - time.monotonic()) > 0:
+            while (left := deadline - monotonic()) > 0:
                 self.set_read_timeout(left)
                 self.start = self.end = 0
                 self.fill()
         except (PeerGone, PeerSilent):
             return
 
+    def interrupt(self, how: int) -> None:
+        """Shut the connection down under whoever waits for it, from any thread: ``SHUT_RD`` or ``SHUT_RDWR``."""
+        with contextlib.suppress(OSError):
+            # Not the method of a TLS socket, which would go on without encryption.
+            socket.socket.shutdown(self.socket, how)
+
     def close(self) -> None:
         """Close the connection and let go of the buffer."""
         self.socket.close()
         self.view.release()
+
+
+_TCP_OPTIONS: Final = (
+    (socket.TCP_NODELAY, 1),
+    # A peer that lost its power or its network says nothing: it is found out within two minutes, whatever it may idle.
+    (socket.TCP_KEEPIDLE, 60),
+    (socket.TCP_KEEPINTVL, 15),
+    (socket.TCP_KEEPCNT, 4),
+)
 
 
 def _timeval(seconds: float) -> bytes:

@@ -79,10 +79,17 @@ def rejections() -> str:
     sources = {1: "service-user", 2: "service-provider (ACSE)", 3: "service-provider (presentation)"}
     rows = []
     for rejection in Rejection:
-        result, source, reason = rejection.value
-        cause = rejection.name.replace("_", " ").capitalize()
-        rows.append((cause, f"{result} ({results[result]})", f"{source} ({sources[source]})", str(reason)))
-    return table(("Cause", "Result", "Source", "Reason"), rows)
+        result, source, reason, cause = rejection.value
+        rows.append(
+            (
+                f"`{rejection.name}`",
+                cause,
+                f"{result} ({results[result]})",
+                f"{source} ({sources[source]})",
+                str(reason),
+            )
+        )
+    return table(("In the log", "Cause", "Result", "Source", "Reason"), rows)
 
 
 def verification() -> str:

@@ -75,6 +75,8 @@ def test_the_defaults_in_the_example_are_the_defaults() -> None:
         expected = real[name]
         if isinstance(expected, SecretStr):
             expected = expected.get_secret_value()
+        elif isinstance(expected, tuple):
+            expected = list(expected)
         elif isinstance(expected, Path):
             expected = str(expected)
         assert shown == expected, name
@@ -89,7 +91,7 @@ def test_what_is_no_default_in_the_example_has_none_that_could_be_shown() -> Non
 
 def test_the_example_can_be_used(tmp_path: Path) -> None:
     text = EXAMPLE.read_text(encoding="utf-8")
-    for name in ("database_password", "s3_access_key", "s3_secret_key"):
+    for name in ("database_password", "s3_access_key", "s3_secret_key", "tls_key_password"):
         (tmp_path / name).write_text("secret")
     path = tmp_path / "pacs.toml"
     path.write_text(text.replace("/run/secrets", str(tmp_path)), encoding="utf-8")
