@@ -99,6 +99,29 @@ def cancel_rq(message: int = 1) -> bytes:
     return command_set({0x100: 0xFFF, 0x120: message, 0x800: 0x101})
 
 
+def query_rq(sop_class: str, field: int, message: int = 1, **elements: bytes) -> bytes:
+    """C-FIND-RQ (20H), C-GET-RQ (10H) or C-MOVE-RQ (21H, with its `destination`)."""
+    more = {0x600: elements["destination"].ljust(16)} if elements else {}
+    return command_set({2: sop_class.encode(), 0x100: field, 0x110: message, 0x700: 0, 0x800: 1, **more})
+
+
+def store_rsp(request: dict[int, bytes], status: int = 0) -> bytes:
+    """The response to a C-STORE-RQ."""
+    return command_set(
+        {2: request[2], 0x100: 0x8001, 0x120: request[0x110], 0x800: 0x101, 0x900: status, 0x1000: request[0x1000]}
+    )
+
+
+def elements_of(*elements: tuple[int, int, str, str]) -> bytes:
+    """An identifier in Explicit VR Little Endian: group, element, VR, value."""
+    encoded = b""
+    for group, element, vr, value in elements:
+        data = value.encode()
+        data += (b"\0" if vr == "UI" else b" ") * (len(data) % 2)
+        encoded += struct.pack("<HH2sH", group, element, vr.encode(), len(data)) + data
+    return encoded
+
+
 def decode_command(data: bytes) -> dict[int, bytes]:
     elements = {}
     offset = 0
@@ -199,6 +222,26 @@ class RawPeer:
                 if control & LAST:
                     assert offset == len(body)
                     return decode_command(data)
+
+    def message(self) -> tuple[int, dict[int, bytes], bytes]:
+        """The next message, request or response: its context, its command set and its dataset, if it has one."""
+        command, data, whole = b"", bytearray(), False
+        context = 0
+        while not whole:
+            kind, body = self.receive()
+            assert kind == 4, f"PDU type {kind}: {body[:100].hex()}"
+            offset = 0
+            while offset < len(body):
+                size, context, control = struct.unpack_from(">IBB", body, offset)
+                fragment = body[offset + 6 : offset + 4 + size]
+                offset += 4 + size
+                if control & COMMAND:
+                    command += fragment
+                    whole = bool(control & LAST) and decode_command(command)[0x800] == b"\x01\x01"
+                else:
+                    data += fragment
+                    whole = bool(control & LAST)
+        return context, decode_command(command), bytes(data)
 
     def status(self) -> int:
         """The status of the next response."""
