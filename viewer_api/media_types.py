@@ -131,19 +131,20 @@ def accepted(header: str | None, query: Sequence[str] = ()) -> list[MediaRange]:
 def _media_range(text: str) -> MediaRange | None:
     """Parse one media range; None for what is no media range, which is then simply not accepted."""
     head, *rest = (piece.strip() for piece in _BY_SEMICOLON.findall(text))
-    name = _canonical(head)
+    name = canonical(head)
     if name is None:
         return None
     parameters = dict(filter(None, map(_parameter, rest)))
     syntax = parameters.get("transfer-syntax") or None
     quality = _quality(parameters.get("q", "1"))
     if name in (MULTIPART, "multipart/*", "multipart/mixed"):
-        inner = _canonical(parameters.get("type", "*/*"))
+        inner = canonical(parameters.get("type", "*/*"))
         return None if inner is None else MediaRange(inner, True, syntax, quality, parameters)
     return MediaRange(name, None if name == "*/*" else False, syntax, quality, parameters)
 
 
-def _canonical(name: str) -> str | None:
+def canonical(name: str) -> str | None:
+    """The media type by the name that we know it by; None for what is none."""
     name = name.strip().lower()
     if name == "*":
         return "*/*"  # sent by java.net.URLConnection and kept alive since

@@ -9,6 +9,7 @@ from anyio import CancelScope, to_thread
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from archive.core import Archive
 from archive.errors import CannotParse
 from archive.records import Source
 from archive.standard.uids import check_uid
@@ -16,9 +17,11 @@ from config.peers import UNKNOWN_FACILITY
 from viewer_api.addresses import DICOMWEB, dicomweb_root
 from viewer_api.datasets import negotiate_one, one_dataset
 from viewer_api.deps import ArchiveDep
-from viewer_api.media_types import DICOM, MULTIPART
+from viewer_api.media_types import DICOM, DICOM_JSON, JSON, MULTIPART
 from viewer_api.multipart_reader import MultipartReader
 from viewer_api.problems import UnsupportedMediaType, archive_problem
+from viewer_api.store_metadata import MetadataSession
+from viewer_api.store_report import StoreReport
 from viewer_api.store_session import StoreSession
 
 router = APIRouter(prefix=DICOMWEB, tags=["STOW-RS"])
@@ -35,10 +38,10 @@ _OPTIONS: Final[dict[str, Any]] = {
         200: {"description": "All instances were stored", **_REPORT},
         202: {"description": "Some instances were not stored, or were stored with a warning", **_REPORT},
         400: {"description": "The body holds no part", **_PROBLEM},
-        406: {"description": "Only JSON can be given", **_PROBLEM},
+        406: {"description": "Only JSON and XML can be given", **_PROBLEM},
         409: {"description": "No instance was stored; the report says why", **_REPORT},
         413: {"description": "The body is larger than the settings allow", **_PROBLEM},
-        415: {"description": "The body is neither multipart/related of application/dicom nor that", **_PROBLEM},
+        415: {"description": "The body is neither DICOM files nor metadata with bulk data", **_PROBLEM},
         503: {"description": "Nothing can be stored now", **_PROBLEM},
     },
     "openapi_extra": {"requestBody": {"required": True, "content": {MULTIPART: _BINARY, DICOM: _BINARY}}},
@@ -50,6 +53,29 @@ class _Body(Protocol):
 
     def feed(self, chunk: bytes) -> None: ...
     def close(self) -> None: ...
+
+
+class _Session(Protocol):
+    """Stores what the body brings."""
+
+    report: StoreReport
+
+    def abandon(self) -> None: ...
+
+
+class _WithMetadata:
+    """A body of metadata and bulk data."""
+
+    def __init__(self, boundary: str, session: MetadataSession) -> None:
+        self._reader = MultipartReader(boundary, session)
+        self._session = session
+
+    def feed(self, chunk: bytes) -> None:
+        self._reader.feed(chunk)
+
+    def close(self) -> None:
+        self._reader.close()
+        self._session.close()
 
 
 class _SinglePart:
@@ -85,8 +111,7 @@ async def store_study_instances(request: Request, archive: ArchiveDep, study: st
 
 async def _store(request: Request, archive: ArchiveDep, study: str | None) -> Response:
     form = negotiate_one(request)
-    session = StoreSession(archive, _source(request), study, request.app.state.metrics)
-    body = _body(request.headers.get("content-type", ""), session)
+    body, session = _body(request, archive, study)
     try:
         held = bytearray()
         async for chunk in request.stream():
@@ -121,20 +146,30 @@ def _source(request: Request) -> Source:
     )
 
 
-def _body(content_type: str, session: StoreSession) -> _Body:
-    """The reader for a body of this type (PS3.18 10.5.1.1, 8.7.3.2)."""
+def _body(request: Request, archive: Archive, study: str | None) -> tuple[_Body, _Session]:
+    """The reader for a body of this type (PS3.18 10.5.1.1, 8.7.3.2), and who stores what it reads."""
+    content_type = request.headers.get("content-type", "")
     header = Message()
     header["content-type"] = content_type
     media_type = header.get_content_type() if content_type else ""
+    session = StoreSession(archive, _source(request), study, request.app.state.metrics)
     if media_type == DICOM:
-        return _SinglePart(session)
+        return _SinglePart(session), session
     if media_type != MULTIPART:
-        raise UnsupportedMediaType(f'Content-Type must be {MULTIPART}; type="{DICOM}" or {DICOM}.')
+        raise UnsupportedMediaType(f"Content-Type must be {MULTIPART} or {DICOM}.")
     root = str(header.get_param("type") or DICOM).strip().lower()
-    if root != DICOM:
-        raise UnsupportedMediaType(f"Parts of type {DICOM} can be stored, and of no other type.")
+    boundary = _boundary(header)
+    if root == DICOM:
+        return MultipartReader(boundary, session), session
+    if root in (DICOM_JSON, JSON):
+        described = MetadataSession(archive, _source(request), study, request.app.state.metrics)
+        return _WithMetadata(boundary, described), described
+    raise UnsupportedMediaType(f"The type of {MULTIPART} must be {DICOM} or {DICOM_JSON}.")
+
+
+def _boundary(header: Message) -> str:
     boundary = header.get_param("boundary")
     # RFC 2046 5.1.1; some clients send longer ones, which do no harm.
     if not isinstance(boundary, str) or not 0 < len(boundary) <= 256 or not boundary.isascii():
         raise CannotParse("Content-Type has no usable boundary")
-    return MultipartReader(boundary, session)
+    return boundary
