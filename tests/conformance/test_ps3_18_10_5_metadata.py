@@ -26,6 +26,11 @@ WAVEFORM = "1.2.840.10008.5.1.4.1.1.9.1.1"
 Part = tuple[str, str, bytes]
 
 
+@pytest.fixture(scope="module")
+def web(shared_web: httpx.Client) -> httpx.Client:  # noqa: F811
+    return shared_web
+
+
 def metadata(sop_class: str, **more: Any) -> dict[str, Any]:
     """A dataset in the DICOM JSON model; `more` are elements by their keys, with an underscore before the digits."""
     ds = Dataset()
@@ -78,26 +83,28 @@ def jpeg(mode: str = "RGB", **options: Any) -> bytes:
 
 
 @pytest.mark.parametrize("name", ["CT_small.dcm", "SC_rgb_16bit_2frame.dcm", "test-SR.dcm", "waveform_ecg.dcm"])
-def test_what_was_retrieved_as_metadata_and_bulk_data_can_be_stored_so(shared_web: httpx.Client, name: str) -> None:  # noqa: F811
+def test_what_was_retrieved_as_metadata_and_bulk_data_can_be_stored_so(web: httpx.Client, name: str) -> None:
     path = next(each for each in storage_objects() if each.name == name)
-    store_files(shared_web, path)
+    store_files(web, path)
     ds = pydicom.dcmread(path)
     address = f"/dicom-web/studies/{ds.StudyInstanceUID}/series/{ds.SeriesInstanceUID}/instances/{ds.SOPInstanceUID}"
-    (described,) = shared_web.get(f"{address}/metadata").json()
+    (described,) = web.get(f"{address}/metadata").json()
     parts = [
-        (uri, "application/octet-stream", shared_web.get(uri, headers={"accept": "application/octet-stream"}).content)
+        (uri, "application/octet-stream", web.get(uri, headers={"accept": "application/octet-stream"}).content)
         for uri in uris(described)
     ]
     described["00080018"]["Value"] = [generate_uid()]
-    response = post(shared_web, [described], *parts)
+    response = post(web, [described], *parts)
     assert response.status_code == 200, response.text
-    stored = fetched(shared_web, described)
+    stored = fetched(web, described)
     assert stored.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.1"
     ds.decode()
     stored.decode()
     ds.SOPInstanceUID, ds.SpecificCharacterSet = described["00080018"]["Value"][0], "ISO_IR 192"
     ds.remove_private_tags(), stored.remove_private_tags()
-    assert stored.to_json_dict() == {key: each for key, each in ds.to_json_dict().items() if key[4:] not in ("0000", "FFFC")}
+    assert stored.to_json_dict() == {
+        key: each for key, each in ds.to_json_dict().items() if key[4:] not in ("0000", "FFFC")
+    }
 
 
 def uris(dataset: dict[str, Any]) -> list[str]:
@@ -112,15 +119,15 @@ def uris(dataset: dict[str, Any]) -> list[str]:
 
 @pytest.mark.parametrize(("mode", "samples", "photometric"), [("RGB", 3, "YBR_FULL_422"), ("L", 1, "MONOCHROME2")])
 def test_a_picture_of_a_camera_describes_itself(
-    shared_web: httpx.Client,
+    web: httpx.Client,
     mode: str,
     samples: int,
-    photometric: str,  # noqa: F811
+    photometric: str,
 ) -> None:
     described = metadata(SECONDARY_CAPTURE, **bulk("7FE00010", "OB"))
     picture = jpeg(mode)
-    assert post(shared_web, described, ("bulk/1", "image/jpeg", picture)).status_code == 200
-    stored = fetched(shared_web, described)
+    assert post(web, described, ("bulk/1", "image/jpeg", picture)).status_code == 200
+    stored = fetched(web, described)
     assert stored.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.4.50"
     assert (stored.Rows, stored.Columns, stored.SamplesPerPixel) == (24, 40, samples)
     assert stored.PhotometricInterpretation == photometric
@@ -129,7 +136,7 @@ def test_a_picture_of_a_camera_describes_itself(
         expected = np.asarray(image).astype(int)
     assert np.abs(stored.pixel_array.astype(int) - expected).max() <= (255 if samples == 3 else 1)
     study, series, instance = (described[key]["Value"][0] for key in ("0020000D", "0020000E", "00080018"))
-    shown = shared_web.get(
+    shown = web.get(
         f"/dicom-web/studies/{study}/series/{series}/instances/{instance}/rendered", headers={"accept": "image/png"}
     )
     with Image.open(io.BytesIO(shown.content)) as image:
@@ -138,42 +145,42 @@ def test_a_picture_of_a_camera_describes_itself(
     assert np.corrcoef(shades.ravel(), expected.ravel())[0, 1] > 0.999
 
 
-def test_a_report_in_pdf_is_encapsulated(shared_web: httpx.Client) -> None:  # noqa: F811
+def test_a_report_in_pdf_is_encapsulated(web: httpx.Client) -> None:
     described = metadata(PDF, **bulk("00420011", "OB"))
-    assert post(shared_web, [described], ("bulk/1", "application/pdf", b"%PDF-1.7 odd length")).status_code == 200
-    stored = fetched(shared_web, described)
+    assert post(web, [described], ("bulk/1", "application/pdf", b"%PDF-1.7 odd length")).status_code == 200
+    stored = fetched(web, described)
     assert stored.EncapsulatedDocument == b"%PDF-1.7 odd length\0"
     assert stored.EncapsulatedDocumentLength == 19
     assert stored.MIMETypeOfEncapsulatedDocument == "application/pdf"
 
 
-def test_a_video_is_one_fragment(shared_web: httpx.Client) -> None:  # noqa: F811
+def test_a_video_is_one_fragment(web: httpx.Client) -> None:
     shape = {"_00280010": {"vr": "US", "Value": [1080]}, "_00280011": {"vr": "US", "Value": [1920]}}
     described = metadata(VIDEO, **bulk("7FE00010", "OB"), **shape)
     stream = bytes(range(256)) * 9000 + b"x"
-    assert post(shared_web, described, ("bulk/1", "video/mp4", stream)).status_code == 200
-    stored = fetched(shared_web, described)
+    assert post(web, described, ("bulk/1", "video/mp4", stream)).status_code == 200
+    stored = fetched(web, described)
     assert stored.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.4.102"
     assert list(pydicom.encaps.generate_fragments(stored.PixelData)) == [b"", stream + b"\0"]
 
 
-def test_bulk_data_within_sequences(shared_web: httpx.Client) -> None:  # noqa: F811
+def test_bulk_data_within_sequences(web: httpx.Client) -> None:
     item = {"5400100A": {"vr": "OB", "InlineBinary": "AAA="}, "54001010": {"vr": "OW", "BulkDataURI": "wave"}}
     described = metadata(WAVEFORM, _54000100={"vr": "SQ", "Value": [item, {}]})
-    assert post(shared_web, described, ("wave", "application/octet-stream", b"\1\2\3\4")).status_code == 200
-    assert fetched(shared_web, described).WaveformSequence[0].WaveformData == b"\1\2\3\4"
+    assert post(web, described, ("wave", "application/octet-stream", b"\1\2\3\4")).status_code == 200
+    assert fetched(web, described).WaveformSequence[0].WaveformData == b"\1\2\3\4"
 
 
-def test_each_dataset_has_its_own_outcome(shared_web: httpx.Client) -> None:  # noqa: F811
+def test_each_dataset_has_its_own_outcome(web: httpx.Client) -> None:
     good, lost = metadata(SECONDARY_CAPTURE), metadata(SECONDARY_CAPTURE, **bulk("7FE00010", "OB", "nowhere"))
-    response = post(shared_web, [lost, good])
+    response = post(web, [lost, good])
     assert response.status_code == 202
     report = response.json()
     (stored,), (failed,) = report["00081199"]["Value"], report["00081198"]["Value"]
     assert stored["00081155"]["Value"] == good["00080018"]["Value"]
     assert failed["00081155"]["Value"] == lost["00080018"]["Value"]
     assert "Content-Location" in failed["00000902"]["Value"][0]
-    assert fetched(shared_web, good).PatientID == "BN1"
+    assert fetched(web, good).PatientID == "BN1"
 
 
 @pytest.mark.parametrize(
@@ -190,12 +197,12 @@ def test_each_dataset_has_its_own_outcome(shared_web: httpx.Client) -> None:  # 
     ],
 )
 def test_what_cannot_be_put_together_is_said(
-    shared_web: httpx.Client,
+    web: httpx.Client,
     changes: dict[str, Any],
     part: Part | None,
-    named: str,  # noqa: F811
+    named: str,
 ) -> None:
-    response = post(shared_web, metadata(SECONDARY_CAPTURE, **changes), *([part] if part else []))
+    response = post(web, metadata(SECONDARY_CAPTURE, **changes), *([part] if part else []))
     assert response.status_code == 409
     failures = response.json()
     sequence = failures.get("00081198") or failures["0008119A"]
@@ -203,29 +210,29 @@ def test_what_cannot_be_put_together_is_said(
 
 
 @pytest.mark.parametrize("text", [b"{", b"[]", b"3", b"[1]", b"", b'"x"'])
-def test_metadata_that_are_none_are_400(shared_web: httpx.Client, text: bytes) -> None:  # noqa: F811
-    assert post(shared_web, text).status_code == 400
+def test_metadata_that_are_none_are_400(web: httpx.Client, text: bytes) -> None:
+    assert post(web, text).status_code == 400
 
 
-def test_a_part_without_an_address_is_400(shared_web: httpx.Client) -> None:  # noqa: F811
+def test_a_part_without_an_address_is_400(web: httpx.Client) -> None:
     made = body(metadata(SECONDARY_CAPTURE), ("x", "image/jpeg", b"")).replace(b"Content-Location: x\r\n", b"")
     kind = 'multipart/related; type="application/dicom+json"; boundary=b'
-    response = shared_web.post("/dicom-web/studies", content=made, headers={"content-type": kind})
+    response = web.post("/dicom-web/studies", content=made, headers={"content-type": kind})
     assert response.status_code == 400
     assert "Content-Location" in response.json()["detail"]
 
 
-def test_a_cut_request_stores_nothing(shared_web: httpx.Client) -> None:  # noqa: F811
+def test_a_cut_request_stores_nothing(web: httpx.Client) -> None:
     described = metadata(SECONDARY_CAPTURE, **bulk("7FE00010", "OB"))
     made = body([described], ("bulk/1", "application/octet-stream", bytes(5000)))[:-100]
     kind = 'multipart/related; type="application/dicom+json"; boundary=b'
-    assert shared_web.post("/dicom-web/studies", content=made, headers={"content-type": kind}).status_code == 400
+    assert web.post("/dicom-web/studies", content=made, headers={"content-type": kind}).status_code == 400
     study = described["0020000D"]["Value"][0]
-    assert shared_web.get(f"/dicom-web/studies?StudyInstanceUID={study}").json() == []
+    assert web.get(f"/dicom-web/studies?StudyInstanceUID={study}").json() == []
 
 
-def test_another_study_than_that_of_the_path_is_refused(shared_web: httpx.Client) -> None:  # noqa: F811
+def test_another_study_than_that_of_the_path_is_refused(web: httpx.Client) -> None:
     described = metadata(SECONDARY_CAPTURE)
-    assert "StudyInstanceUID" in reason(post(shared_web, described, path="/dicom-web/studies/1.2.3"))
+    assert "StudyInstanceUID" in reason(post(web, described, path="/dicom-web/studies/1.2.3"))
     study = described["0020000D"]["Value"][0]
-    assert post(shared_web, described, path=f"/dicom-web/studies/{study}").status_code == 200
+    assert post(web, described, path=f"/dicom-web/studies/{study}").status_code == 200
