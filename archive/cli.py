@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from types import ModuleType
 
+from archive.commitment import commands as commitment
 from archive.core import Archive, migrate, with_database
 from archive.database import open_engine
 from archive.errors import ArchiveError
@@ -18,7 +19,7 @@ from archive.migrate import drift
 from config.logs import configure
 from config.settings import Settings, SettingsError, load
 
-_AREAS: tuple[ModuleType, ...] = ()
+_AREAS: tuple[ModuleType, ...] = (commitment,)
 """Modules with commands of their own. Each has `register`, which gets the function that adds one."""
 
 

@@ -13,7 +13,18 @@ from archive.errors import ArchiveError
 from archive.maintenance import Maintenance
 from config.logs import configure, fields
 from config.settings import Settings, SettingsError, load
-from dicom_node.commands import C_ECHO_RQ, C_FIND_RQ, C_GET_RQ, C_MOVE_RQ, C_STORE_RQ
+from dicom_node.commands import (
+    C_ECHO_RQ,
+    C_FIND_RQ,
+    C_GET_RQ,
+    C_MOVE_RQ,
+    C_STORE_RQ,
+    N_ACTION_RQ,
+    N_EVENT_REPORT_RQ,
+)
+from dicom_node.commitment.desk import Desk
+from dicom_node.commitment.information import STORAGE_COMMITMENT
+from dicom_node.handlers.commitment import RequestService, ResultService
 from dicom_node.handlers.echo import Echo
 from dicom_node.handlers.find import FindService
 from dicom_node.handlers.retrieve import RetrieveService
@@ -26,15 +37,18 @@ from dicom_node.tls import ExpiryWatch
 log = logging.getLogger(__name__)
 
 
-def services(archive: Archive) -> dict[int, Service]:
-    """The operations of this node by command field."""
+def services(archive: Archive, desk: Desk | None = None) -> dict[int, Service]:
+    """The operations of this node by command field; without a desk, others answer storage commitment requests."""
     retrieve = RetrieveService(archive)
+    commitment = (STORAGE_COMMITMENT,)
     return {
         C_ECHO_RQ: Echo,
         C_STORE_RQ: StoreService(archive),
         C_FIND_RQ: BySOPClass((FIND, FindService(archive))),
         C_GET_RQ: BySOPClass((GET, retrieve)),
         C_MOVE_RQ: BySOPClass((MOVE, retrieve)),
+        N_ACTION_RQ: BySOPClass((commitment, RequestService(archive, desk or Desk(archive)))),
+        N_EVENT_REPORT_RQ: BySOPClass((commitment, ResultService(archive))),
     }
 
 
@@ -51,9 +65,10 @@ def main() -> int:
         signal.signal(number, lambda *_: stop.set())
     try:
         with Archive.open(settings, application="pacs dicom_node") as archive:
-            server = _server(settings, archive)
+            desk = Desk(archive)
+            server = _server(settings, archive, desk)
             server.start()
-            with Maintenance(archive), Background("certificates", ExpiryWatch(settings.node.tls).look):
+            with Maintenance(archive), Background("certificates", ExpiryWatch(settings.node.tls).look), desk:
                 stop.wait()
                 log.info("DICOM node stops", extra=fields(associations=server.associations))
                 server.stop()
@@ -66,10 +81,10 @@ def main() -> int:
     return 0
 
 
-def _server(settings: Settings, archive: Archive) -> DicomServer:
+def _server(settings: Settings, archive: Archive, desk: Desk) -> DicomServer:
     """Raises `SettingsError` when a file that the settings name cannot be used."""
     try:
-        return DicomServer(settings.node, archive.peers, services(archive))
+        return DicomServer(settings.node, archive.peers, services(archive, desk), desk.greet)
     except ValueError as error:
         raise SettingsError(str(error)) from None
 

@@ -30,7 +30,7 @@ from dicom_node.commands import (
 from dicom_node.events import Outbox
 from dicom_node.exchange import Agreement, Exchange
 from dicom_node.negotiation import Acceptance, Context, Rejection, Request, accept, receive_request
-from dicom_node.operation import NOTHING, Caller, Dialogue, Ignored, Operation, Service, Unrecognized
+from dicom_node.operation import NOTHING, Caller, Dialogue, Greet, Ignored, Operation, Service, Unrecognized
 from dicom_node.secure_wire import HandshakeFailed
 from dicom_node.wire import PeerGone, PeerSilent, ProtocolError, Wire
 
@@ -52,6 +52,7 @@ class Association:
         settings: NodeSettings,
         admission: Admission,
         services: dict[int, Service],
+        greet: Greet | None = None,
     ) -> None:
         self._wire = connection
         self.address = address
@@ -61,6 +62,7 @@ class Association:
         self._admitted: Admitted | None = None
         """Holds a place of the node as long as it is set."""
         self._maximum_length = settings.maximum_pdu_length
+        self._greet = greet
         self._contexts: dict[int, Context] = {}
         self._peer_maximum_length = 0
         self._caller: Caller | None = None
@@ -177,6 +179,8 @@ class Association:
         self._begin(request, acceptance, decided)
         self._wire.send(acceptance.pdu)
         self._wire.set_read_timeout(limits.idle_timeout or self._settings.idle_timeout)
+        if self._greet is not None and self._caller is not None:
+            self._greet(self._contexts, self._caller)
         return True
 
     def _facts(self, request: Request) -> dict[str, str]:
@@ -326,7 +330,11 @@ class Association:
             self._start(command)
 
     def _command_during_operation(self, control: int, fragment: memoryview) -> None:
-        """Only a C-CANCEL may overtake a message. It counts for an operation that will have several responses."""
+        """Only a C-CANCEL may overtake a message. It counts for an operation that will have several responses.
+
+        The answer to an event is taken as well: a peer that answers from another thread than it sends from
+        (pynetdicom) may put it between the fragments of an object.
+        """
         self._command_bytes += fragment
         if not control & wire.LAST_FRAGMENT:
             if len(self._command_bytes) > LONGEST_COMMAND:
@@ -337,6 +345,9 @@ class Association:
         except BadCommand as error:
             raise ProtocolError(wire.INVALID_PDU_PARAMETER, str(error)) from None
         self._command_bytes.clear()
+        if command.field == N_EVENT_REPORT_RQ | RESPONSE and not command.has_data_set:
+            self._outbox.answered(command.number(MESSAGE_ID_BEING_RESPONDED_TO), command.number(STATUS))
+            return
         if command.field != C_CANCEL_RQ:
             raise ProtocolError(wire.UNEXPECTED_PDU, "a command within the dataset of another")
         self._cancelled |= command.number(MESSAGE_ID_BEING_RESPONDED_TO) == self._message_id
@@ -388,7 +399,9 @@ class Association:
     def _converse(self, dialogue: Dialogue) -> None:
         """Give the connection to an operation until it has sent its final response."""
         agreement = Agreement(self._contexts, self._maximum_length, self._peer_maximum_length)
-        exchange = Exchange(self._wire, agreement, self._context_id, self._message_id, self._command_bytes)
+        exchange = Exchange(
+            self._wire, agreement, self._context_id, self._message_id, self._command_bytes, outbox=self._outbox
+        )
         exchange.cancelled = self._cancelled
         dialogue(exchange)
         self._dialogue = None

@@ -12,6 +12,7 @@ from typing import Final
 from pynetdicom.presentation import PresentationContext
 
 from archive.standard.uids import is_storage_sop_class, transfer_syntax
+from dicom_node.commitment.information import STORAGE_COMMITMENT
 from dicom_node.models import FIND, GET, MOVE
 
 VERIFICATION: Final = "1.2.840.10008.1.1"
@@ -30,13 +31,15 @@ UNCOMPRESSED: Final = (
 never be led to compress them, which could be lossy. Lossless syntaxes come next, lossy ones last. A sender that holds
 compressed pixels and wants to keep them so proposes a context with that syntax alone, and gets it."""
 
+_PLAIN: Final = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN)
 COMMAND_SERVICES: Final = {
     VERIFICATION: (IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN),
-    **dict.fromkeys(FIND | MOVE | GET, (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN)),
+    **dict.fromkeys(FIND | MOVE | GET, _PLAIN),
+    STORAGE_COMMITMENT: _PLAIN,
 }
 """Abstract syntaxes beside storage: UID to transfer syntaxes."""
 
-SELECTABLE_ROLES: Final[frozenset[str]] = frozenset()
+SELECTABLE_ROLES: Final = frozenset((STORAGE_COMMITMENT,))
 """Abstract syntaxes beside storage of which a peer may propose to be the SCP."""
 
 

@@ -16,11 +16,14 @@ from dicom_node.commands import (
     C_CANCEL_RQ,
     LONGEST_COMMAND,
     MESSAGE_ID_BEING_RESPONDED_TO,
+    N_EVENT_REPORT_RQ,
     RESPONSE,
+    STATUS,
     BadCommand,
     Command,
     decode_command,
 )
+from dicom_node.events import Outbox
 from dicom_node.negotiation import Context
 from dicom_node.wire import PeerGone, PeerSilent, ProtocolError, Wire
 
@@ -60,6 +63,7 @@ class Exchange:
         command_bytes: bytearray | None = None,
         *,
         takes_requests: bool = False,
+        outbox: Outbox | None = None,
     ) -> None:
         self.agreement = agreement
         self.context_id = context_id
@@ -70,6 +74,8 @@ class Exchange:
         self._message_id = message_id
         self._command_bytes = bytearray() if command_bytes is None else command_bytes
         self._takes_requests = takes_requests
+        self._outbox = outbox
+        """Of the association: the answer to an event that was sent before the operation may come within it."""
         self._arrived: deque[Message] = deque()
         self._requests: deque[Message] = deque()
         self._unfinished: Message | None = None
@@ -206,4 +212,8 @@ class Exchange:
             self._keep(message)
 
     def _keep(self, message: Message) -> None:
-        (self._arrived if message.command.field & RESPONSE else self._requests).append(message)
+        command = message.command
+        if command.field == N_EVENT_REPORT_RQ | RESPONSE and self._outbox is not None:
+            self._outbox.answered(command.number(MESSAGE_ID_BEING_RESPONDED_TO), command.number(STATUS))
+        else:
+            (self._arrived if command.field & RESPONSE else self._requests).append(message)

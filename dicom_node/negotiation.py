@@ -101,6 +101,10 @@ class Context:
     """Fuzzy matching of person names was agreed on (PS3.4 C.5.1.1)."""
     peer_is_scp: bool = False
     """We may send requests on it, of C-STORE or as the SCU of its service (PS3.7 D.3.3.4)."""
+    peer_is_scu: bool = True
+    """The peer takes what the SCP of its service sends unasked, such as N-EVENT-REPORT."""
+    id: int = 0
+    """Presentation context ID."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +302,8 @@ def _context(
         relational=agreed[:1] == b"\1",
         fuzzy=agreed[2:3] == b"\1",
         peer_is_scp=role is not None and bool(role.scp_role),
+        peer_is_scu=role is None or bool(role.scu_role),
+        id=int(context.context_id or 0),
     )
 
 

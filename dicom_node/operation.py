@@ -61,6 +61,9 @@ NOTHING = b""
 
 Service = Callable[[Command, Context, Caller], Operation]
 
+Greet = Callable[[Mapping[int, Context], Caller], None]
+"""Told of each association when it stands, with its presentation contexts; it may open the outbox. Raises nothing."""
+
 
 class BySOPClass:
     """A service of which each SOP class has its own, such as C-FIND of Query/Retrieve and of worklists."""

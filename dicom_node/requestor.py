@@ -60,7 +60,7 @@ class Outgoing:
     ) -> Self:
         """Associate with a peer, in the role of an SCP for the abstract syntaxes `as_scp`. Raises `Refused`.
 
-        The contexts of those it accepts only if it accepts the role (PS3.7 D.3.3.4).
+        `Context.peer_is_scu` tells whether it accepted that role (PS3.7 D.3.3.4); not every device says so.
         """
         deadline = time.monotonic() + settings.artim_timeout
         connection = _connect(destination, settings)
@@ -77,6 +77,10 @@ class Outgoing:
             connection.close()
             raise
         return cls(connection, Exchange(connection, agreement, takes_requests=True))
+
+    def be_patient(self, seconds: float) -> None:
+        """Wait no longer than this for the next byte of the peer."""
+        self._wire.set_read_timeout(max(seconds, 0.001))
 
     def release(self, patience: float) -> None:
         """End the association in good order, or at any rate."""
@@ -182,9 +186,14 @@ def _agreement(pdu: bytes, proposals: Sequence[Proposal], as_scp: Container[str]
             number, odd = divmod(int(result.context_id), 2)
             if result.result == 0 and odd and number < len(proposals):
                 abstract_syntax, syntaxes = proposals[number]
-                has_role = abstract_syntax in agreed or abstract_syntax not in as_scp
-                if (syntax := str(result.transfer_syntax[0])) in syntaxes and has_role:
-                    contexts[int(result.context_id)] = Context(abstract_syntax, syntax, peer_is_scp=True)
+                if (syntax := str(result.transfer_syntax[0])) in syntaxes:
+                    contexts[int(result.context_id)] = Context(
+                        abstract_syntax,
+                        syntax,
+                        peer_is_scp=abstract_syntax not in as_scp,
+                        peer_is_scu=abstract_syntax in agreed,
+                        id=int(result.context_id),
+                    )
         return Agreement(contexts, _MAXIMUM_LENGTH, int(primitive.maximum_length_received or 0))
     except Exception as error:
         # pynetdicom raises whatever its converters meet in malformed items.

@@ -19,7 +19,7 @@ from config.node import NodeSettings
 from config.peers import PeerBook, plain_address
 from dicom_node.admission import Admission
 from dicom_node.association import Association
-from dicom_node.operation import Service
+from dicom_node.operation import Greet, Service
 from dicom_node.secure_wire import SecureWire
 from dicom_node.tls import credentials
 from dicom_node.wire import Wire
@@ -37,7 +37,9 @@ BETWEEN_TELLINGS = 10.0
 class DicomServer:
     """The node's listening sockets and their associations."""
 
-    def __init__(self, settings: NodeSettings, peers: PeerBook, services: dict[int, Service]) -> None:
+    def __init__(
+        self, settings: NodeSettings, peers: PeerBook, services: dict[int, Service], greet: Greet | None = None
+    ) -> None:
         """Raises `ValueError` when a file of the settings cannot be used."""
         self._settings = settings
         self._services = services
@@ -48,6 +50,7 @@ class DicomServer:
         self._plain: socket.socket | None = None
         self._secured: socket.socket | None = None
         self._acceptors: list[threading.Thread] = []
+        self._greet = greet
         self._lock = threading.Lock()
         self._running: dict[threading.Thread, tuple[Association, Wire]] = {}
         self._stopping = False
@@ -169,7 +172,7 @@ class DicomServer:
             connection.close()
             return
         wire = self._wire(connection, secured=secured)
-        association = Association(wire, address, settings, self._admission, self._services)
+        association = Association(wire, address, settings, self._admission, self._services, self._greet)
         thread = threading.Thread(target=self._run, args=(association,), name=f"association {address}", daemon=True)
         with self._lock:
             self._running[thread] = (association, wire)

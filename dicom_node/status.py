@@ -109,17 +109,17 @@ C_RETRIEVE_MEANING: Final = {
 
 def c_store_status(error: BaseException) -> tuple[int, str]:
     """Status and error comment for what went wrong with a C-STORE. What is not ours is told without its text."""
-    return _status(error, C_STORE_STATUS)
+    return status_of(error, C_STORE_STATUS)
 
 
 def c_find_status(error: BaseException) -> tuple[int, str]:
     """The same for a C-FIND."""
-    return _status(error, C_FIND_STATUS)
+    return status_of(error, C_FIND_STATUS)
 
 
 def c_retrieve_status(error: BaseException) -> tuple[int, str]:
     """The same for a C-GET or C-MOVE."""
-    return _status(error, C_RETRIEVE_STATUS)
+    return status_of(error, C_RETRIEVE_STATUS)
 
 
 def is_warning(status: int) -> bool:
@@ -127,7 +127,8 @@ def is_warning(status: int) -> bool:
     return status >> 12 == 0xB or status in _WARNINGS
 
 
-def _status(error: BaseException, table: Mapping[type[errors.ArchiveError], int]) -> tuple[int, str]:
+def status_of(error: BaseException, table: Mapping[type[errors.ArchiveError], int]) -> tuple[int, str]:
+    """Status and comment by a table with the error or a base of it. What is not ours is told without its text."""
     if isinstance(error, errors.ArchiveError):
         for kind in type(error).__mro__:
             if kind in table:

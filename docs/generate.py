@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from archive import errors
 from archive.attributes import BY_LEVEL, COMPUTED, LEVELS, Attribute
+from archive.commitment.records import REASONS
 from archive.conditions import conditions
 from archive.core import Archive
 from archive.demo import SETTINGS
@@ -28,6 +29,8 @@ from archive.standard.uids import (
     TRANSFER_SYNTAXES,
 )
 from config.settings import load
+from dicom_node.commitment import status as commitment
+from dicom_node.commitment.information import STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE
 from dicom_node.contexts import COMMAND_SERVICES, VERIFICATION
 from dicom_node.models import FIND, GET, MOVE
 from dicom_node.negotiation import Rejection
@@ -123,6 +126,28 @@ def c_retrieve_statuses() -> str:
         if kind in C_RETRIEVE_STATUS:
             rows.append((kind.__name__, f"`{status:04X}`", C_RETRIEVE_MEANING[status]))
     return table(("Error", "Status", "Meaning"), rows)
+
+
+def commitment_sop_classes() -> str:
+    syntaxes = ", ".join(f"{TRANSFER_SYNTAXES[uid].name} (`{uid}`)" for uid in COMMAND_SERVICES[STORAGE_COMMITMENT])
+    row = ("Storage Commitment Push Model", f"`{STORAGE_COMMITMENT}`", f"`{WELL_KNOWN_INSTANCE}`", syntaxes)
+    return table(("SOP class", "UID", "SOP instance", "Transfer syntaxes"), [row])
+
+
+def commitment_statuses() -> str:
+    services = {"N-ACTION": commitment.N_ACTION_STATUS, "N-EVENT-REPORT": commitment.N_EVENT_REPORT_STATUS}
+    rows = [("both", "(none)", "`0000`", commitment.MEANING[0])]
+    for kind in dict.fromkeys(kind for statuses in services.values() for kind in statuses):
+        found = {name: statuses[kind] for name, statuses in services.items() if kind in statuses}
+        for status in sorted(set(found.values())):
+            names = [name for name, each in found.items() if each == status]
+            where = "both" if len(names) == len(services) else names[0]
+            rows.append((where, kind.__name__, f"`{status:04X}`", commitment.MEANING[status]))
+    return table(("Service", "Error", "Status", "Meaning"), rows)
+
+
+def commitment_reasons() -> str:
+    return table(("Reason", "Meaning"), ((f"`{code:04X}`", text) for code, text in REASONS.items() if code))
 
 
 def storage_sop_classes() -> str:
@@ -224,6 +249,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "query-sop-classes": query_sop_classes,
     "c-find-statuses": c_find_statuses,
     "c-retrieve-statuses": c_retrieve_statuses,
+    "commitment-sop-classes": commitment_sop_classes,
+    "commitment-statuses": commitment_statuses,
+    "commitment-reasons": commitment_reasons,
     "problems": problems,
     "transactions": transactions,
     "media-types": media_types,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from sqlalchemy import Engine
 
 from archive.commitment.check import Checker
+from archive.commitment.listing import Listing
 from archive.commitment.orders import Orders
 from archive.commitment.requests import Requests
 from config.settings import CommitmentSettings
@@ -22,6 +23,9 @@ class Commitments:
         """Of peers to us."""
         self.orders = Orders(engine)
         """Of us to other archives."""
+        self.listing = Listing(engine)
+        self.listing = Listing(engine)
+        """Of both, for operators."""
         self._engine = engine
         self._store = store
 

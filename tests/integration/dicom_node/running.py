@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import psycopg
 from archive.core import Archive
 from config.settings import Settings
 from dicom_node.__main__ import services
+from dicom_node.commitment.desk import Desk
 from dicom_node.server import DicomServer
 from tests.integration.dicom_node.peer import RawPeer
 
@@ -102,16 +103,18 @@ def stored_digests(settings: Settings, archive: Archive) -> list[tuple[bytes, st
 
 
 @contextmanager
-def running(settings: Settings, archive: Archive) -> Iterator[Node]:
-    """A node that must give back every thread and file descriptor."""
+def running(settings: Settings, archive: Archive, *, committing: bool = False) -> Iterator[Node]:
+    """A node that must give back every thread and file descriptor; `committing` starts its work in the background."""
     # Warmed up, so that what is opened once and kept does not look like a leak.
     archive.check()
-    server = DicomServer(settings.node, archive.peers, services(archive))
+    desk = Desk(archive)
+    server = DicomServer(settings.node, archive.peers, services(archive, desk), desk.greet)
     server.start()
-    try:
-        yield Node(archive, server, settings)
-    finally:
-        server.stop()
+    with desk if committing else nullcontext():
+        try:
+            yield Node(archive, server, settings)
+        finally:
+            server.stop()
     wait_until(
         lambda: not any(each.name.startswith(("association", "acceptor")) for each in threading.enumerate()),
         "all threads of the node have ended",

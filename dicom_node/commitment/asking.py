@@ -1,0 +1,138 @@
+"""Sends our requests to other archives: N-ACTION as SCU, and the answer if it comes at once (PS3.4 J.3.2)."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Final
+
+from archive.commitment.check import back_off
+from archive.commitment.records import Order
+from archive.core import Archive
+from config.logs import fields
+from config.peers import Peer
+from dicom_node.commands import (
+    ACTION_TYPE_ID,
+    COMMAND_DATA_SET_TYPE,
+    COMMAND_FIELD,
+    ERROR_COMMENT,
+    MESSAGE_ID,
+    N_ACTION_RQ,
+    N_EVENT_REPORT_RQ,
+    REQUESTED_SOP_CLASS_UID,
+    REQUESTED_SOP_INSTANCE_UID,
+    STATUS,
+    WITH_DATA_SET,
+    encode_command,
+    response,
+)
+from dicom_node.commitment.information import (
+    REQUEST_STORAGE_COMMITMENT,
+    STORAGE_COMMITMENT,
+    WELL_KNOWN_INSTANCE,
+    encode_action,
+)
+from dicom_node.commitment.results import take_result
+from dicom_node.contexts import COMMAND_SERVICES
+from dicom_node.exchange import Message
+from dicom_node.negotiation import Context
+from dicom_node.requestor import Outgoing, Refused
+from dicom_node.status import SUCCESS, UNRECOGNIZED_OPERATION, is_warning
+from dicom_node.wire import PeerGone, PeerSilent, ProtocolError
+
+log = logging.getLogger(__name__)
+
+STAY: Final = 10.0
+"""Seconds for which an association stays open for the answer; later the peer opens one of its own."""
+
+
+class Asking:
+    """Sends orders. Used by one thread at a time."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+        self._orders = archive.commitments.orders
+
+    def ask_next(self) -> bool:
+        """Send the order that is due; False if none is. Raises `IndexUnavailable`."""
+        order = self._orders.claim()
+        if order is None:
+            return False
+        self.ask(order, STAY)
+        return True
+
+    def ask(self, order: Order, stay: float) -> None:
+        """Send this order and wait some seconds for the answer. Raises `IndexUnavailable`."""
+        peer = self._archive.peers.named(order.ae_title)
+        problem = "the peer is not listed with host and port"
+        if peer is not None and peer.host:
+            problem = self._ask(peer, order, stay)
+        if problem:
+            self._orders.put_off(order, back_off(order.attempts - 1), problem)
+            log.info(
+                "commitment request is sent later",
+                extra=fields(peer=order.ae_title, order=order.id, attempts=order.attempts, error=problem),
+            )
+
+    def _ask(self, peer: Peer, order: Order, stay: float) -> str:
+        """Give what went wrong; nothing once the peer has taken the request."""
+        proposal = (STORAGE_COMMITMENT, COMMAND_SERVICES[STORAGE_COMMITMENT])
+        try:
+            association = Outgoing.open(peer, self._archive.settings.node, [proposal])
+        except Refused as error:
+            return str(error)
+        taken = False
+        try:
+            for context in association.exchange.agreement.contexts.values():
+                problem = self._request(association, context, order)
+                if not problem:
+                    taken = True
+                    self._await_answer(association, order, stay)
+                break
+            else:
+                problem = "the peer does not accept the presentation context of Storage Commitment"
+        except PeerSilent as error:
+            # While waiting for the answer that is no fault, and the association ends in good order.
+            problem = "" if taken else str(error)
+        except (PeerGone, ProtocolError) as error:
+            association.abort()
+            return "" if taken else str(error)
+        except BaseException:
+            association.abort()
+            raise
+        association.release(self._archive.settings.node.artim_timeout)
+        return problem
+
+    def _request(self, association: Outgoing, context: Context, order: Order) -> str:
+        data = encode_action(order.transaction_uid, self._orders.references(order), context.transfer_syntax)
+        command = encode_command(
+            {
+                REQUESTED_SOP_CLASS_UID: STORAGE_COMMITMENT,
+                COMMAND_FIELD: N_ACTION_RQ,
+                MESSAGE_ID: 1,
+                COMMAND_DATA_SET_TYPE: WITH_DATA_SET,
+                REQUESTED_SOP_INSTANCE_UID: WELL_KNOWN_INSTANCE,
+                ACTION_TYPE_ID: REQUEST_STORAGE_COMMITMENT,
+            }
+        )
+        answer = association.exchange.request(context.id, 1, command, (data,)).command
+        status = answer.number(STATUS)
+        if status == SUCCESS or is_warning(status):
+            self._orders.asked(order, self._archive.commitments.settings.answer_timeout)
+            log.info("commitment requested", extra=fields(peer=order.ae_title, order=order.id))
+            return ""
+        return f"answered with status {status:04X} {answer.text(ERROR_COMMENT)}".strip()
+
+    def _await_answer(self, association: Outgoing, order: Order, stay: float) -> None:
+        """Take what the peer reports until the order has its answer. Raises `PeerSilent` when the time is over."""
+        deadline = time.monotonic() + stay
+        while not self._orders.outcomes([order.id])[0].is_over:
+            association.be_patient(deadline - time.monotonic())
+            message = association.exchange.receive()
+            association.exchange.respond(message.context_id, self._answer_to(association, order, message))
+
+    def _answer_to(self, association: Outgoing, order: Order, message: Message) -> bytes:
+        if message.command.field != N_EVENT_REPORT_RQ:
+            return response(message.command, UNRECOGNIZED_OPERATION)
+        context = association.exchange.agreement.contexts[message.context_id]
+        return take_result(self._archive, order.ae_title, message.command, message.dataset, context.transfer_syntax)
