@@ -129,6 +129,8 @@ class Adopter:
             transport="import",
             calling_ae_title=meta.source_ae_title,
             default_character_set=peer.default_character_set if peer is not None else None,
+            actual_character_set=peer.actual_character_set if peer is not None else None,
+            coercion=peer.coerce if peer is not None else None,
         )
 
     def _read(self, key: str, offset: int, length: int) -> bytes:

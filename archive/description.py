@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, ClassVar, Final
 
 from archive import attributes
+from archive.correction.misfits import misfits
+from archive.correction.record import Corrections
+from archive.correction.rules import character_set, complaints, correct
 from archive.errors import SOPClassMismatch
 from archive.records import (
     DicomJSON,
@@ -24,7 +28,7 @@ from archive.records import (
 )
 from archive.standard.frames import frame_table
 from archive.standard.scan import Element, Read, Scan, scan_head
-from archive.standard.text import character_sets_of, decode, fold, parse_date, parse_int, parse_time
+from archive.standard.text import decode, fold, parse_date, parse_int, parse_time
 from archive.standard.uids import check_uid
 
 SPECIFIC_CHARACTER_SET: Final = 0x00080005
@@ -72,6 +76,7 @@ class Description:
     warnings: tuple[str, ...]
     values: Values
     patient_id: str
+    corrections: Corrections | None
 
     def parents(self) -> Parents:
         """The records of patient, study and series."""
@@ -120,13 +125,17 @@ class Description:
 class Values:
     """The values of a scan as text, decoded when asked for."""
 
-    def __init__(self, elements: Mapping[int, Element], default_character_set: str | None) -> None:
-        declared = elements.get(SPECIFIC_CHARACTER_SET)
+    def __init__(
+        self, elements: Mapping[int, Element], character_sets: list[str], corrections: Corrections | None = None
+    ) -> None:
         self._elements = elements
-        self._character_sets = character_sets_of(declared.value if declared else None, default_character_set)
+        self._character_sets = character_sets
+        self._corrected = {change.tag: change.value or "" for change in corrections.changes} if corrections else {}
 
     def of(self, tag: int) -> str:
-        """The value of an element as text, ``""`` if absent; several values stay joined by backslashes."""
+        """The corrected value of an element as text, ``""`` if absent; several values stay joined by backslashes."""
+        if tag in self._corrected:
+            return self._corrected[tag]
         element = self._elements.get(tag)
         if element is None or not element.value:
             return ""
@@ -213,7 +222,9 @@ def describe(
     Raises `SOPClassMismatch` if it is another object than announced, `InvalidUID` if it cannot be placed in a study
     and series.
     """
-    values = Values(scanned.elements, source.default_character_set)
+    terms, _ = character_set(scanned.elements, source)
+    corrections = correct(scanned.elements, source, datetime.now(UTC))
+    values = Values(scanned.elements, terms, corrections)
     _check_announced(values, sop_class_uid, sop_instance_uid)
     study = check_uid(values.uid(STUDY_INSTANCE_UID), "StudyInstanceUID")
     series = check_uid(values.uid(SERIES_INSTANCE_UID), "SeriesInstanceUID")
@@ -252,8 +263,9 @@ def describe(
             number_of_frames=frames,
         ),
         frame_table=table,
-        warnings=tuple(scanned.warnings),
+        warnings=(*scanned.warnings, *misfits(scanned.elements, terms), *complaints(corrections)),
         values=values,
+        corrections=corrections,
     )
 
 
@@ -262,7 +274,7 @@ def sop_uids(head: bytes, transfer_syntax_uid: str) -> tuple[str, str]:
 
     For senders that announce nothing (Part 10 without MediaStorageSOP UIDs); both elements stand near the start.
     """
-    values = Values(scan_head(head, transfer_syntax_uid, _SOP_UIDS), None)
+    values = Values(scan_head(head, transfer_syntax_uid, _SOP_UIDS), [])
     return values.of(SOP_CLASS_UID), values.of(SOP_INSTANCE_UID)
 
 

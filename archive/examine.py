@@ -36,7 +36,8 @@ def examine(read: Read, announced: Announcement, placed: Placed, source: Source)
     Raises `BadObject` of some kind when the object cannot be taken.
     """
     syntax = announced.transfer_syntax_uid
-    scanned = scan(read, placed.size - placed.dataset_offset, syntax, Description.WANTED)
+    wanted = Description.WANTED if source.coercion is None else Description.WANTED | source.coercion.tags
+    scanned = scan(read, placed.size - placed.dataset_offset, syntax, wanted)
     described = describe(scanned, source, announced.sop_class_uid, announced.sop_instance_uid, syntax, read)
     return Arrival(
         source=source,
@@ -59,4 +60,5 @@ def examine(read: Read, announced: Announcement, placed: Placed, source: Source)
         received_at=datetime.now(UTC),
         parents=described.parents,
         warnings=described.warnings,
+        corrections=described.corrections,
     )

@@ -20,6 +20,7 @@ def input_row(n: int, arrival: Arrival, series_id: int, facility_id: int, warnin
         "series_id": series_id,
         "facility_id": facility_id,
         "digest": stored.digest.hex(),
+        "corrections": None if arrival.corrections is None else arrival.corrections.to_json(),
         "frame_table": None if stored.frame_table is None else b64encode(stored.frame_table).decode(),
         "warnings": [*arrival.warnings, *([warning] if warning else [])] or None,
     }
@@ -49,7 +50,7 @@ def object_parameters(arrival: Arrival) -> dict[str, object]:
         "header_length": stored.header_length,
         "trailer_offset": stored.trailer_offset,
         "frame_table": stored.frame_table,
-        "default_character_set": source.default_character_set,
+        "corrections": None if arrival.corrections is None else Jsonb(arrival.corrections.to_json()),
         "transport": source.transport,
         "calling_ae_title": source.calling_ae_title,
         "address": source.address,

@@ -104,7 +104,7 @@ _INPUT: Final = {
     "header_length": "bigint",
     "trailer_offset": "bigint",
     "frame_table": "bytea",
-    "default_character_set": "text",
+    "corrections": "jsonb",
     "transport": "text",
     "calling_ae_title": "text",
     "address": "text",
@@ -119,7 +119,7 @@ _SELECTED: Final = ", ".join(
 )
 _INSTANCE: Final = "sop_instance_uid, sop_class_uid, instance_number, rows, columns, bits_allocated, number_of_frames"
 _OBJECT: Final = """key, size, digest, transfer_syntax_uid, dataset_offset, header_length, trailer_offset, frame_table,
-    default_character_set, facility_id, transport, calling_ae_title, address, received_at"""
+    corrections, facility_id, transport, calling_ae_title, address, received_at"""
 _OBJECT_VALUES: Final = ", ".join(f"%({name.strip()})s" for name in _OBJECT.split(","))
 
 # One statement is one transaction and one round trip. The rows come as one JSON text: to adapt 25 arrays took psycopg

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Engine, Row, Select, bindparam, select
 
 from archive.access import visible
+from archive.correction.record import Corrections
 from archive.database import fetch
 from archive.errors import NotFound
 from archive.models import Instance, Series, StoredObject, Study
@@ -32,7 +33,7 @@ _COLUMNS = (
     StoredObject.trailer_offset,
     StoredObject.frame_table,
     StoredObject.received_at,
-    StoredObject.default_character_set,
+    StoredObject.corrections,
 )
 
 
@@ -88,7 +89,9 @@ def _stored(with_series: bool, with_instance: bool, scope: Scope) -> Select[Any]
 def _stored_instance(row: Row[Any]) -> StoredInstance:
     # In the order of `_COLUMNS`: a study of 2,000 images makes 2,000 of these.
     values: tuple[Any, ...] = tuple(row)
-    study, series, instance, sop_class, modality, frames, rows, columns, version, *stored, received, charset = values
+    study, series, instance, sop_class, modality, frames, rows, columns, version, *stored, received, corrections = (
+        values
+    )
     return StoredInstance(
         study_instance_uid=study,
         series_instance_uid=series,
@@ -101,5 +104,5 @@ def _stored_instance(row: Row[Any]) -> StoredInstance:
         version=version,
         object=ObjectRecord(*stored),
         received_at=received,
-        default_character_set=charset,
+        corrections=None if corrections is None else Corrections.from_json(corrections),
     )

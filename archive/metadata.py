@@ -13,16 +13,14 @@ from pydicom.dataset import Dataset
 
 from archive.errors import NotFound
 from archive.records import DicomJSON, StoredInstance
-from archive.retrieve import coding_of, names_character_set, parse, pixel_header, read_encoded
-from archive.standard.coding import Coding, vr_of
+from archive.retrieve import coding_of, parse, pixel_header, read_corrected, read_encoded
+from archive.standard.coding import vr_of
 from archive.standard.json_model import BulkPath, BulkURI, header_json
 from storage.base import ObjectStore
 
 # Readers of one request: they hide the delay of an object store, and more would only take turns.
 _READERS: Final = 6
 _AHEAD: Final = 4 * _READERS
-
-_CHARACTER_SET: Final = 0x00080005
 
 
 class BulkData(NamedTuple):
@@ -34,30 +32,14 @@ class BulkData(NamedTuple):
 
 def instance_metadata(store: ObjectStore, inst: StoredInstance, bulk_uri: BulkURI) -> DicomJSON:
     """All attributes of an instance; large values and the pixels as Bulk Data URIs (PS3.18 10.4.1.1.4)."""
-    encoded = read_encoded(store, inst)
-    code = coding_of(encoded.header, inst)
-    elements = encoded.header + encoded.trailer
-    if inst.default_character_set and not names_character_set(parse(encoded.header, inst)):
-        # What the sender did not say, its settings here do. The last of two elements counts, should one be empty.
-        elements += _character_set(inst.default_character_set, code)
-    found = header_json(elements, inst.object.transfer_syntax_uid, bulk_uri)
+    encoded = read_corrected(store, inst)
+    found = header_json(encoded.header + encoded.trailer, inst.object.transfer_syntax_uid, bulk_uri)
     if encoded.pixel_header:
         tag, vr, _, _ = pixel_header(encoded, inst)
         key = f"{tag:08X}"
         found[key] = {"vr": vr, "BulkDataURI": bulk_uri([key])}
         found = dict(sorted(found.items()))
     return found
-
-
-def _character_set(term: str, code: Coding) -> bytes:
-    """Encode Specific Character Set (0008,0005)."""
-    order = "little" if code.little else "big"
-    value = term.encode("ascii")
-    value += b" " * (len(value) % 2)
-    tag = (_CHARACTER_SET >> 16).to_bytes(2, order) + (_CHARACTER_SET & 0xFFFF).to_bytes(2, order)  # type: ignore[arg-type]
-    if code.implicit:
-        return tag + len(value).to_bytes(4, order) + value  # type: ignore[arg-type]
-    return tag + b"CS" + len(value).to_bytes(2, order) + value  # type: ignore[arg-type]
 
 
 def each_metadata(

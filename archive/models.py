@@ -209,8 +209,8 @@ class StoredObject(Base):
     header_length: Mapped[int]
     trailer_offset: Mapped[int | None]
     frame_table: Mapped[bytes | None]
-    default_character_set: Mapped[str | None]
-    """Character set of the sender's profile, for an object that declares none."""
+    corrections: Mapped[dict[str, Any] | None]
+    """What is to be given otherwise than it is stored, see `archive.correction.record`; null for most objects."""
     facility_id: Mapped[int] = mapped_column(ForeignKey("facility.id"))
     transport: Mapped[str]
     calling_ae_title: Mapped[str]

@@ -8,6 +8,9 @@ from datetime import date, datetime, time
 from enum import StrEnum
 from typing import Any, Literal
 
+from archive.correction.record import Corrections
+from config.coercion import Coercion
+
 DicomJSON = dict[str, dict[str, Any]]
 """Attributes in the DICOM JSON model (PS3.18 F.2): ``{"00100020": {"vr": "LO", "Value": ["123"]}}``."""
 
@@ -26,6 +29,11 @@ class Source:
     called_ae_title: str = ""
     address: str = ""
     default_character_set: str | None = None
+    """What objects are in that declare nothing."""
+    actual_character_set: str | None = None
+    """What objects are in whatever they declare."""
+    coercion: Coercion | None = None
+    """What to correct in its objects."""
     quarantined: bool = False
     """Nobody vouches for the sender: what it sends is kept, and hidden until it is released."""
 
@@ -128,6 +136,8 @@ class Arrival:
     received_at: datetime
     parents: Callable[[], Parents]
     warnings: tuple[str, ...] = ()
+    corrections: Corrections | None = None
+    """What of the above differs from what the object says, and what else is to be given otherwise."""
 
 
 class Outcome(StrEnum):
@@ -172,7 +182,8 @@ class StoredInstance:
     version: int
     object: ObjectRecord
     received_at: datetime
-    default_character_set: str | None = None
+    corrections: Corrections | None = None
+    """What is to be given otherwise than it is stored."""
 
 
 class Level(StrEnum):

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
-from pydicom.charset import convert_encodings
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset as parse_dataset
 
+from archive.correction.apply import apply
 from archive.errors import CannotParse, NotFound, StoreUnavailable
 from archive.records import StoredInstance
 from archive.standard.coding import SHORT_VRS, UNDEFINED, Coding, coding, is_vr
@@ -41,7 +41,6 @@ _REST: Final = 1 << 31
 _IMPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2"
 _EXPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2.1"
 
-_SPECIFIC_CHARACTER_SET: Final = 0x00080005
 _SAMPLES: Final = 0x00280002
 _PHOTOMETRIC: Final = 0x00280004
 _ROWS: Final = 0x00280010
@@ -85,7 +84,12 @@ def read_object(store: ObjectStore, inst: StoredInstance) -> Generator[bytes, No
 
 def read_dataset_as_stored(store: ObjectStore, inst: StoredInstance) -> Generator[bytes, None, None]:
     """The bytes of the dataset as they are stored, deflated ones too, without file meta information, in chunks."""
-    begin, length = inst.object.dataset_offset, inst.object.size - inst.object.dataset_offset
+    begin = inst.object.dataset_offset
+    return read_stored(store, inst, begin, inst.object.size - begin)
+
+
+def read_stored(store: ObjectStore, inst: StoredInstance, begin: int, length: int) -> Generator[bytes, None, None]:
+    """A range of the stored file, in chunks."""
     yield from _chunks(inst, lambda: store.open_range(inst.object.key, begin, length), length)
 
 
@@ -152,9 +156,9 @@ class Encoded(NamedTuple):
 
 
 def read_header(store: ObjectStore, inst: StoredInstance) -> Dataset:
-    """All elements but the pixel data, parsed. Text without a character set is read in that of the sender."""
-    encoded = read_encoded(store, inst)
+    """All elements but the pixel data, corrected and parsed."""
     # Behind the pixel data nothing else begins than before it: elements in the same encoding.
+    encoded = read_corrected(store, inst)
     return parse(encoded.header + encoded.trailer, inst)
 
 
@@ -172,6 +176,19 @@ def read_encoded(store: ObjectStore, inst: StoredInstance) -> Encoded:
     return Encoded(start[: stored.header_length], start[stored.header_length :], trailer)
 
 
+def read_corrected(store: ObjectStore, inst: StoredInstance) -> Encoded:
+    """The elements as they are to be given. Offsets of the stored object do not hold in them."""
+    return corrected(inst, read_encoded(store, inst))
+
+
+def corrected(inst: StoredInstance, encoded: Encoded) -> Encoded:
+    """The elements with the corrections of the object applied; the same ones where that changes nothing."""
+    if inst.corrections is None:
+        return encoded
+    header, trailer = apply(inst.corrections, encoded.header, encoded.trailer, coding_of(encoded.header, inst))
+    return encoded._replace(header=header, trailer=trailer)
+
+
 def _within(inst: StoredInstance, length: int) -> int:
     """The length, as far as the dataset goes; how long a deflated one is shows when it is inflated."""
     return length if syntax_of(inst).deflated else min(length, inst.object.size - inst.object.dataset_offset)
@@ -187,16 +204,7 @@ def coding_of(header: bytes, inst: StoredInstance) -> Coding:
 def parse(encoded: bytes, inst: StoredInstance, code: Coding | None = None) -> Dataset:
     """Parse encoded elements; values are left encoded until they are looked at."""
     code = code or coding_of(encoded, inst)
-    ds = parse_dataset(io.BytesIO(encoded), code.implicit, code.little)
-    if inst.default_character_set and not names_character_set(ds):
-        ds.set_original_encoding(code.implicit, code.little, convert_encodings(inst.default_character_set))
-    return ds
-
-
-def names_character_set(ds: Dataset) -> bool:
-    """Whether a parsed dataset has a Specific Character Set with a value."""
-    raw = ds.get_item(_SPECIFIC_CHARACTER_SET) if _SPECIFIC_CHARACTER_SET in ds else None
-    return raw is not None and bool(raw.value)
+    return parse_dataset(io.BytesIO(encoded), code.implicit, code.little)
 
 
 @dataclass(frozen=True, slots=True)

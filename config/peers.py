@@ -8,6 +8,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from config.character_sets import CharacterSetName
+from config.coercion import Coercion
+
 FACILITY_CODE = r"^[A-Za-z0-9_-]{1,16}$"
 
 
@@ -109,8 +112,12 @@ class Peer(BaseModel):
     facility: str = Field(pattern=FACILITY_CODE)
     addresses: tuple[Network, ...] = ()
     """Where it may call from; empty means anywhere."""
-    default_character_set: str | None = None
-    """Defined term (PS3.3 C.12.1.1.2) assumed for objects that have no SpecificCharacterSet."""
+    default_character_set: CharacterSetName | None = None
+    """Assumed for objects that have no SpecificCharacterSet (PS3.3 C.12.1.1.2)."""
+    actual_character_set: CharacterSetName | None = None
+    """What its objects are in whatever SpecificCharacterSet they name, for a device that names a wrong one."""
+    coerce: Coercion | None = None
+    """What to correct in what it sends, beside the stored object."""
     character_sets: tuple[CharacterSet, ...] = ()
     """What it can show, best first: answers to it are written in one of these, or without accents. Any when empty."""
     rights: frozenset[Right] = frozenset(("store", "commit"))

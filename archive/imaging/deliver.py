@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Generator
 
-from archive import retrieve
+from archive.correction.outgoing import given_dataset
 from archive.imaging.transcode import TARGETS, can_transcode, transcode
 from archive.records import StoredInstance
 from archive.standard.file_format import read_file_meta
@@ -20,13 +20,13 @@ def choose_syntax(inst: StoredInstance, accepted: Collection[str]) -> str | None
 
 
 def dataset_chunks(store: ObjectStore, inst: StoredInstance, syntax: str, limit: int) -> Generator[bytes, None, None]:
-    """The dataset in the syntax, in chunks, without file meta information.
+    """The dataset, corrected, in the syntax, in chunks, without file meta information.
 
     What can be told without sending a byte is raised with the first chunk: `NotAcceptable`, `StoreUnavailable`.
     `limit` is the most bytes that decoded pixel data may have.
     """
     if syntax == inst.object.transfer_syntax_uid:
-        yield from retrieve.read_dataset_as_stored(store, inst)
+        yield from given_dataset(store, inst)
         return
     chunks = transcode(store, inst, syntax, limit).chunks
     head = next(chunks)

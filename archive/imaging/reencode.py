@@ -7,7 +7,6 @@ and refuses values that break a rule; an archive must give them back as they cam
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
@@ -16,17 +15,15 @@ from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from archive.standard.coding import SHORT_VRS, Coding, Element, coding, vr_of
+from archive.standard.coding import Coding, Element, coding, vr_of
 
 # A removed element, among the changes.
 REMOVED: Final = None
 
 _Elements = Mapping[int, DataElement | RawDataElement | None]
 
-_LONGEST_SHORT: Final = 0xFFFF
 _DATA_SET_TRAILING_PADDING: Final = 0xFFFCFFFC
 _PIXEL_REPRESENTATION: Final = 0x00280103
-_ITEM: Final = struct.Struct("<HHL")
 
 
 class Reencoder:
@@ -65,20 +62,11 @@ class Reencoder:
 
     def element(self, tag: int, vr: str, value: bytes) -> bytes:
         """Encode one element of which the value is little endian."""
-        if len(value) % 2:
-            value += b"\0" if vr in ("UI", "OB", "UN") else b" "
-        return self.header(tag, vr, len(value)) + value
+        return self._target.element(tag, vr, value)
 
     def header(self, tag: int, vr: str, length: int) -> bytes:
-        """Encode tag, VR and length (PS3.5 7.1.2, 7.1.3)."""
-        group, element = tag >> 16, tag & 0xFFFF
-        if self._target.implicit:
-            return struct.pack("<HHL", group, element, length)
-        if vr in SHORT_VRS:
-            if length <= _LONGEST_SHORT:
-                return struct.pack("<HH2sH", group, element, vr.encode(), length)
-            vr = "UN"  # PS3.5 6.2.2: a value that came in implicit VR may be too long for its VR
-        return struct.pack("<HH2sHL", group, element, vr.encode(), 0, length)
+        """Encode tag, VR and length."""
+        return self._target.header(tag, vr, length)
 
     def _copy(self, ds: Dataset, read: _Elements, tag: int, signed: bool) -> bytes:
         raw = read[tag]
@@ -98,7 +86,7 @@ class Reencoder:
     def _items(self, items: Iterable[Dataset], signed: bool) -> Iterator[bytes]:
         for item in items:
             encoded = self.encode(item, signed=signed)
-            yield _ITEM.pack(0xFFFE, 0xE000, len(encoded)) + encoded
+            yield self._target.item_header(len(encoded)) + encoded
 
 
 def _is_signed(read: _Elements, inherited: bool, source: Coding) -> bool:

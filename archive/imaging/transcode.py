@@ -71,7 +71,7 @@ def transcode(store: ObjectStore, inst: StoredInstance, target: str, limit: int)
     if not can_transcode(inst, target):
         name = retrieve.syntax_of(inst).name
         raise NotAcceptable(f"objects in {name} cannot be given in another transfer syntax")
-    header, _, trailer = retrieve.read_encoded(store, inst)
+    header, _, trailer = retrieve.read_corrected(store, inst)
     code = retrieve.coding_of(header, inst)
     writer = Reencoder(code, implicit_vr=target == IMPLICIT_VR_LITTLE_ENDIAN)
     pixels = _pixels(store, inst, retrieve.parse(header, inst), limit)

@@ -10,6 +10,8 @@ from typing import Final, NamedTuple
 from pydicom.datadict import dictionary_VR
 
 UNDEFINED: Final = 0xFFFFFFFF
+LONGEST_SHORT: Final = 0xFFFF
+"""Bytes of a value behind a length of 16 bits."""
 ITEM: Final = 0xFFFEE000
 ITEM_END: Final = 0xFFFEE00D
 SEQUENCE_END: Final = 0xFFFEE0DD
@@ -64,6 +66,28 @@ class Coding:
     def raw(self, tag: int) -> int:
         """Return the tag as it is read in this byte order, or the tag of what was read: it is its own inverse."""
         return (tag & 0xFFFF) << 16 | tag >> 16 if self.little else tag
+
+    def header(self, tag: int, vr: str, length: int) -> bytes:
+        """Encode tag, VR and length of an element (PS3.5 7.1.2, 7.1.3)."""
+        order = "<" if self.little else ">"
+        group, element = tag >> 16, tag & 0xFFFF
+        if self.implicit:
+            return struct.pack(order + "HHL", group, element, length)
+        if vr in SHORT_VRS:
+            if length <= LONGEST_SHORT:
+                return struct.pack(order + "HH2sH", group, element, vr.encode(), length)
+            vr = "UN"  # PS3.5 6.2.2: a value may be too long for its VR, in implicit VR or as UTF-8
+        return struct.pack(order + "HH2sHL", group, element, vr.encode(), 0, length)
+
+    def element(self, tag: int, vr: str, value: bytes) -> bytes:
+        """Encode an element of which the value is in this byte order, and pad it to even length (PS3.5 6.2)."""
+        if len(value) % 2:
+            value += b"\0" if vr in ("UI", "OB", "UN") else b" "
+        return self.header(tag, vr, len(value)) + value
+
+    def item_header(self, length: int) -> bytes:
+        """Encode the header of an item (PS3.5 7.5.1)."""
+        return struct.pack("<HHL" if self.little else ">HHL", ITEM >> 16, ITEM & 0xFFFF, length)
 
     def value(self, vr: str, value: bytes) -> bytes:
         """Return the value in little endian (PS3.5 7.3)."""

@@ -15,8 +15,11 @@ from typing import Final, NamedTuple
 
 from pydicom.charset import CODES_TO_ENCODINGS, STAND_ALONE_ENCODINGS, handled_encodings, python_encoding
 
+from archive.standard.vietnamese import NAMES as LEGACY
+from archive.standard.vietnamese import decode_legacy
+
 # PS3.5 6.1.2.3: only these VRs are affected by Specific Character Set.
-_CHARSET_VRS: Final = frozenset(("LO", "LT", "PN", "SH", "ST", "UC", "UT"))
+CHARSET_VRS: Final = frozenset(("LO", "LT", "PN", "SH", "ST", "UC", "UT"))
 # PS3.5 6.2: leading spaces are significant in these, and line breaks are allowed.
 _TEXT_VRS: Final = frozenset(("LT", "ST", "UT"))
 _ESCAPE: Final = 0x1B
@@ -39,16 +42,25 @@ class Decoded(NamedTuple):
     lossy: bool
 
 
+class Found(NamedTuple):
+    """Text, whether some of its characters are guesses, and whether it is text of the character sets given."""
+
+    text: str
+    lossy: bool
+    fits: bool
+
+
 def character_sets_of(raw: bytes | None, default: str | None = None) -> list[str]:
     """Return the defined terms of Specific Character Set (0008,0005) (PS3.3 C.12.1.1.2).
 
-    `default` is the term to assume of a sender that leaves the element out or empty.
+    `default` is what to assume of a sender that leaves the element out or empty: a term, several joined by
+    backslashes, or one of `archive.standard.vietnamese.NAMES`.
     """
     text = (raw or b"").decode("ascii", "replace").replace("\0", "")
     terms = [term.strip() for term in text.split("\\")]
     if any(terms):
         return terms
-    return [default] if default else []
+    return default.split("\\") if default else []
 
 
 _SINGLE_BYTE: Final = frozenset(
@@ -74,7 +86,7 @@ def encodable(text: str, term: str) -> str | None:
     """
     term = _corrected(term)
     encoding = _encoding(term)
-    if encoding is None or term.startswith("ISO 2022") or term == "ISO_IR 13":
+    if encoding is None or term in LEGACY or term.startswith("ISO 2022") or term == "ISO_IR 13":
         return None
     try:
         same = text.encode(encoding).decode(encoding) == text
@@ -84,6 +96,8 @@ def encodable(text: str, term: str) -> str | None:
 
 
 def _encoding(term: str) -> str | None:
+    if term in LEGACY:
+        return term
     term = _corrected(term)
     if term in ("", "ISO_IR 6", "ISO 2022 IR 6"):
         return _DEFAULT
@@ -116,31 +130,48 @@ def decode(value: bytes, vr: str, character_sets: Sequence[str]) -> str:
 
 
 def decode_checked(value: bytes, vr: str, character_sets: Sequence[str]) -> Decoded:
-    """Return the text of a value in NFC, without padding and control characters (PS3.5 6.1, 6.2).
+    """Return what `decode_whole` gives without padding and control characters (PS3.5 6.1, 6.2)."""
+    if is_plain(value, character_sets):
+        return Decoded(_clean(value.decode("ascii"), vr), False)
+    text, lossy, _ = decode_whole(value, vr, character_sets)
+    return Decoded(_clean(text, vr), lossy)
+
+
+def is_plain(value: bytes, character_sets: Sequence[str]) -> bool:
+    """Whether the bytes are ASCII text in any character set that may be meant."""
+    # VISCII has six letters among the control characters.
+    return value.isascii() and _ESCAPE not in value and "VISCII" not in character_sets
+
+
+def decode_whole(value: bytes, vr: str, character_sets: Sequence[str]) -> Found:
+    """Return the text of a value in NFC, with all that is in it.
 
     The character sets are tried in this order:
 
     1. the declared ones; bytes that become control characters of C1 count as not decodable, because DICOM has none
        (PS3.5 6.1.3) and they betray UTF-8 or a Windows code page under the label of Latin 1,
-    2. UTF-8, which other text hardly ever is by accident,
+    2. UTF-8, which other text hardly ever is by accident; before a character set of Vietnamese that DICOM does not
+       know, for its letters never stand side by side as the bytes of UTF-8 do,
     3. Windows-1258, if that makes sense: what Vietnamese systems use that declare nothing. Where it differs from
        Latin 1 are the letters a Vietnamese name needs (ă, đ, ơ, ư, and tone marks),
-    4. Latin 1, in which all bytes are characters.
+    4. Latin 1, in which all bytes are characters; control characters are left out.
 
     The last two are guesses, reported as lossy. Several values stay joined by backslashes.
     """
-    if value.isascii() and _ESCAPE not in value:
-        return Decoded(_clean(value.decode("ascii"), vr), False)
-    terms = tuple(character_sets) if vr in _CHARSET_VRS else ()
-    text = _declared(value, vr, _encodings(terms))
+    terms = tuple(character_sets) if vr in CHARSET_VRS else ()
+    legacy = bool(terms) and terms[0] in LEGACY
+    text = _strict(value, "utf-8") if legacy and not value.isascii() else None
+    fits = text is None
     if text is None:
-        text = _strict(value, "utf-8")
-    if text is not None:
-        return Decoded(unicodedata.normalize("NFC", _clean(text, vr)), False)
-    text = _windows_1258(value)
+        text = _declared(value, vr, _encodings(terms))
     if text is None:
-        text = value.decode("latin_1")
-    return Decoded(unicodedata.normalize("NFC", _clean(text, vr)), True)
+        fits, text = False, None if legacy else _strict(value, "utf-8")
+    lossy = text is None
+    if text is None:
+        text = decode_legacy(value, "windows-1258")
+    if text is None or (lossy and _C1.search(text)):
+        text = _C1.sub("", value.decode("latin_1"))
+    return Found(unicodedata.normalize("NFC", text), lossy, fits)
 
 
 def _clean(text: str, vr: str) -> str:
@@ -152,6 +183,8 @@ def _clean(text: str, vr: str) -> str:
 
 def _strict(value: bytes, encoding: str) -> str | None:
     """Decode, or return None if the bytes are not text of that encoding."""
+    if encoding in LEGACY:
+        return decode_legacy(value, encoding)
     try:
         text = value.decode(encoding)
     except UnicodeError:
@@ -159,20 +192,11 @@ def _strict(value: bytes, encoding: str) -> str | None:
     return None if _C1.search(text) else text
 
 
-def _windows_1258(value: bytes) -> str | None:
-    """Decode as Windows-1258 if every tone mark stands on a letter, as it does in Vietnamese."""
-    text = _strict(value, "cp1258")
-    if text is None:
-        return None
-    marks = [i for i, char in enumerate(text) if unicodedata.combining(char)]
-    return text if all(i and text[i - 1].isalpha() for i in marks) else None
-
-
 def _declared(value: bytes, vr: str, encodings: tuple[str, ...]) -> str | None:
     """Decode with the declared character sets, with code extensions if there are any (PS3.5 6.1.2.4, 6.1.2.5)."""
     if not encodings:
         return None
-    if _ESCAPE not in value:
+    if _ESCAPE not in value or encodings[0] in LEGACY:
         return _strict(value, encodings[0])
     parts = [_part(part, vr, encodings) for part in _PARTS.findall(value)]
     return None if None in parts else "".join(part for part in parts if part is not None)

@@ -351,8 +351,17 @@ class Walk:
         raise CannotParse("truncated: the dataset ends within the fragments of the pixel data")
 
 
-def walk_items(raw: RawSequence, *, max_value: int = MAX_VALUE, max_sequence: int = MAX_SEQUENCE) -> Iterator[Walk]:
-    """Walk the items of a sequence held in memory and keep all of their elements (PS3.5 7.5.1).
+class ItemSpan(NamedTuple):
+    """Where an item of a sequence is: its header, its first element, and its end behind the delimiter if it has one."""
+
+    header: int
+    start: int
+    end: int
+    coding: Coding
+
+
+def item_spans(raw: RawSequence) -> Iterator[ItemSpan]:
+    """Find the items of a sequence held in memory (PS3.5 7.5.1).
 
     Raises
     ------
@@ -360,11 +369,7 @@ def walk_items(raw: RawSequence, *, max_value: int = MAX_VALUE, max_sequence: in
         The items do not fit into the sequence, or elements into an item.
     """
     data, code = raw
-
-    def reader(start: int) -> Read:
-        return lambda offset, length: data[start + offset : start + offset + length]
-
-    outer = Walk(reader(0), len(data), code, _NOTHING)
+    outer = Walk(_reader(data, 0), len(data), code, _NOTHING)
     at = 0
     while len(data) - at >= 8:
         found, length = code.unpack_item(data, at)
@@ -372,10 +377,21 @@ def walk_items(raw: RawSequence, *, max_value: int = MAX_VALUE, max_sequence: in
             return
         if found != code.item:
             raise CannotParse(f"a sequence holds {show(code.raw(found))} where an item is due")
-        at += 8
-        inner = outer.item_coding(at, code)
-        end = outer.item_end(at, inner) if length == UNDEFINED else at + length
+        start = at + 8
+        inner = outer.item_coding(start, code)
+        end = outer.item_end(start, inner) if length == UNDEFINED else start + length
         if end > len(data):
             raise CannotParse(f"truncated: an item of a sequence needs {length} bytes")
-        yield Walk(reader(at), end - at, inner, Everything(inner), max_value=max_value, max_sequence=max_sequence).run()
+        yield ItemSpan(at, start, end, inner)
         at = end
+
+
+def walk_items(raw: RawSequence, *, max_value: int = MAX_VALUE, max_sequence: int = MAX_SEQUENCE) -> Iterator[Walk]:
+    """Walk the items of a sequence held in memory and keep all of their elements. Raises as `item_spans` does."""
+    for _, start, end, inner in item_spans(raw):
+        read = _reader(raw.data, start)
+        yield Walk(read, end - start, inner, Everything(inner), max_value=max_value, max_sequence=max_sequence).run()
+
+
+def _reader(data: bytes, start: int) -> Read:
+    return lambda offset, length: data[start + offset : start + offset + length]

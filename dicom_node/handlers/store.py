@@ -60,6 +60,8 @@ class Store:
                 called_ae_title=caller.called_ae_title,
                 address=caller.address,
                 default_character_set=caller.peer.default_character_set,
+                actual_character_set=caller.peer.actual_character_set,
+                coercion=caller.peer.coerce,
                 quarantined=caller.peer.quarantined,
             ),
             sop_class_uid=sop_class,

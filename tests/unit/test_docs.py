@@ -30,7 +30,8 @@ def settings_of(model: type[BaseModel], prefix: str = "") -> dict[str, Any]:
         if is_model(field.annotation):
             found |= settings_of(field.annotation, f"{prefix}{name}.")
         elif entry is not None:
-            found |= settings_of(entry, f"{prefix}{name}[].")
+            optional = type(None) in get_args(field.annotation)
+            found |= settings_of(entry, f"{prefix}{name}{'' if optional else '[]'}.")
         else:
             found[prefix + name] = field.get_default()
     return found
@@ -42,8 +43,9 @@ def is_model(kind: Any) -> bool:
 
 def flattened(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
+    leaves = settings_of(Settings)
     for name, value in values.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and prefix + name not in leaves:
             found |= flattened(value, f"{prefix}{name}.")
         elif isinstance(value, list) and value and isinstance(value[0], dict):
             for entry in value:

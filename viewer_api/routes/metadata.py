@@ -56,7 +56,9 @@ def _tag(found: Sequence[StoredInstance], root: str, form: Offer) -> str:
     """
     digest = hashlib.sha256(f"{root} {form.media_type}".encode())
     for inst in found:
-        digest.update(inst.object.digest + (inst.default_character_set or "").encode())
+        digest.update(inst.object.digest)
+        if inst.corrections is not None:
+            digest.update(repr(inst.corrections).encode())
     return f'W/"{digest.hexdigest()[:32]}"'
 
 

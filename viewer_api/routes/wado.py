@@ -13,11 +13,11 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from archive.core import Archive
+from archive.correction.outgoing import given_object
 from archive.errors import NotAcceptable
 from archive.imaging.decode import EXPLICIT_VR_LITTLE_ENDIAN
 from archive.imaging.transcode import can_transcode, transcode
 from archive.records import StoredInstance
-from archive.retrieve import read_object
 from viewer_api import multipart, zipped
 from viewer_api.addresses import DICOMWEB
 from viewer_api.deps import ArchiveDep
@@ -85,7 +85,8 @@ def _instances(
     boundary = multipart.new_boundary()
     syntaxes = {item.transfer_syntax for item in whole}
     media_type = multipart.content_type(boundary, DICOM, syntaxes.pop() if len(syntaxes) == 1 else None)
-    if all(item.target is None for item in whole) or len(whole) == 1:
+    # What is to be changed is read first to know its length: not of a whole study before the first byte is sent.
+    if len(whole) == 1 or all(item.target is None and item.instance.corrections is None for item in whole):
         parts = [_part(archive, item) for item in whole]
         length = multipart.length(parts, boundary)
         return stream(multipart.write(parts, boundary), media_type, length=length, status=status)
@@ -128,7 +129,8 @@ def _part(archive: Archive, given: _Given) -> multipart.Part:
     inst = given.instance
     content_type = f"{DICOM}; transfer-syntax={given.transfer_syntax}"
     if given.target is None:
-        return multipart.Part(content_type, read_object(archive.store, inst), inst.object.size)
+        size, chunks = given_object(archive.store, inst)
+        return multipart.Part(content_type, chunks, size)
     made = transcode(archive.store, inst, given.target, archive.settings.web.maximum_decoded_bytes)
     return multipart.Part(content_type, made.chunks, made.size)
 

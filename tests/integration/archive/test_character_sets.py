@@ -82,7 +82,8 @@ def test_the_peer_s_default_applies_where_nothing_is_declared(shared: Archive, d
     study = _send(shared, name.encode(encoding), None, default)
     (match,) = studies(shared, study)
     assert value(match, 0x00100010) == {"Alphabetic": name}
-    assert shared.locate(study[0x0020000D])[0].default_character_set == default
+    corrections = shared.locate(study[0x0020000D])[0].corrections
+    assert corrections is not None and corrections.character_set == default
 
 
 def test_what_is_declared_wins_over_the_peer_s_default(shared: Archive) -> None:

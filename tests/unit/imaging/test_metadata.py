@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from io import BytesIO
 
 import pydicom
@@ -12,6 +13,7 @@ from pydicom.filewriter import dcmwrite
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 
+from archive.correction.record import Corrections
 from archive.errors import NotFound
 from archive.metadata import each_metadata, instance_metadata, parse_bulk_path, read_bulkdata
 from archive.retrieve import read_header
@@ -53,7 +55,8 @@ def test_text_without_a_character_set_is_read_in_that_of_the_sender(
     corpus: Corpus, declared: str | None, syntax: str
 ) -> None:
     stored = store_bytes(corpus.store, waveform(declared, syntax), generate_uid().replace(".", "")[:60])
-    inst = replace(stored, default_character_set="ISO_IR 100")
+    corrections = Corrections("ISO_IR 100", (), "OLD", datetime(2026, 11, 22, tzinfo=UTC))
+    inst = replace(stored, corrections=corrections)
     assert read_header(corpus.store, inst).PatientName == "Müller^Jörg"
     found = instance_metadata(corpus.store, inst, uri)
     assert found["00100010"]["Value"] == [{"Alphabetic": "Müller^Jörg"}]

@@ -1,0 +1,134 @@
+"""Corrections applied to encoded elements on their way out (PS3.3 C.12.1.1.2, C.12.1.1.9).
+
+Text goes out in UTF-8 where it was received in a character set that the object does not declare, or where a corrected
+value needs letters that its character set may lack. What was there before is told in Original Attributes Sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC
+from typing import Final
+
+from archive.correction.record import Change, Corrections
+from archive.correction.rules import SPECIFIC_CHARACTER_SET
+from archive.errors import CannotParse
+from archive.standard.coding import Coding
+from archive.standard.rewrite import UTF_8, Span, Unicode, items_of, joined, outline, with_changes
+from archive.standard.text import character_sets_of
+from archive.standard.uids import IMPLEMENTATION_VERSION_NAME
+
+ORIGINAL_ATTRIBUTES_SEQUENCE: Final = 0x04000561
+_MODIFIED_ATTRIBUTES_SEQUENCE: Final = 0x04000550
+_ATTRIBUTE_MODIFICATION_DATE_TIME: Final = 0x04000562
+_MODIFYING_SYSTEM: Final = 0x04000563
+_SOURCE_OF_PREVIOUS_VALUES: Final = 0x04000564
+_REASON: Final = 0x04000565
+
+COERCE: Final = "COERCE"
+CORRECT: Final = "CORRECT"
+
+
+def apply(corrections: Corrections, header: bytes, trailer: bytes, code: Coding) -> tuple[bytes, bytes]:
+    """The elements before and behind the pixel data as they are to be given; the same where nothing is different.
+
+    Both are in the coding `code`. Raises `CannotParse`, which no stored object should.
+    """
+    given = _Given(corrections, header, trailer, code)
+    changes: dict[int, bytes | None] = {change.tag: given.corrected(change) for change in corrections.changes}
+    items = []
+    if given.converted:
+        changes[SPECIFIC_CHARACTER_SET] = code.element(SPECIFIC_CHARACTER_SET, "CS", UTF_8.encode())
+        # An item of its own: Specific Character Set in an item is also about the text beside it.
+        before = given.original(header, SPECIFIC_CHARACTER_SET, "CS")
+        items.append(given.item([before], CORRECT if corrections.character_set else COERCE))
+    if corrections.changes:
+        originals = [
+            given.original(given.header, change.tag, change.vr)
+            for change in sorted(corrections.changes, key=lambda change: change.tag)
+        ]
+        items.append(given.item(originals, COERCE))
+    if not items:
+        return header, trailer
+    changes[ORIGINAL_ATTRIBUTES_SEQUENCE] = given.original_attributes(items)
+    return with_changes(given.header, code, changes), given.trailer
+
+
+class _Given:
+    """The elements of one object with their text in the character set that they go out in."""
+
+    def __init__(self, corrections: Corrections, header: bytes, trailer: bytes, code: Coding) -> None:
+        self._corrections = corrections
+        self._code = code
+        self.header, self.trailer = header, trailer
+        declared = character_sets_of(_value(header, _find(header, code, SPECIFIC_CHARACTER_SET)))
+        # Even where all that was received is ASCII, what is put beside it may not be.
+        foreign = any(not (change.value or "").isascii() for change in corrections.changes) and declared != [UTF_8]
+        self.converted = foreign
+        if corrections.character_set or foreign:
+            terms = corrections.character_set.split("\\") if corrections.character_set else declared
+            # Items that name a character set where the object names none mean it; where it names a wrong one, they do.
+            text = Unicode(terms, whatever_items_say=bool(corrections.character_set and declared))
+            rewritten = text.rewrite(header, code), text.rewrite(trailer, code)
+            if text.changed or foreign:
+                self.header, self.trailer = rewritten
+                self.converted = True
+
+    def corrected(self, change: Change) -> bytes | None:
+        """The corrected element; None if there is to be none."""
+        if change.value is None:
+            return None
+        if change.vr == "SQ":
+            return self._code.element(change.tag, "SQ", self._item_of_code(*change.value.split("\\")))
+        return self._text(change.tag, change.vr, change.value)
+
+    def _item_of_code(self, value: str, scheme: str, meaning: str) -> bytes:
+        """An item of the Code Sequence Macro (PS3.3 8.8)."""
+        parts = ((0x00080100, "SH", value), (0x00080102, "SH", scheme), (0x00080104, "LO", meaning))
+        return joined((self._text(*part) for part in parts), self._code)
+
+    def _text(self, tag: int, vr: str, value: str) -> bytes:
+        return self._code.element(tag, vr, value.encode())
+
+    def original(self, header: bytes, tag: int, vr: str) -> bytes:
+        """The element as it was; without a value if it was not there."""
+        span = _find(header, self._code, tag)
+        return header[span.offset : span.end] if span else self._code.element(tag, vr, b"")
+
+    def item(self, originals: Iterable[bytes], reason: str) -> bytes:
+        """An item of Original Attributes Sequence."""
+        code, corrections = self._code, self._corrections
+        at = corrections.at.astimezone(UTC).strftime("%Y%m%d%H%M%S.%f+0000")
+        elements = (
+            code.element(_MODIFIED_ATTRIBUTES_SEQUENCE, "SQ", joined(originals, code)),
+            self._text(_ATTRIBUTE_MODIFICATION_DATE_TIME, "DT", at),
+            self._text(_MODIFYING_SYSTEM, "LO", IMPLEMENTATION_VERSION_NAME),
+            self._text(_SOURCE_OF_PREVIOUS_VALUES, "LO", corrections.peer),
+            self._text(_REASON, "CS", reason),
+        )
+        return joined(elements, code)
+
+    def original_attributes(self, items: list[bytes]) -> bytes:
+        """The sequence with the items that it had before, and ours.
+
+        One that came as UN in another coding stays as it is: what others have told is not taken away.
+        """
+        span = _find(self.header, self._code, ORIGINAL_ATTRIBUTES_SEQUENCE)
+        before = b""
+        if span is not None and span.end > span.start:
+            try:
+                before = items_of(self.header, span) if span.vr == "SQ" and span.coding is self._code else b""
+            except CannotParse:
+                before = b""
+            if not before:
+                return self.header[span.offset : span.end]
+        return self._code.element(ORIGINAL_ATTRIBUTES_SEQUENCE, "SQ", before + b"".join(items))
+
+
+def _find(header: bytes, code: Coding, tag: int) -> Span | None:
+    """The last element of the tag: that one readers take."""
+    return next((span for span in reversed(outline(header, code)) if span.tag == tag), None)
+
+
+def _value(header: bytes, span: Span | None) -> bytes | None:
+    return None if span is None else header[span.start : span.end]

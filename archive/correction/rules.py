@@ -1,0 +1,121 @@
+"""What the settings of a peer correct of an object, from the values that it came with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from typing import Final
+
+from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
+
+from archive.correction.record import Change, Corrections
+from archive.records import Source
+from archive.standard.coding import Element
+from archive.standard.text import CHARSET_VRS, character_sets_of, decode
+from config.coercion import Coercion, fits_vr
+
+SPECIFIC_CHARACTER_SET: Final = 0x00080005
+INSTITUTION_CODE_SEQUENCE: Final = 0x00080082
+_ISSUER: Final = "IssuerOfPatientID"
+_UTF_8: Final = "ISO_IR 192"
+
+Worklist = Callable[[], Mapping[str, str]]
+"""Gives the values of the worklist item that an object was made for, and under ``""`` its name; empty without one."""
+
+
+def character_set(elements: Mapping[int, Element], source: Source) -> tuple[list[str], str | None]:
+    """What the text of an object is in, and the same as a setting says it, None where the object itself does.
+
+    An object that declares UTF-8 and is in UTF-8 knows what it says: no setting overrides that.
+    """
+    element = elements.get(SPECIFIC_CHARACTER_SET)
+    declared = character_sets_of(element.value if element else None)
+    if source.actual_character_set and not (declared == [_UTF_8] and _is_utf_8(elements)):
+        return source.actual_character_set.split("\\"), source.actual_character_set
+    if not declared and source.default_character_set:
+        return source.default_character_set.split("\\"), source.default_character_set
+    return declared, None
+
+
+def _is_utf_8(elements: Mapping[int, Element]) -> bool:
+    text = b"".join(element.value for element in elements.values() if element.vr in CHARSET_VRS)
+    try:
+        return not text.isascii() and bool(text.decode())
+    except UnicodeDecodeError:
+        return False
+
+
+def correct(
+    elements: Mapping[int, Element], source: Source, at: datetime, worklist: Worklist = dict
+) -> Corrections | None:
+    """The corrections of an object, None where there is nothing to correct. `elements` holds `Coercion.tags`."""
+    terms, overriding = character_set(elements, source)
+    changes: tuple[Change, ...] = ()
+    if source.coercion is not None:
+        changes = tuple(_changes(_Original(elements, terms), source.coercion, source, worklist))
+    if overriding is None and not changes:
+        return None
+    return Corrections(overriding, changes, source.calling_ae_title, at)
+
+
+class _Original:
+    """The values as received, by keyword."""
+
+    def __init__(self, elements: Mapping[int, Element], character_sets: list[str]) -> None:
+        self._elements = elements
+        self._character_sets = character_sets
+
+    def __contains__(self, keyword: str) -> bool:
+        return tag_for_keyword(keyword) in self._elements
+
+    def __getitem__(self, keyword: str) -> str:
+        element = self._elements.get(tag_for_keyword(keyword) or 0)
+        return decode(element.value, element.vr, self._character_sets) if element else ""
+
+
+def _changes(original: _Original, rules: Coercion, source: Source, worklist: Worklist) -> Iterator[Change]:
+    lacking = [keyword for keyword in rules.from_worklist if not original[keyword].strip("^= ")]
+    item = worklist() if lacking else {}
+    taken: dict[str, str] = {keyword: item[keyword] for keyword in lacking if item.get(keyword)}
+    for keyword, text in taken.items():
+        yield _change(original, keyword, text, f"worklist {item.get('', '')}".strip())
+    for name, value, why in _ruled(original, rules, source):
+        # What the worklist says of an object that says nothing is nearer to the truth than what holds for all objects.
+        if name not in taken and (value is None or value != original[name]):
+            yield _change(original, name, value, why)
+    if rules.institution_code is not None:
+        code = rules.institution_code
+        text = f"{code.value}\\{code.scheme}\\{code.meaning}"
+        yield Change(INSTITUTION_CODE_SEQUENCE, "SQ", "", text, "institution_code")
+
+
+def _ruled(original: _Original, rules: Coercion, source: Source) -> Iterator[tuple[str, str | None, str]]:
+    if rules.issuer_of_patient_id == "facility":
+        yield _ISSUER, source.issuer_of_patient_id, "issuer_of_patient_id"
+    yield from ((keyword, value, "set") for keyword, value in rules.always.items())
+    for keyword, value in rules.set_if_empty.items():
+        if not original[keyword].strip("^= "):
+            yield keyword, value, "set_if_empty"
+    for keyword, value in rules.prefix.items():
+        found = original[keyword]
+        if found and not found.startswith(value):
+            yield keyword, value + found, "prefix"
+    yield from ((keyword, None, "remove") for keyword in rules.remove if keyword in original)
+
+
+def _change(original: _Original, keyword: str, value: str | None, why: str) -> Change:
+    tag = tag_for_keyword(keyword)
+    assert tag is not None
+    return Change(tag, dictionary_VR(tag), original[keyword], value, why)
+
+
+def complaints(corrections: Corrections | None) -> list[str]:
+    """What is against the standard in corrected values; it is made of what was received, so it is kept all the same."""
+    if corrections is None:
+        return []
+    keywords = {change.tag: keyword_for_tag(change.tag) for change in corrections.changes if change.vr != "SQ"}
+    return [
+        f"the corrected value of {keywords[change.tag]} does not fit its VR {change.vr}"
+        for change in corrections.changes
+        if change.tag in keywords and change.value and fits_vr(keywords[change.tag], change.value)
+    ]
