@@ -15,7 +15,7 @@ TABLES = "stored_object, instance, series, study, patient, key_block"
 
 def _lose_the_database(settings: Settings) -> None:
     with psycopg.connect(settings.database.url.get_secret_value(), autocommit=True) as connection:
-        connection.execute(f"TRUNCATE {TABLES}")
+        connection.execute(f"TRUNCATE {TABLES} CASCADE")
 
 
 def test_rows_are_made_anew_from_the_objects(settings: Settings) -> None:
