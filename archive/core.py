@@ -29,6 +29,7 @@ from archive.migrate import require_current
 from archive.reconcile import Repairs, reconcile, verify
 from archive.records import EVERYTHING, DicomJSON, Query, Scope, SearchResult, Source, StoredInstance
 from archive.reindex import Reindexed, reindex
+from archive.routing.routing import Routing
 from archive.search import browse, search, within_one_study
 from config.settings import Settings
 from storage.base import ObjectStore
@@ -50,6 +51,7 @@ class Archive:
         self._keys = KeyAllocator(session, store)
         writer = IndexWriter(session, conflict=settings.ingest.conflict, on_stale=self._keys.retire)
         self._ingest = Ingest(store, self._keys, writer, maximum_object_bytes=settings.node.maximum_object_bytes)
+        self.routing = Routing(settings, engine)
         self.commitments = Commitments(settings.commitment, engine, store)
         self._embedded: EmbeddedPostgres | None = None
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Engine, Row, Select, bindparam, select
+from sqlalchemy import Engine, Select, bindparam, select
 
 from archive.access import visible
 from archive.correction.record import Corrections
 from archive.database import fetch
 from archive.errors import NotFound
 from archive.models import Instance, Series, StoredObject, Study
-from archive.records import ObjectRecord, Scope, StoredInstance
+from archive.records import EVERYTHING, ObjectRecord, Scope, StoredInstance
 
 _COLUMNS = (
     Study.study_instance_uid,
@@ -59,6 +60,20 @@ def versions(engine: Engine, study: str, series: str, instance: str, scope: Scop
     return [_stored_instance(row) for row in rows]
 
 
+def by_object(engine: Engine, objects: Collection[int]) -> dict[int, StoredInstance]:
+    """The instances behind rows of ``stored_object``, as far as these are shown. Raises `IndexUnavailable`."""
+    columns: tuple[Any, ...] = (StoredObject.id, *_COLUMNS)
+    statement = (
+        select(*columns)
+        .select_from(StoredObject)
+        .join(Instance, Instance.id == StoredObject.instance_id)
+        .join(Series, Series.id == Instance.series_id)
+        .join(Study, Study.id == Series.study_id)
+        .where(StoredObject.id.in_(objects), StoredObject.current, visible(EVERYTHING))
+    )
+    return {row[0]: _stored_instance(row[1:]) for row in fetch(engine, statement)}
+
+
 @lru_cache(maxsize=256)
 def _current(with_series: bool, with_instance: bool, scope: Scope) -> Select[Any]:
     """Kept, because to put a statement together takes longer than PostgreSQL takes to answer it."""
@@ -86,7 +101,7 @@ def _stored(with_series: bool, with_instance: bool, scope: Scope) -> Select[Any]
     return statement
 
 
-def _stored_instance(row: Row[Any]) -> StoredInstance:
+def _stored_instance(row: Sequence[Any]) -> StoredInstance:
     # In the order of `_COLUMNS`: a study of 2,000 images makes 2,000 of these.
     values: tuple[Any, ...] = tuple(row)
     study, series, instance, sop_class, modality, frames, rows, columns, version, *stored, received, corrections = (

@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from config.node import NodeSettings as NodeSettings
 from config.peers import Facility, Peer, PeerBook, UnknownPeers
+from config.routes import ForwardSettings, Route
 from config.section import MEBIBYTE, Section, secret
 
 PREFIX = "PACS_"
@@ -163,9 +164,11 @@ class Settings(BaseSettings):
     web: WebSettings = WebSettings()
     ingest: IngestSettings = IngestSettings()
     commitment: CommitmentSettings = CommitmentSettings()
+    forward: ForwardSettings = ForwardSettings()
     log: LogSettings = LogSettings()
     facilities: tuple[Facility, ...] = ()
     peers: tuple[Peer, ...] = ()
+    routes: tuple[Route, ...] = ()
     unknown_peers: UnknownPeers = "reject"
 
     @classmethod
@@ -191,6 +194,7 @@ class Settings(BaseSettings):
         lost = sorted({peer.facility for peer in self.peers} - {*codes, "UNKNOWN"})
         if lost:
             raise ValueError(f"peers name facilities that are not listed: {', '.join(lost)}")
+        self._check_routes()
         return self
 
     @model_validator(mode="after")
@@ -204,6 +208,22 @@ class Settings(BaseSettings):
             if peer.tls and not peer.host and not tls.listens:
                 raise ValueError(f"{peer.ae_title} must call by TLS: node.tls.certificate_file is missing")
         return self
+
+    def _check_routes(self) -> None:
+        names = [route.name for route in self.routes]
+        if len(set(names)) < len(names):
+            raise ValueError("two routes have the same name")
+        codes = {facility.code for facility in self.facilities} | {"UNKNOWN"}
+        places = {peer.ae_title for peer in self.peers if peer.host}
+        for route in self.routes:
+            if self.node.ae_title in route.destinations:
+                raise ValueError(f"route {route.name!r} sends to {self.node.ae_title}, which is this archive itself")
+            if lost := sorted({*route.destinations} - places):
+                raise ValueError(
+                    f"route {route.name!r} sends to {', '.join(lost)}: list it as a peer with host and port"
+                )
+            if lost := sorted({*route.facilities} - codes):
+                raise ValueError(f"route {route.name!r} names facilities that are not listed: {', '.join(lost)}")
 
     @property
     def objects_dir(self) -> Path:

@@ -11,6 +11,7 @@ from archive.background import Background
 from archive.core import Archive
 from archive.errors import ArchiveError
 from archive.maintenance import Maintenance
+from archive.routing.rules import rules_of
 from config.logs import configure, fields
 from config.settings import Settings, SettingsError, load
 from dicom_node.commands import (
@@ -25,6 +26,7 @@ from dicom_node.commands import (
 from dicom_node.commitment.desk import Desk
 from dicom_node.commitment.information import STORAGE_COMMITMENT
 from dicom_node.handlers.commitment import RequestService, ResultService
+from dicom_node.forward import Forwarder
 from dicom_node.handlers.echo import Echo
 from dicom_node.handlers.find import FindService
 from dicom_node.handlers.retrieve import RetrieveService
@@ -56,6 +58,7 @@ def main() -> int:
     """Exit code 0 after a stop by signal, 1 when the node cannot start, 2 for settings that cannot be used."""
     try:
         settings = load()
+        rules_of(settings)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
@@ -66,10 +69,14 @@ def main() -> int:
     try:
         with Archive.open(settings, application="pacs dicom_node") as archive:
             desk = Desk(archive)
+            # Before anything can arrive, so that nothing arrives unnoticed.
+            forwarder = Forwarder(archive)
             server = _server(settings, archive, desk)
             server.start()
-            with Maintenance(archive), Background("certificates", ExpiryWatch(settings.node.tls).look), desk:
+            watch = Background("certificates", ExpiryWatch(settings.node.tls).look)
+            with Maintenance(archive), watch, desk, forwarder:
                 stop.wait()
+                forwarder.wind_down()
                 log.info("DICOM node stops", extra=fields(associations=server.associations))
                 server.stop()
     except SettingsError as error:
