@@ -25,8 +25,8 @@ from dicom_node.commands import (
 )
 from dicom_node.commitment.desk import Desk
 from dicom_node.commitment.information import STORAGE_COMMITMENT
-from dicom_node.handlers.commitment import RequestService, ResultService
 from dicom_node.forward import Forwarder
+from dicom_node.handlers.commitment import RequestService, ResultService
 from dicom_node.handlers.echo import Echo
 from dicom_node.handlers.find import FindService
 from dicom_node.handlers.retrieve import RetrieveService
