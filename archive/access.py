@@ -1,17 +1,130 @@
-"""The one predicate that decides what a caller may see. Search and retrieval both add it to every statement."""
+"""The one predicate that decides what a caller may see. Search and retrieval both add it to every statement.
+
+What the clinical view shows is told by stored counters and one column, so it costs nothing. The other views look into
+a study only where it has something hidden, which few have.
+"""
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, and_, select
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 
-from archive.models import Facility, Study
+from sqlalchemy import ColumnElement, Integer, Select, and_, case, func, or_, select
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import aliased
+
+from archive.models import CText, Facility, Instance, Series, Study
 from archive.records import Scope
+from archive.rejection.causes import SHOWN, View
+
+Condition = ColumnElement[bool]
+
+_SERIES: Final = aliased(Series)
+_INSTANCE: Final = aliased(Instance)
 
 
-def visible(scope: Scope) -> ColumnElement[bool]:
+class Shown(NamedTuple):
+    """What a study and a series have that a view shows, as expressions on their rows."""
+
+    modalities: ColumnElement[Any]
+    sop_classes: ColumnElement[Any]
+    series_count: ColumnElement[Any]
+    instance_count: ColumnElement[Any]
+    instance_count_of_series: ColumnElement[Any]
+
+
+def visible(scope: Scope) -> Condition:
     """Studies that the scope covers and that have at least one instance (a parent may precede its first instance)."""
-    has_instances = Study.instance_count > 0
+    has_instances = _has_instances(scope.view)
     if scope.facilities is None:
         return has_instances
     owners = select(Facility.id).where(Facility.code.in_(sorted(scope.facilities)))
     return and_(has_instances, Study.facility_id.in_(owners))
+
+
+def visible_series(scope: Scope) -> Condition:
+    """Of such a study, the series with at least one instance to show."""
+    if scope.view is View.CLINICAL:
+        return Series.instance_count > 0
+    among = select(1).where(_INSTANCE.series_id == Series.id, *_hidden_and_shown(_INSTANCE, scope.view))
+    return or_(Series.instance_count > 0, and_(Series.hidden_count > 0, among.correlate(Series).exists()))
+
+
+def visible_instance(scope: Scope) -> Condition:
+    """Of such a series, the instances to show."""
+    return _instance_is_shown(Instance, scope.view)
+
+
+@lru_cache(maxsize=len(View))
+def shown(view: View) -> Shown:
+    """The counters as this view has them."""
+    if view is View.CLINICAL:
+        return Shown(
+            *(Study.modalities_in_study, Study.sop_classes_in_study),  # type: ignore[arg-type]
+            *(Study.series_count, Study.instance_count, Series.instance_count),  # type: ignore[arg-type]
+        )
+    instances = _of_study(_INSTANCE.id)
+    seen = instances.where(_instance_is_shown(_INSTANCE, view))
+    hidden = instances.where(*_hidden_and_shown(_INSTANCE, view))
+    of_series = select(func.count()).where(_INSTANCE.series_id == Series.id, *_hidden_and_shown(_INSTANCE, view))
+    return Shown(
+        modalities=_unless_all_shown(
+            Study.modalities_in_study,
+            _array(seen.with_only_columns(_SERIES.modality).where(_SERIES.modality != ""), _SERIES.modality),
+        ),
+        sop_classes=_unless_all_shown(
+            Study.sop_classes_in_study,
+            _array(seen.with_only_columns(_INSTANCE.sop_class_uid), _INSTANCE.sop_class_uid),
+        ),
+        series_count=_unless_all_shown(
+            Study.series_count,
+            seen.with_only_columns(func.count(_SERIES.id.distinct())).correlate(Study).scalar_subquery(),
+        ),
+        instance_count=Study.instance_count
+        + _unless_all_shown(0, hidden.with_only_columns(func.count()).correlate(Study).scalar_subquery()),
+        instance_count_of_series=Series.instance_count
+        + case((Series.hidden_count == 0, 0), else_=of_series.correlate(Series).scalar_subquery()),
+    )
+
+
+def _has_instances(view: View) -> Condition:
+    if view is View.CLINICAL:
+        return Study.instance_count > 0
+    among = _of_study(1).where(*_hidden_and_shown(_INSTANCE, view))
+    return or_(Study.instance_count > 0, and_(Study.hidden_count > 0, among.correlate(Study).exists()))
+
+
+def _of_study(selected: Any) -> Select[Any]:
+    found = select(selected).select_from(_INSTANCE).join(_SERIES, _INSTANCE.series_id == _SERIES.id)
+    return found.where(_SERIES.study_id == Study.id)
+
+
+def _instance_is_shown(instance: Any, view: View) -> Condition:
+    if view is View.CLINICAL:
+        return _condition(instance.hidden == 0)
+    return _condition(_hiding(instance, view) == 0)
+
+
+def _hidden_and_shown(instance: Any, view: View) -> tuple[Condition, Condition]:
+    """Those that the clinical view does not show and this one does; by the index of the hidden ones."""
+    return _condition(instance.hidden != 0), _condition(_hiding(instance, view) == 0)
+
+
+def _hiding(instance: Any, view: View) -> ColumnElement[int]:
+    """The causes that hide in this view."""
+    causes: ColumnElement[int] = instance.hidden.op("&", return_type=Integer())(0xFF & ~int(SHOWN[view]))
+    return causes
+
+
+def _unless_all_shown(stored: Any, computed: Any) -> ColumnElement[Any]:
+    return case((Study.hidden_count == 0, stored), else_=computed)
+
+
+def _array(values: Select[Any], order: Any) -> ColumnElement[Any]:
+    ordered = values.distinct().order_by(order).correlate(Study).scalar_subquery()
+    return func.array(ordered, type_=ARRAY(CText))
+
+
+def _condition(expression: Any) -> Condition:
+    found: Condition = expression
+    return found

@@ -24,6 +24,7 @@ from archive.examine import Announcement, Placed, examine
 from archive.index_session import IndexSession
 from archive.index_sql import VersionRow
 from archive.index_writer import IndexWriter
+from archive.provenance import recalled
 from archive.records import Arrival, Source
 from archive.standard.file_format import FileMeta, read_file_meta
 from config.logs import fields
@@ -123,7 +124,7 @@ class Adopter:
         """The sender as the file meta information names it; its address is not known any more."""
         peer = self._peers.named(meta.source_ae_title)
         facility = self._peers.facility(peer.facility) if peer is not None else UNKNOWN_FACILITY
-        return Source(
+        named = Source(
             facility=facility.code,
             issuer_of_patient_id=facility.issuer,
             transport="import",
@@ -132,6 +133,7 @@ class Adopter:
             actual_character_set=peer.actual_character_set if peer is not None else None,
             coercion=peer.coerce if peer is not None else None,
         )
+        return recalled(meta, named)
 
     def _read(self, key: str, offset: int, length: int) -> bytes:
         if length <= 0:

@@ -10,11 +10,12 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Numeric, and_, case, cast, func, or_, select, text, true
 from sqlalchemy.orm import InstrumentedAttribute
 
+from archive.access import shown
 from archive.attributes import COMPUTED, KNOWN, LEVELS, Attribute, levels_down_to
 from archive.description import fold_name
 from archive.errors import InvalidQuery
 from archive.models import Instance, Patient, Series, StoredObject, Study
-from archive.records import Level, Query
+from archive.records import Level, Query, Scope
 from archive.standard import matching
 from archive.standard.text import fold
 
@@ -57,18 +58,19 @@ COLUMNS: Final[dict[str, InstrumentedAttribute[Any]]] = {
     "AvailableTransferSyntaxUID": StoredObject.transfer_syntax_uid,
 }
 FOLDED: Final = {"PatientName": Patient.name_fold, "ReferringPhysicianName": Study.referring_physician_fold}
-ARRAYS: Final = {"ModalitiesInStudy": Study.modalities_in_study, "SOPClassesInStudy": Study.sop_classes_in_study}
-COUNTS: Final[dict[str, ColumnElement[Any]]] = {
-    "NumberOfStudyRelatedSeries": Study.series_count,  # type: ignore[dict-item]
-    "NumberOfStudyRelatedInstances": Study.instance_count,  # type: ignore[dict-item]
-    "NumberOfSeriesRelatedInstances": Series.instance_count,  # type: ignore[dict-item]
-}
-_ONLY_RETURNED: Final = frozenset(attribute.keyword for found in COMPUTED.values() for attribute in found) - {*ARRAYS}
+_ARRAYS: Final = frozenset({"ModalitiesInStudy", "SOPClassesInStudy"})
+_ONLY_RETURNED: Final = frozenset(attribute.keyword for found in COMPUTED.values() for attribute in found) - _ARRAYS
 _WHOLE_TEXT_VRS: Final = frozenset({"LT", "ST", "UT"})
 """In these a backslash is a character (PS3.5 6.2)."""
 
 
-def conditions(query: Query) -> list[Condition]:
+def arrays(scope: Scope) -> dict[str, ColumnElement[Any]]:
+    """What a study as this caller sees it has several of."""
+    found = shown(scope.view)
+    return {"ModalitiesInStudy": found.modalities, "SOPClassesInStudy": found.sop_classes}
+
+
+def conditions(query: Query, scope: Scope) -> list[Condition]:
     """The conditions of all keys that are not universal. Raises `InvalidQuery`."""
     made = []
     for tag, given in query.keys.items():
@@ -78,7 +80,7 @@ def conditions(query: Query) -> list[Condition]:
         attribute = _attribute(query.level, tag)
         if "\0" in value or not _is_unicode(value):
             raise InvalidQuery(f"{attribute.keyword}: the value holds characters that no text has")
-        made.append(_condition(attribute, value, fuzzy=query.fuzzy))
+        made.append(_condition(attribute, value, scope, fuzzy=query.fuzzy))
     return made
 
 
@@ -122,12 +124,12 @@ def _is_unicode(value: str) -> bool:
     return True
 
 
-def _condition(attribute: Attribute, value: str, *, fuzzy: bool) -> Condition:
+def _condition(attribute: Attribute, value: str, scope: Scope, *, fuzzy: bool) -> Condition:
     keyword = attribute.keyword
     if keyword in FOLDED:
         return _any_of(value, lambda part: _name_condition(FOLDED[keyword], part, fuzzy=fuzzy))
-    if keyword in ARRAYS:
-        return _array_condition(ARRAYS[keyword], attribute, value)
+    if keyword in _ARRAYS:
+        return _array_condition(arrays(scope)[keyword], attribute, value)
     if keyword in COLUMNS:
         return _column_condition(COLUMNS[keyword], attribute, value)
     return _json_condition(attribute, value, fuzzy=fuzzy)

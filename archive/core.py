@@ -29,6 +29,7 @@ from archive.migrate import require_current
 from archive.reconcile import Repairs, reconcile, verify
 from archive.records import EVERYTHING, DicomJSON, Query, Scope, SearchResult, Source, StoredInstance
 from archive.reindex import Reindexed, reindex
+from archive.rejection.notes import RejectionNotes
 from archive.routing.routing import Routing
 from archive.search import browse, search, within_one_study
 from config.settings import Settings
@@ -50,7 +51,14 @@ class Archive:
         self._session = session
         self._keys = KeyAllocator(session, store)
         writer = IndexWriter(session, conflict=settings.ingest.conflict, on_stale=self._keys.retire)
-        self._ingest = Ingest(store, self._keys, writer, maximum_object_bytes=settings.node.maximum_object_bytes)
+        notes = self._notes(session)
+        self._ingest = Ingest(
+            store,
+            self._keys,
+            writer,
+            maximum_object_bytes=settings.node.maximum_object_bytes,
+            on_key_object=notes.take,
+        )
         self.routing = Routing(settings, engine)
         self.commitments = Commitments(settings.commitment, engine, store)
         self._embedded: EmbeddedPostgres | None = None
@@ -126,7 +134,9 @@ class Archive:
         session = IndexSession(self.settings.database, "pacs reconcile")
         try:
             adopter = Adopter(session, self.store, self.peers, conflict=self.settings.ingest.conflict)
-            return reconcile(session, self.store, adopter, empty_parents=empty_parents)
+            repairs = reconcile(session, self.store, adopter, empty_parents=empty_parents)
+            repairs.notes = self._notes(session).catch_up()
+            return repairs
         finally:
             session.close()
 
@@ -139,7 +149,9 @@ class Archive:
     def reindex(self, progress: Callable[[Reindexed], None] = lambda _: None) -> Reindexed:
         """Make rows for objects that have none, after the database was restored; see `archive.reindex`."""
         self.reconcile(empty_parents=False)
-        return reindex(self._session, self.store, self.peers, progress)
+        done = reindex(self._session, self.store, self.peers, progress)
+        self._notes(self._session).catch_up()
+        return done
 
     def check(self) -> dict[str, str | None]:
         """Whether each part works now: its name, and None or what is wrong."""
@@ -173,6 +185,9 @@ class Archive:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         self.close()
+
+    def _notes(self, session: IndexSession) -> RejectionNotes:
+        return RejectionNotes(session, self.store, self.peers, expiry_notes=self.settings.ingest.expiry_notes)
 
     def _name_facilities(self) -> None:
         for facility in self.peers.facilities.values():

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Final
 
 from archive.description import Description, describe
 from archive.records import Arrival, ObjectRecord, Source
+from archive.rejection.causes import KEY_OBJECT_SELECTION
+from archive.rejection.note import read_note
 from archive.standard.scan import Read, scan
+
+_QUARANTINE: Final = "\x1f"
+"""No patient ID has this character in it: it ends before one (PS3.5 6.1.2.5)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +43,14 @@ def examine(read: Read, announced: Announcement, placed: Placed, source: Source)
     """
     syntax = announced.transfer_syntax_uid
     wanted = Description.WANTED if source.coercion is None else Description.WANTED | source.coercion.tags
-    scanned = scan(read, placed.size - placed.dataset_offset, syntax, wanted)
+    size = placed.size - placed.dataset_offset
+    scanned = scan(read, size, syntax, wanted)
     described = describe(scanned, source, announced.sop_class_uid, announced.sop_instance_uid, syntax, read)
+    if source.quarantine:
+        # Nothing that a stranger says becomes part of what is known of a patient.
+        identity = f"{_QUARANTINE}{source.quarantine}{_QUARANTINE}{described.patient_identity}"
+        described = replace(described, patient_identity=identity)
+    is_key_object = described.instance.sop_class_uid == KEY_OBJECT_SELECTION
     return Arrival(
         source=source,
         issuer=described.issuer,
@@ -61,4 +73,5 @@ def examine(read: Read, announced: Announcement, placed: Placed, source: Source)
         parents=described.parents,
         warnings=described.warnings,
         corrections=described.corrections,
+        note=read_note(read, scanned, size) if is_key_object else None,
     )

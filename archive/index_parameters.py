@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from typing import NamedTuple
 
 from psycopg.types.json import Jsonb
 
 from archive.records import Arrival, Parents
 
 
-def input_row(n: int, arrival: Arrival, series_id: int, facility_id: int, warning: str | None) -> dict[str, object]:
+class Place(NamedTuple):
+    """The series that an arrival goes to, and what holds there."""
+
+    series_id: int
+    epoch: int
+    """The study's `rejection_epoch` by which `hidden` was decided."""
+    hidden: int
+    warning: str | None
+
+
+def input_row(n: int, arrival: Arrival, place: Place, facility_id: int) -> dict[str, object]:
     """A row of `INSERT_INSTANCES` in types that JSON has."""
     stored = arrival.object
     return {
@@ -17,12 +28,14 @@ def input_row(n: int, arrival: Arrival, series_id: int, facility_id: int, warnin
         **instance_parameters(arrival),
         "n": n,
         "block": arrival.block,
-        "series_id": series_id,
+        "series_id": place.series_id,
+        "hidden": place.hidden,
+        "epoch": place.epoch,
         "facility_id": facility_id,
         "digest": stored.digest.hex(),
         "corrections": None if arrival.corrections is None else arrival.corrections.to_json(),
         "frame_table": None if stored.frame_table is None else b64encode(stored.frame_table).decode(),
-        "warnings": [*arrival.warnings, *([warning] if warning else [])] or None,
+        "warnings": [*arrival.warnings, *([place.warning] if place.warning else [])] or None,
     }
 
 
@@ -58,7 +71,7 @@ def object_parameters(arrival: Arrival) -> dict[str, object]:
     }
 
 
-def parent_parameters(parents: Parents, facility: int) -> dict[str, object]:
+def parent_parameters(parents: Parents, quarantine: str, facility: int) -> dict[str, object]:
     patient, study, series = parents.patient, parents.study, parents.series
     return {
         "issuer": patient.issuer,
@@ -71,6 +84,7 @@ def parent_parameters(parents: Parents, facility: int) -> dict[str, object]:
         "patient_attributes": Jsonb(patient.attributes),
         "patient_keys": list(patient.attributes),
         "facility_id": facility,
+        "quarantine": quarantine,
         "study_instance_uid": study.study_instance_uid,
         "study_date": study.study_date,
         "study_time": study.study_time,

@@ -32,7 +32,8 @@ INSERT_PATIENT: Final = """
 INSERT INTO patient (issuer, identity, patient_id, name, name_fold, birth_date, sex, attributes)
 SELECT %(issuer)s, %(identity)s, %(patient_id)s, %(name)s, %(name_fold)s, %(birth_date)s, %(sex)s,
        %(patient_attributes)s
- WHERE NOT EXISTS (SELECT 1 FROM study WHERE study_instance_uid = %(study_instance_uid)s)
+ WHERE NOT EXISTS (SELECT 1 FROM study WHERE study_instance_uid = %(study_instance_uid)s
+                                         AND quarantine = %(quarantine)s)
 ON CONFLICT (issuer, identity) DO NOTHING
 """
 
@@ -48,12 +49,12 @@ UPDATE patient
 """
 
 INSERT_STUDY: Final = """
-INSERT INTO study (study_instance_uid, patient_id, facility_id, study_date, study_time, accession_number, study_id,
-                   study_description, referring_physician_fold, attributes)
-SELECT %(study_instance_uid)s, patient.id, %(facility_id)s, %(study_date)s, %(study_time)s, %(accession_number)s,
-       %(study_id)s, %(study_description)s, %(referring_physician_fold)s, %(study_attributes)s
+INSERT INTO study (study_instance_uid, quarantine, patient_id, facility_id, study_date, study_time,
+                   accession_number, study_id, study_description, referring_physician_fold, attributes)
+SELECT %(study_instance_uid)s, %(quarantine)s, patient.id, %(facility_id)s, %(study_date)s, %(study_time)s,
+       %(accession_number)s, %(study_id)s, %(study_description)s, %(referring_physician_fold)s, %(study_attributes)s
   FROM patient WHERE issuer = %(issuer)s AND identity = %(identity)s
-ON CONFLICT (study_instance_uid) DO NOTHING
+ON CONFLICT (study_instance_uid, quarantine) DO NOTHING
 """
 
 FILL_STUDY: Final = """
@@ -66,7 +67,8 @@ UPDATE study
        study_description = CASE WHEN study_description = '' THEN %(study_description)s ELSE study_description END,
        referring_physician_fold = CASE WHEN referring_physician_fold = '' THEN %(referring_physician_fold)s
                                        ELSE referring_physician_fold END
- WHERE study_instance_uid = %(study_instance_uid)s AND NOT attributes ?& %(study_keys)s::text[]
+ WHERE study_instance_uid = %(study_instance_uid)s AND quarantine = %(quarantine)s
+   AND NOT attributes ?& %(study_keys)s::text[]
 """
 
 INSERT_SERIES: Final = """
@@ -74,14 +76,16 @@ INSERT INTO series (study_id, series_instance_uid, modality, series_number, seri
                     performed_date, performed_time, attributes)
 SELECT study.id, %(series_instance_uid)s, %(modality)s, %(series_number)s, %(series_description)s,
        %(body_part_examined)s, %(performed_date)s, %(performed_time)s, %(series_attributes)s
-  FROM study WHERE study_instance_uid = %(study_instance_uid)s
+  FROM study WHERE study_instance_uid = %(study_instance_uid)s AND quarantine = %(quarantine)s
 ON CONFLICT (study_id, series_instance_uid) DO NOTHING
 """
 
 FIND_SERIES: Final = """
-SELECT series.id, patient.issuer, patient.identity
+SELECT series.id, patient.issuer, patient.identity, study.rejection_epoch, quarantine = '' AND EXISTS (
+           SELECT 1 FROM rejection_reference WHERE study_instance_uid = %(study_instance_uid)s)
   FROM series JOIN study ON study.id = series.study_id JOIN patient ON patient.id = study.patient_id
- WHERE study_instance_uid = %(study_instance_uid)s AND series_instance_uid = %(series_instance_uid)s
+ WHERE study_instance_uid = %(study_instance_uid)s AND quarantine = %(quarantine)s
+   AND series_instance_uid = %(series_instance_uid)s
 """
 
 _INPUT: Final = {
@@ -96,6 +100,8 @@ _INPUT: Final = {
     "columns": "int",
     "bits_allocated": "int",
     "number_of_frames": "int",
+    "hidden": "smallint",
+    "epoch": "bigint",
     "key": "text",
     "size": "bigint",
     "digest": "bytea",
@@ -124,7 +130,8 @@ _OBJECT_VALUES: Final = ", ".join(f"%({name.strip()})s" for name in _OBJECT.spli
 
 # One statement is one transaction and one round trip. The rows come as one JSON text: to adapt 25 arrays took psycopg
 # a fifth of the time that Python spends on an object. The lock on the key blocks makes sure that none of them is being
-# settled; `n` comes back for the rows that were inserted.
+# settled; `n` comes back for the rows that were inserted. Should the epoch of a study not be the one by which `hidden`
+# was decided, its count becomes NULL, which the column refuses, and with it the statement.
 INSERT_INSTANCES: Final = f"""
 WITH given AS (
     SELECT {_SELECTED} FROM json_to_recordset(%(rows)s::json) AS t({_GIVEN})
@@ -133,8 +140,8 @@ WITH given AS (
 ), input AS (
     SELECT given.* FROM given JOIN open_block ON open_block.id = given.block
 ), ins AS (
-    INSERT INTO instance (series_id, {_INSTANCE})
-    SELECT series_id, {_INSTANCE} FROM input ORDER BY n
+    INSERT INTO instance (series_id, hidden, {_INSTANCE})
+    SELECT series_id, hidden, {_INSTANCE} FROM input ORDER BY n
     ON CONFLICT (series_id, sop_instance_uid) DO NOTHING
     RETURNING id, series_id, sop_instance_uid
 ), chosen AS (
@@ -145,31 +152,37 @@ WITH given AS (
     INSERT INTO stored_object (instance_id, version, current, warnings, {_OBJECT})
     SELECT instance_id, 1, true, warnings, {_OBJECT} FROM chosen
 ), per_series AS (
-    SELECT series_id, count(*) AS instances, sum(size) AS bytes, array_agg(DISTINCT sop_class_uid) AS classes
+    SELECT series_id, count(*) FILTER (WHERE hidden = 0) AS instances, count(*) FILTER (WHERE hidden <> 0) AS others,
+           coalesce(sum(size) FILTER (WHERE hidden = 0), 0) AS bytes, min(epoch) AS epoch,
+           array_agg(DISTINCT sop_class_uid) FILTER (WHERE hidden = 0) AS classes
       FROM chosen GROUP BY series_id
 ), new_series AS (
-    UPDATE series SET instance_count = instance_count + instances
+    UPDATE series SET instance_count = instance_count + instances, hidden_count = hidden_count + others
       FROM per_series WHERE series.id = per_series.series_id
-    RETURNING series.study_id, series.modality, instance_count = instances AS is_first, instances, bytes, classes
+    RETURNING series.study_id, series.modality, instances > 0 AND instance_count = instances AS is_first, instances,
+              others, bytes, epoch, classes
 ), per_study AS (
-    SELECT study_id, sum(instances) AS instances, sum(bytes) AS bytes, count(*) FILTER (WHERE is_first) AS series,
+    SELECT study_id, sum(instances) AS instances, sum(others) AS others, sum(bytes) AS bytes, min(epoch) AS epoch,
+           count(*) FILTER (WHERE is_first) AS series,
            array_agg(DISTINCT modality) FILTER (WHERE is_first AND modality <> '') AS modalities
       FROM new_series GROUP BY study_id
 ), per_class AS (
     SELECT study_id, array_agg(DISTINCT class) AS classes FROM new_series, unnest(classes) AS class GROUP BY study_id
 ), counted AS (
     UPDATE study
-       SET instance_count = study.instance_count + per_study.instances,
+       SET instance_count = CASE WHEN study.rejection_epoch = per_study.epoch
+               THEN study.instance_count + per_study.instances END,
+           hidden_count = study.hidden_count + per_study.others,
            series_count = study.series_count + per_study.series,
            byte_count = study.byte_count + per_study.bytes,
            modalities_in_study = CASE WHEN study.modalities_in_study @> coalesce(modalities, '{{}}')
                THEN study.modalities_in_study
                ELSE ARRAY(SELECT DISTINCT unnest(study.modalities_in_study || modalities) ORDER BY 1) END,
-           sop_classes_in_study = CASE WHEN study.sop_classes_in_study @> classes
+           sop_classes_in_study = CASE WHEN study.sop_classes_in_study @> coalesce(classes, '{{}}')
                THEN study.sop_classes_in_study
                ELSE ARRAY(SELECT DISTINCT unnest(study.sop_classes_in_study || classes) ORDER BY 1) END,
            updated_at = clock_timestamp()
-      FROM per_study JOIN per_class USING (study_id)
+      FROM per_study LEFT JOIN per_class USING (study_id)
      WHERE study.id = per_study.study_id
 )
 SELECT n FROM chosen
@@ -178,7 +191,8 @@ SELECT n FROM chosen
 LOCK_INSTANCE: Final = """
 SELECT instance.id
   FROM study JOIN series ON series.study_id = study.id JOIN instance ON instance.series_id = series.id
- WHERE study_instance_uid = %(study)s AND series_instance_uid = %(series)s AND sop_instance_uid = %(instance)s
+ WHERE study_instance_uid = %(study)s AND quarantine = %(quarantine)s
+   AND series_instance_uid = %(series)s AND sop_instance_uid = %(instance)s
    FOR UPDATE OF instance
 """
 # A statement of its own: it must see what the holder of the lock before us has committed.
@@ -195,7 +209,7 @@ WITH retired AS (
 UPDATE study SET byte_count = byte_count + %(size)s - (SELECT coalesce(sum(size), 0) FROM retired),
                  updated_at = clock_timestamp()
   FROM series JOIN instance ON instance.series_id = series.id
- WHERE study.id = series.study_id AND instance.id = %(instance_id)s
+ WHERE study.id = series.study_id AND instance.id = %(instance_id)s AND instance.hidden = 0
 """
 
 INSERT_VERSION: Final = f"""
@@ -217,7 +231,7 @@ RECOUNT_CLASSES: Final = """
 UPDATE study
    SET sop_classes_in_study = ARRAY(
            SELECT DISTINCT sop_class_uid FROM series JOIN instance ON instance.series_id = series.id
-            WHERE series.study_id = study.id ORDER BY 1)
+            WHERE series.study_id = study.id AND instance.hidden = 0 ORDER BY 1)
  WHERE id = (SELECT study_id FROM series JOIN instance ON instance.series_id = series.id
               WHERE instance.id = %(instance_id)s)
 """
@@ -228,8 +242,9 @@ REPLACE_LOST: Final = """
 WITH open_block AS (
     SELECT id FROM key_block WHERE id = %(block)s AND state = 'open' FOR SHARE
 ), lost AS (
-    SELECT id, instance_id, size, current FROM stored_object
-     WHERE id = %(id)s AND key IN (%(lost_key)s, %(key)s) FOR UPDATE
+    SELECT stored_object.id, instance_id, size, current AND hidden = 0 AS counts
+      FROM stored_object JOIN instance ON instance.id = instance_id
+     WHERE stored_object.id = %(id)s AND key IN (%(lost_key)s, %(key)s) FOR UPDATE
 ), replaced AS (
     UPDATE stored_object
        SET key = %(key)s, size = %(size)s, dataset_offset = %(dataset_offset)s, header_length = %(header_length)s,
@@ -239,7 +254,7 @@ WITH open_block AS (
 ), counted AS (
     UPDATE study SET byte_count = byte_count + %(size)s - lost.size
       FROM lost, replaced, instance, series
-     WHERE lost.current AND instance.id = lost.instance_id AND series.id = instance.series_id
+     WHERE lost.counts AND instance.id = lost.instance_id AND series.id = instance.series_id
        AND study.id = series.study_id AND lost.size <> %(size)s
 )
 SELECT id FROM replaced

@@ -7,6 +7,10 @@ Concurrency: parents are inserted with ``ON CONFLICT DO NOTHING`` under unique c
 key, so concurrent first objects of a patient, study or series make one row each. Counters move in the statement that
 inserts the instance. A parent without instances may be seen in the table for a moment; queries leave it out, and
 `archive.reconcile` removes it if its first instance never comes.
+
+Whether an arrival is hidden by a rejection note is asked only for studies that a note names; which those are is kept
+with the series, and was asked after the study was committed. A note that comes later counts the study's
+`rejection_epoch` up, and the statement that inserts instances fails for an epoch that is not the present one.
 """
 
 from __future__ import annotations
@@ -22,9 +26,10 @@ import psycopg
 
 from archive import index_sql as sql
 from archive.errors import ConflictingDuplicate, IndexUnavailable
-from archive.index_parameters import input_row, instance_parameters, object_parameters, parent_parameters
+from archive.index_parameters import Place, input_row, instance_parameters, object_parameters, parent_parameters
 from archive.index_session import Connection, IndexSession
 from archive.records import Arrival, Outcome
+from archive.rejection.arrival import hidden_on_arrival
 from config.logs import fields
 
 log = logging.getLogger(__name__)
@@ -32,10 +37,11 @@ log = logging.getLogger(__name__)
 MOST_IN_ONE_TRANSACTION = 64
 CACHED_SERIES = 10_000
 ATTEMPTS = 3
+EPOCHS = 10
 OTHER_PATIENT = "the study was first received for another patient"
 
-SeriesKey = tuple[str, str, str, str]
-"""Issuer, patient identity, StudyInstanceUID, SeriesInstanceUID."""
+SeriesKey = tuple[str, str, str, str, str]
+"""Issuer, patient identity, StudyInstanceUID, SeriesInstanceUID, name of the quarantine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,9 @@ class Added:
 class _Known:
     series_id: int
     warning: str | None
+    epoch: int
+    named: bool
+    """Whether a rejection note names instances of the study."""
 
 
 @dataclass(slots=True)
@@ -154,25 +163,35 @@ class IndexWriter:
                 ticket.error = error
 
     def _insert_with_retry(self, connection: Connection, tickets: Sequence[_Ticket]) -> list[bool]:
-        for attempt in range(ATTEMPTS):
+        attempt, epochs = 0, 0
+        while True:
             try:
                 return self._insert(connection, tickets)
+            except psycopg.errors.NotNullViolation as error:
+                # A note rejects something in one of the studies since their series were looked up.
+                epochs += 1
+                if error.diag.column_name != "instance_count" or epochs == EPOCHS:
+                    raise
+                for ticket in tickets:
+                    self._series.pop(_series_key(ticket.arrival), None)
             except (psycopg.errors.ForeignKeyViolation, psycopg.errors.DeadlockDetected):
                 # A cached parent was deleted, or another process updates the same studies in another order.
                 self._series.clear()
                 self._facilities.clear()
-                if attempt == ATTEMPTS - 1:
+                attempt += 1
+                if attempt == ATTEMPTS:
                     raise
-        raise AssertionError("unreachable")
 
     def _insert(self, connection: Connection, tickets: Sequence[_Ticket]) -> list[bool]:
         arrivals = [ticket.arrival for ticket in tickets]
         known = self._known_series(connection, arrivals)
         facilities = [self._facility(connection, arrival.source.facility) for arrival in arrivals]
-        rows = [
-            input_row(n, arrival, series.series_id, facility, series.warning)
-            for n, (arrival, series, facility) in enumerate(zip(arrivals, known, facilities, strict=True))
-        ]
+        named = {n: arrival for n, (arrival, series) in enumerate(zip(arrivals, known, strict=True)) if series.named}
+        rejected = hidden_on_arrival(connection, named)
+        rows = []
+        for n, (arrival, series, facility) in enumerate(zip(arrivals, known, facilities, strict=True)):
+            hidden = int(arrival.hidden | rejected.get(n, 0))
+            rows.append(input_row(n, arrival, Place(series.series_id, series.epoch, hidden, series.warning), facility))
         given = {"rows": orjson.dumps(rows).decode()}
         inserted = {n for (n,) in connection.execute(sql.INSERT_INSTANCES, given).fetchall()}
         return [n in inserted for n in range(len(rows))]
@@ -196,21 +215,23 @@ class IndexWriter:
 
     def _add_parents(self, connection: Connection, arrival: Arrival) -> _Known:
         parents = arrival.parents()
-        parameters = parent_parameters(parents, self._facility(connection, arrival.source.facility))
+        facility = self._facility(connection, arrival.source.facility)
+        parameters = parent_parameters(parents, arrival.source.quarantine, facility)
         with connection.transaction():
             connection.execute(sql.INSERT_PATIENT, parameters)
             connection.execute(sql.FILL_PATIENT, parameters)
             connection.execute(sql.INSERT_STUDY, parameters)
             connection.execute(sql.FILL_STUDY, parameters)
             connection.execute(sql.INSERT_SERIES, parameters)
-            row = connection.execute(sql.FIND_SERIES, parameters).fetchone()
+        # After the commit: whoever registers a note that is not seen here will see the study.
+        row = connection.execute(sql.FIND_SERIES, parameters).fetchone()
         if row is None:
             raise IndexUnavailable("the study was removed while an object of it arrived; send it again")
-        series_id, issuer, identity = row
+        series_id, issuer, identity, epoch, named = row
         same_patient = (issuer, identity) == (arrival.issuer, arrival.patient_identity)
         if not same_patient:
             log.warning(OTHER_PATIENT, extra=fields(study=arrival.study_instance_uid))
-        return _Known(series_id, None if same_patient else OTHER_PATIENT)
+        return _Known(series_id, None if same_patient else OTHER_PATIENT, epoch, named)
 
     def _facility(self, connection: Connection, code: str) -> int:
         if code not in self._facilities:
@@ -238,6 +259,7 @@ class IndexWriter:
         """Decide on an arrival whose instance exists: the same bytes, or a conflict (see `IngestSettings.conflict`)."""
         names = {
             "study": arrival.study_instance_uid,
+            "quarantine": arrival.source.quarantine,
             "series": arrival.series_instance_uid,
             "instance": arrival.instance.sop_instance_uid,
         }
@@ -299,4 +321,5 @@ def _fail(tickets: Sequence[_Ticket], error: BaseException) -> None:
 
 
 def _series_key(arrival: Arrival) -> SeriesKey:
-    return arrival.issuer, arrival.patient_identity, arrival.study_instance_uid, arrival.series_instance_uid
+    uids = arrival.study_instance_uid, arrival.series_instance_uid
+    return arrival.issuer, arrival.patient_identity, *uids, arrival.source.quarantine

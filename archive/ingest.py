@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
@@ -26,7 +26,9 @@ from archive.errors import (
 from archive.examine import Announcement, Placed, examine
 from archive.index_writer import Added, IndexWriter
 from archive.keys import Key, KeyAllocator
+from archive.provenance import remembered
 from archive.records import Arrival, Outcome, Receipt, Source
+from archive.rejection.causes import KEY_OBJECT_SELECTION
 from archive.standard.file_format import encode_file_meta
 from archive.standard.uids import check_uid, is_storage_sop_class, is_supported_transfer_syntax
 from config.logs import fields
@@ -43,9 +45,16 @@ class Ingest:
     """Takes objects in. Used by many threads at once."""
 
     def __init__(
-        self, store: ObjectStore, keys: KeyAllocator, index: IndexWriter, *, maximum_object_bytes: int
+        self,
+        store: ObjectStore,
+        keys: KeyAllocator,
+        index: IndexWriter,
+        *,
+        maximum_object_bytes: int,
+        on_key_object: Callable[[Arrival], str] = lambda _: "",
     ) -> None:
         self._store = store
+        self._on_key_object = on_key_object
         self._keys = keys
         self._index = index
         self.maximum_object_bytes = maximum_object_bytes
@@ -92,6 +101,15 @@ class Ingest:
         else:
             self._keys.release(key, settled=True)
         return added
+
+    def obey(self, arrival: Arrival, outcome: Outcome) -> str:
+        """Do what a stored object asks if it is a rejection note; give what it cannot have.
+
+        Also when it was stored before: its sender had no answer, or wants to be sure. Raises `IndexUnavailable`.
+        """
+        if arrival.instance.sop_class_uid != KEY_OBJECT_SELECTION or arrival.source.quarantined:
+            return ""
+        return "" if outcome is Outcome.HELD_VERSION else self._on_key_object(arrival)
 
     def discard(self, key: Key) -> None:
         """Delete the bytes under a key that has no row; if that fails, settling the block does it later."""
@@ -203,6 +221,7 @@ class Receiving:
             raise
         self._open = False
         added = self._ingest.add(arrival, self._key)
+        unmet = self._ingest.obey(arrival, added.outcome)
         return Receipt(
             outcome=added.outcome,
             study_instance_uid=arrival.study_instance_uid,
@@ -211,6 +230,7 @@ class Receiving:
             sop_instance_uid=arrival.instance.sop_instance_uid,
             size=arrival.object.size,
             warnings=arrival.warnings,
+            unmet=unmet,
         )
 
     def abort(self) -> None:
@@ -245,6 +265,7 @@ class Receiving:
             self._transfer_syntax_uid,
             self._source.calling_ae_title,
             receiving_ae_title=self._source.called_ae_title,
+            private=remembered(self._source),
         )
         self._dataset_offset = len(meta)
         with _store_errors():

@@ -8,12 +8,13 @@ from typing import Any
 
 from sqlalchemy import Engine, Select, bindparam, select
 
-from archive.access import visible
+from archive.access import visible, visible_instance
 from archive.correction.record import Corrections
 from archive.database import fetch
 from archive.errors import NotFound
 from archive.models import Instance, Series, StoredObject, Study
 from archive.records import EVERYTHING, ObjectRecord, Scope, StoredInstance
+from archive.rejection.causes import View
 
 _COLUMNS = (
     Study.study_instance_uid,
@@ -77,10 +78,12 @@ def by_object(engine: Engine, objects: Collection[int]) -> dict[int, StoredInsta
 @lru_cache(maxsize=256)
 def _current(with_series: bool, with_instance: bool, scope: Scope) -> Select[Any]:
     """Kept, because to put a statement together takes longer than PostgreSQL takes to answer it."""
+    # What lies in quarantine under the same UIDs comes last.
+    order = () if scope.view is View.CLINICAL else (Study.quarantine,)
     return (
         _stored(with_series, with_instance, scope)
         .where(StoredObject.current)
-        .order_by(Series.series_number, Series.id, Instance.instance_number, Instance.id)
+        .order_by(*order, Series.series_number, Series.id, Instance.instance_number, Instance.id)
     )
 
 
@@ -92,7 +95,7 @@ def _stored(with_series: bool, with_instance: bool, scope: Scope) -> Select[Any]
         .join(Series, Series.study_id == Study.id)
         .join(Instance, Instance.series_id == Series.id)
         .join(StoredObject, StoredObject.instance_id == Instance.id)
-        .where(Study.study_instance_uid == bindparam("study"), visible(scope))
+        .where(Study.study_instance_uid == bindparam("study"), visible(scope), visible_instance(scope))
     )
     if with_series:
         statement = statement.where(Series.series_instance_uid == bindparam("series"))

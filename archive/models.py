@@ -19,6 +19,7 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
+    SmallInteger,
     Text,
     UniqueConstraint,
     text,
@@ -100,7 +101,10 @@ class Patient(Base):
 
 
 class Study(Base):
-    """A study. Counters are kept by the transaction that adds an instance, never counted at query time."""
+    """A study. Counters are kept by the transaction that adds an instance, never counted at query time.
+
+    They count what the clinical view shows; `hidden_count` counts the rest (see `archive.rejection`).
+    """
 
     __tablename__ = "study"
     __table_args__ = (
@@ -114,10 +118,14 @@ class Study(Base):
         Index(None, "patient_id"),
         Index(None, "accession_number"),
         Index(None, "facility_id", "study_date"),
+        UniqueConstraint("study_instance_uid", "quarantine"),
+        Index("ix_study_quarantine", "quarantine", postgresql_where=text("quarantine <> ''")),
     )
 
     id: Mapped[int] = _key()
-    study_instance_uid: Mapped[str] = mapped_column(unique=True)
+    study_instance_uid: Mapped[str]
+    quarantine: Mapped[str] = mapped_column(server_default="")
+    """Empty; or the unlisted sender (``AE@address``) whose objects are kept apart here until they are released."""
     patient_id: Mapped[int] = mapped_column(ForeignKey("patient.id"))
     facility_id: Mapped[int] = mapped_column(ForeignKey("facility.id"))
     """The facility that sent the first object; it owns the study."""
@@ -134,6 +142,9 @@ class Study(Base):
     instance_count: Mapped[int] = mapped_column(Integer, server_default="0")
     byte_count: Mapped[int] = mapped_column(server_default="0")
     """Bytes of the shown versions."""
+    hidden_count: Mapped[int] = mapped_column(Integer, server_default="0")
+    rejection_epoch: Mapped[int] = mapped_column(server_default="0")
+    """Grows with each change of what is rejected here; see `archive.index_writer`."""
     created_at: Mapped[datetime] = _now()
     updated_at: Mapped[datetime] = _now()
 
@@ -153,6 +164,7 @@ class Series(Base):
     performed_time: Mapped[time | None]
     attributes: Mapped[dict[str, Any]]
     instance_count: Mapped[int] = mapped_column(Integer, server_default="0")
+    hidden_count: Mapped[int] = mapped_column(Integer, server_default="0")
     created_at: Mapped[datetime] = _now()
 
 
@@ -164,7 +176,11 @@ class Instance(Base):
     """
 
     __tablename__ = "instance"
-    __table_args__ = (UniqueConstraint("series_id", "sop_instance_uid"), Index(None, "sop_instance_uid"))
+    __table_args__ = (
+        UniqueConstraint("series_id", "sop_instance_uid"),
+        Index(None, "sop_instance_uid"),
+        Index("ix_instance_hidden", "series_id", postgresql_where=text("hidden <> 0")),
+    )
 
     id: Mapped[int] = _key()
     series_id: Mapped[int] = mapped_column(ForeignKey("series.id"))
@@ -175,6 +191,8 @@ class Instance(Base):
     columns: Mapped[int | None] = mapped_column(Integer)
     bits_allocated: Mapped[int | None] = mapped_column(Integer)
     number_of_frames: Mapped[int] = mapped_column(Integer)
+    hidden: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    """0, or the sum of the causes why it is not shown: `archive.rejection.causes.Hidden`."""
     created_at: Mapped[datetime] = _now()
 
 

@@ -7,6 +7,7 @@ key block of a writer that died             whole objects under its keys get the
                                             `archive.adopt`; what else lies there is deleted, then the block
 key block that a writer failed to settle    what lies under its keys without a row is deleted, then the block
 study, series or patient without instances  deleted when older than a day: its first instance never came
+rejection note that has not taken effect    applied, see `archive.rejection.notes`
 row whose object the store has lost         (`verify`) marked ``missing``, shown in the log; a re-send repairs it
 row whose object has another size or hash   (`verify`) marked ``corrupt``, likewise
 ==========================================  ======================================================================
@@ -36,8 +37,8 @@ PAGE = 1000
 T = TypeVar("T")
 
 _DELETE_EMPTY = (
-    "DELETE FROM series WHERE instance_count = 0 AND created_at < now() - interval '1 day'",
-    """DELETE FROM study WHERE instance_count = 0 AND created_at < now() - interval '1 day'
+    "DELETE FROM series WHERE instance_count = 0 AND hidden_count = 0 AND created_at < now() - interval '1 day'",
+    """DELETE FROM study WHERE instance_count = 0 AND hidden_count = 0 AND created_at < now() - interval '1 day'
          AND NOT EXISTS (SELECT 1 FROM series WHERE series.study_id = study.id)""",
     """DELETE FROM patient WHERE created_at < now() - interval '1 day'
          AND NOT EXISTS (SELECT 1 FROM study WHERE study.patient_id = patient.id)""",
@@ -59,6 +60,8 @@ class Repairs:
     corrupt: int = 0
     recovered: int = 0
     """Rows marked missing or corrupt before, whose object is whole now."""
+    notes: int = 0
+    """Rejection notes that had not taken effect."""
     failed: int = 0
     """Blocks and objects that could not be dealt with; the next run tries again."""
 

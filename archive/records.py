@@ -9,6 +9,8 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from archive.correction.record import Corrections
+from archive.rejection.causes import Hidden, View, hidden_note
+from archive.rejection.note import Note
 from config.coercion import Coercion
 
 DicomJSON = dict[str, dict[str, Any]]
@@ -36,6 +38,13 @@ class Source:
     """What to correct in its objects."""
     quarantined: bool = False
     """Nobody vouches for the sender: what it sends is kept, and hidden until it is released."""
+    self_made: bool = False
+    """The archive made the object itself."""
+
+    @property
+    def quarantine(self) -> str:
+        """Under which name its objects are kept apart from all others; empty if they are not."""
+        return f"{self.calling_ae_title}@{self.address}" if self.quarantined else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +147,15 @@ class Arrival:
     warnings: tuple[str, ...] = ()
     corrections: Corrections | None = None
     """What of the above differs from what the object says, and what else is to be given otherwise."""
+    note: Note | None = None
+    """What it says if it is a rejection note."""
+
+    @property
+    def hidden(self) -> Hidden:
+        """The causes that the object brings with it."""
+        return (Hidden.QUARANTINE if self.source.quarantined else Hidden(0)) | (
+            hidden_note(self.note.title.cause) if self.note is not None else Hidden(0)
+        )
 
 
 class Outcome(StrEnum):
@@ -165,6 +183,8 @@ class Receipt:
     sop_instance_uid: str
     size: int
     warnings: tuple[str, ...] = ()
+    unmet: str = ""
+    """What it asked for and did not get, although it is stored: a note that may not reject what it names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,12 +235,14 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a caller may see: studies of these facilities; every facility when None."""
+    """What a caller may see: studies of these facilities (of every facility when None), and what of the hidden."""
 
     facilities: frozenset[str] | None = None
+    view: View = View.CLINICAL
 
 
 EVERYTHING = Scope()
+"""All that is shown to those who treat patients."""
 
 
 @dataclass(frozen=True, slots=True)

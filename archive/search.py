@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Engine, Row, Select, and_, func, select
 
-from archive.access import visible
+from archive.access import Shown, shown, visible, visible_instance, visible_series
 from archive.attributes import BY_LEVEL, COMPUTED, KNOWN, LEVELS, Attribute, levels_down_to
-from archive.conditions import ARRAYS, COLUMNS, COUNTS, TABLES, conditions
+from archive.conditions import COLUMNS, TABLES, arrays, conditions
 from archive.database import Stop, fetch
 from archive.errors import InvalidQuery, TooManyMatches
 from archive.models import Facility, Instance, Patient, Series, StoredObject, Study
@@ -21,10 +21,15 @@ _LARGEST: Final = 1 << 62
 _PAGE: Final = 250
 """Matches that are in memory at once while browsing."""
 KNOWN_BY_KEYWORD: Final = {attribute.keyword: attribute for attribute in KNOWN.values()}
-_OF_PATIENT: Final = {
-    "NumberOfPatientRelatedStudies": func.count(),
-    "NumberOfPatientRelatedSeries": func.sum(Study.series_count),
-    "NumberOfPatientRelatedInstances": func.sum(Study.instance_count),
+_OF_PATIENT: Final[dict[str, Callable[[Shown], ColumnElement[Any]]]] = {
+    "NumberOfPatientRelatedStudies": lambda _: func.count(),
+    "NumberOfPatientRelatedSeries": lambda counts: func.sum(counts.series_count),
+    "NumberOfPatientRelatedInstances": lambda counts: func.sum(counts.instance_count),
+}
+_COUNTS: Final[dict[str, Callable[[Shown], ColumnElement[Any]]]] = {
+    "NumberOfStudyRelatedSeries": lambda counts: counts.series_count,
+    "NumberOfStudyRelatedInstances": lambda counts: counts.instance_count,
+    "NumberOfSeriesRelatedInstances": lambda counts: counts.instance_count_of_series,
 }
 _ORDER: Final[dict[Level, tuple[Any, ...]]] = {
     Level.PATIENT: (Patient.name_fold, Patient.id),
@@ -43,7 +48,7 @@ def search(engine: Engine, query: Query, scope: Scope, *, cap: int) -> SearchRes
         raise InvalidQuery("limit and offset cannot be negative")
     size = cap if query.limit is None else min(query.limit, cap)
     columns = _wanted(query)
-    wanted = conditions(query)
+    wanted = conditions(query, scope)
     page = _matches(query, columns, scope).where(*wanted).order_by(*_ORDER[query.level])
     page = page.limit(size).offset(min(query.offset, _LARGEST))
     rows = fetch(engine, page) if size else []
@@ -71,7 +76,7 @@ def browse(
     Raises `InvalidQuery`; `TooManyMatches` behind the last that may be given; `IndexUnavailable`, `Withdrawn`.
     """
     columns = _wanted(query)
-    wanted, order = conditions(query), _ORDER[query.level]
+    wanted, order = conditions(query, scope), _ORDER[query.level]
     given = _matches(query, columns, scope)
     first = min(_PAGE, cap) if cap is not None else _PAGE
     rows = fetch(engine, given.where(*wanted).order_by(*order).limit(first + 1), stop=stop)
@@ -139,10 +144,10 @@ def _source(level: Level, scope: Scope, *, with_patient: bool = True) -> Select[
         source = source.join(Patient, Patient.id == Study.patient_id)
     if level is Level.STUDY:
         return source
-    source = source.join(Series, Series.study_id == Study.id).where(Series.instance_count > 0)
+    source = source.join(Series, Series.study_id == Study.id).where(visible_series(scope))
     if level is Level.SERIES:
         return source
-    source = source.join(Instance, Instance.series_id == Series.id)
+    source = source.join(Instance, Instance.series_id == Series.id).where(visible_instance(scope))
     return source.join(StoredObject, and_(StoredObject.instance_id == Instance.id, StoredObject.current))
 
 
@@ -177,11 +182,12 @@ def _computed_column(keyword: str, scope: Scope) -> ColumnElement[Any] | None:
     """The column that holds a value which is not in a level's JSON attributes."""
     if keyword in _OF_PATIENT:
         mine = Study.patient_id == Patient.id
-        return select(_OF_PATIENT[keyword]).where(mine, visible(scope)).correlate(Patient).scalar_subquery()
-    if keyword in COUNTS:
-        return COUNTS[keyword]
-    if keyword in ARRAYS:
-        return ARRAYS[keyword]  # type: ignore[return-value]
+        count = _OF_PATIENT[keyword](shown(scope.view))
+        return select(count).where(mine, visible(scope)).correlate(Patient).scalar_subquery()
+    if keyword in _COUNTS:
+        return _COUNTS[keyword](shown(scope.view))
+    if keyword in arrays(scope):
+        return arrays(scope)[keyword]
     if keyword in ("IssuerOfPatientID", "StudyInstanceUID", "SeriesInstanceUID"):
         return COLUMNS[keyword]  # type: ignore[return-value]
     if keyword in COLUMNS and KNOWN_BY_KEYWORD[keyword].level is Level.IMAGE:

@@ -73,6 +73,9 @@ IdentityRule = Literal["ignore", "optional", "required"]
 """Of user identity (PS3.7 D.3.3.7). ``ignore``: not looked at. ``optional``: right if there is one. ``required``."""
 
 
+View = Literal["clinical", "quality", "everything"]
+
+
 class Facility(BaseModel):
     """A hospital or commune station. `code` is its MA_CSKCB; it names the facility everywhere."""
 
@@ -143,6 +146,11 @@ class Peer(BaseModel):
     identity: IdentityRule | None = None
     """What is made of user identity; the node's rule when unset."""
     limits: Limits = Limits()
+    view: View = "clinical"
+    """What of the hidden it finds and gets. ``clinical``: nothing; ``quality``: what was rejected for quality reasons;
+    ``everything``: all, quarantine too."""
+    rejects: Literal["own", "province", "nothing"] = "own"
+    """In whose studies its rejection notes are obeyed: of its facility, of every facility, in none."""
     description: str = ""
 
     @model_validator(mode="after")

@@ -16,7 +16,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from config.node import NodeSettings as NodeSettings
-from config.peers import Facility, Peer, PeerBook, UnknownPeers
+from config.peers import Facility, Peer, PeerBook, UnknownPeers, View
 from config.routes import ForwardSettings, Route
 from config.section import MEBIBYTE, Section, secret
 
@@ -114,6 +114,9 @@ class WebSettings(Section):
     viewer: Path | None = None
     """Folder of the OHIF build; ``data_dir/viewer`` when unset."""
     language: Literal["vi", "en"] = "vi"
+    views: tuple[View, ...] = Field(default=("clinical",), min_length=1)
+    """What of the rejected may be asked for by ``?view=``; the first is what those see who do not ask. Until sign-in
+    exists, this holds for all who reach the port."""
     threads: int = Field(default=32, ge=4, le=500)
     """Requests worked on at once."""
     maximum_request_bytes: int = Field(default=16 * 1024 * MEBIBYTE, ge=MEBIBYTE)
@@ -130,6 +133,8 @@ class IngestSettings(Section):
     that sent the first, else the first stays shown. ``reject``: refuse the newer (0111)."""
     query_limit: int = Field(default=1000, ge=1)
     """Most matches that one query gives."""
+    expiry_notes: bool = False
+    """Whether rejection notes with the title Data Retention Policy Expired (113039) hide what they name."""
 
 
 class CommitmentSettings(Section):

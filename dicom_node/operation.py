@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from archive.records import EVERYTHING, Scope
+from archive.records import Scope
+from archive.rejection.causes import View
 from config.peers import Peer
 from dicom_node.commands import Command, response
 from dicom_node.events import Outbox
@@ -31,7 +32,8 @@ class Caller:
     @property
     def scope(self) -> Scope:
         """What it may see."""
-        return EVERYTHING if self.peer.sees == "province" else Scope(frozenset({self.peer.facility}))
+        facilities = None if self.peer.sees == "province" else frozenset({self.peer.facility})
+        return Scope(facilities, View(self.peer.view))
 
 
 Dialogue = Callable[[Exchange], None]

@@ -18,6 +18,8 @@ PENDING_UNSUPPORTED_KEYS: Final = 0xFF01
 CANCEL: Final = 0xFE00
 SOME_SUBOPERATIONS_FAILED: Final = 0xB000
 UNABLE_TO_PERFORM: Final = 0xA702
+NOT_OBEYED: Final = 0xB007
+"""Data Set does not match SOP Class (PS3.4 B.2.3): the nearest of its warnings to "stored, and not obeyed"."""
 _WARNINGS: Final = frozenset((0x0001, 0x0107, 0x0116))
 
 
@@ -68,6 +70,7 @@ C_RETRIEVE_STATUS: Final[dict[type[errors.ArchiveError], int]] = {
 
 MEANING: Final = {
     0x0000: "Success: the object is durable and indexed, or was already",
+    NOT_OBEYED: "Warning: a rejection note was stored and does not hide all that it names; the comment says why",
     0x0110: "Processing failure",
     0x0111: "Duplicate SOP Instance: stored with other content, and the policy is to refuse",
     0x0122: "SOP Class not supported",

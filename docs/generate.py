@@ -21,7 +21,7 @@ from archive.conditions import conditions
 from archive.core import Archive
 from archive.demo import SETTINGS
 from archive.errors import InvalidQuery
-from archive.records import Level, Query
+from archive.records import EVERYTHING, Level, Query
 from archive.standard.uids import (
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION_NAME,
@@ -41,6 +41,7 @@ from dicom_node.status import (
     C_RETRIEVE_STATUS,
     CANCEL,
     MEANING,
+    NOT_OBEYED,
     PENDING,
     SOME_SUBOPERATIONS_FAILED,
     SUCCESS,
@@ -164,7 +165,7 @@ def transfer_syntaxes() -> str:
 
 
 def c_store_statuses() -> str:
-    rows = [("(none)", "`0000`", MEANING[0])]
+    rows = [("(none)", f"`{status:04X}`", MEANING[status]) for status in (SUCCESS, NOT_OBEYED)]
     for kind in _errors():
         status, _ = c_store_status(kind("..."))
         rows.append((kind.__name__, f"`{status:04X}`", MEANING[status]))
@@ -222,7 +223,7 @@ def _query_row(attribute: Attribute, computed: bool) -> tuple[str, ...]:
 def _is_matched(attribute: Attribute) -> bool:
     """Asks the matcher itself, which has no list of what it refuses."""
     try:
-        conditions(Query(Level.IMAGE, {attribute.tag: _SAMPLES.get(attribute.vr, "A")}))
+        conditions(Query(Level.IMAGE, {attribute.tag: _SAMPLES.get(attribute.vr, "A")}), EVERYTHING)
     except InvalidQuery:
         return False
     return True

@@ -12,6 +12,7 @@ from archive.attributes import KNOWN
 from archive.errors import InvalidQuery
 from archive.records import Level, Query
 from archive.standard.uids import check_uid
+from viewer_api.views import VIEW
 
 _TAG = re.compile(r"[0-9A-Fa-f]{8}")
 _SHOWN: Final = 64
@@ -21,7 +22,7 @@ _MAX_VALUE: Final = 64 * 1024
 
 # `accept` and `charset` are parameters of every transaction (PS3.18 8.3.3); `_` is put in by client libraries against
 # caches and changes nothing about what matches.
-_NOT_KEYS: Final = frozenset({"accept", "charset", "_"})
+_NOT_KEYS: Final = frozenset({"accept", "charset", "_", VIEW})
 _TRUE_FALSE: Final = {"true": True, "false": False, "1": True, "0": False}
 
 Include = frozenset[int] | Literal["all"]

@@ -90,6 +90,8 @@ def _reference(receipt: Receipt, root: str, tolerated: bool) -> DicomJSON:
     }
     if tolerated:
         item[_WARNING_REASON] = _value("US", TOLERATED)
+    if receipt.unmet:
+        item[_ERROR_COMMENT] = _value("LO", receipt.unmet[:_LONGEST_COMMENT])
     return item
 
 

@@ -70,7 +70,9 @@ class StoreSession:
     def _note(self, part: Part) -> None:
         if part.receipt is not None:
             self._metrics.stored(part.receipt.outcome.value, part.receipt.size)
-            self.report.stored(part.receipt, tolerated=bool(part.receipt.warnings) or part.meta_disagrees)
+            self.report.stored(
+                part.receipt, tolerated=bool(part.receipt.warnings or part.receipt.unmet) or part.meta_disagrees
+            )
             return
         assert part.error is not None
         self._metrics.stored("refused")

@@ -1,1 +1,1 @@
-"""Instances that are hidden: rejected by a note (IHE IOCM), or waiting in quarantine."""
+"""Objects that are stored but not shown: rejected by a note (IHE IOCM), or in quarantine."""

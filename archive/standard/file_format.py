@@ -40,6 +40,8 @@ class FileMeta(NamedTuple):
     transfer_syntax_uid: str
     source_ae_title: str
     dataset_offset: int
+    private: bytes = b""
+    """Private Information, if this archive wrote it."""
 
 
 def _element(element: int, vr: bytes, value: bytes, padding: bytes) -> bytes:
@@ -59,6 +61,14 @@ def _ae_title(element: int, title: str) -> bytes:
     return _element(element, b"AE", value, b" ") if value else b""
 
 
+def _private(value: bytes) -> bytes:
+    """Encode Private Information and who it is from; none if there is none (type 3)."""
+    if not value:
+        return b""
+    value += b"\0" * (len(value) % 2)
+    return _uid(0x0100, IMPLEMENTATION_CLASS_UID) + _TAG_LONG.pack(0x0002, 0x0102, b"OB", 0, len(value)) + value
+
+
 _VERSION: Final = _TAG_LONG.pack(0x0002, 0x0001, b"OB", 0, 2) + b"\x00\x01"
 _IMPLEMENTATION: Final = _uid(0x0012, IMPLEMENTATION_CLASS_UID) + _element(
     0x0013, b"SH", IMPLEMENTATION_VERSION_NAME.encode(), b" "
@@ -72,6 +82,7 @@ def encode_file_meta(
     source_ae_title: str,
     sending_ae_title: str = "",
     receiving_ae_title: str = "",
+    private: bytes = b"",
 ) -> bytes:
     """Encode the preamble, the prefix and the file meta information (PS3.10 7.1)."""
     elements = b"".join(
@@ -84,6 +95,7 @@ def encode_file_meta(
             _ae_title(0x0016, source_ae_title),
             _ae_title(0x0017, sending_ae_title),
             _ae_title(0x0018, receiving_ae_title),
+            _private(private),
         )
     )
     length = _TAG_SHORT.pack(0x0002, 0x0000, b"UL", 4) + struct.pack("<L", len(elements))
@@ -145,7 +157,8 @@ def _read(head: bytes, at_end: bool) -> FileMeta:
     syntax = _text(values, _TRANSFER_SYNTAX)
     if not syntax:
         raise CannotParse("the file meta information lacks the transfer syntax (0002,0010)")
-    return FileMeta(_text(values, 0x0002), _text(values, 0x0003), syntax, _text(values, 0x0016), offset)
+    private = values.get(0x0102, b"") if _text(values, 0x0100) == IMPLEMENTATION_CLASS_UID else b""
+    return FileMeta(_text(values, 0x0002), _text(values, 0x0003), syntax, _text(values, 0x0016), offset, private)
 
 
 def _is_past_meta(head: bytes, offset: int, declared_end: int, values: dict[int, bytes], at_end: bool) -> bool:

@@ -16,7 +16,7 @@ from config.logs import fields
 from dicom_node.commands import AFFECTED_SOP_CLASS_UID, AFFECTED_SOP_INSTANCE_UID, Command, response
 from dicom_node.negotiation import Context
 from dicom_node.operation import Caller
-from dicom_node.status import SUCCESS, c_store_status
+from dicom_node.status import NOT_OBEYED, SUCCESS, c_store_status
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ class Store:
                         facility=self._caller.peer.facility,
                     ),
                 )
-                return response(self._command, SUCCESS)
+                return response(self._command, NOT_OBEYED if receipt.unmet else SUCCESS, receipt.unmet)
         return self._failure()
 
     def abort(self) -> None:

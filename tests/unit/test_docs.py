@@ -81,6 +81,8 @@ def test_the_defaults_in_the_example_are_the_defaults() -> None:
             expected = list(expected)
         elif isinstance(expected, Path):
             expected = str(expected)
+        elif isinstance(expected, tuple):
+            expected = list(expected)
         assert shown == expected, name
 
 

@@ -24,6 +24,7 @@ from viewer_api.pages.language import LANGUAGES, Texts, language_of, remember, t
 from viewer_api.pages.study_rows import row
 from viewer_api.pages.study_search import MODALITIES, PAGE_SIZE, RANGES, BadDates, Search, clean, page_number
 from viewer_api.problems import problem_of
+from viewer_api.views import scope_of
 
 router = APIRouter(include_in_schema=False)
 
@@ -95,7 +96,7 @@ def _answer(request: Request, archive: Archive, wanted: Search) -> Response:
     text = texts(language_of(request))
     status, message, result = HTTPStatus.OK, "", _NOTHING
     try:
-        result = archive.search(wanted.query())
+        result = archive.search(wanted.query(), scope_of(request))
     except BadDates:
         status, message = HTTPStatus.BAD_REQUEST, text("error_dates")
     except ArchiveError as error:

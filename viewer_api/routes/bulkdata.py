@@ -36,7 +36,7 @@ def retrieve_bulkdata(
     request: Request, archive: ArchiveDep, study: str, series: str, instance: str, path: str
 ) -> Response:
     """One value, as the BulkDataURI of the metadata names it: the tag, below items of sequences their path."""
-    inst = located_instance(archive, study, series, instance)
+    inst = located_instance(request, archive, study, series, instance)
     bulk_path = parse_bulk_path(path)
     pixels = pixel_element(archive.store, inst)
     if pixels is not None and bulk_path == [f"{pixels.tag:08X}"]:

@@ -44,7 +44,7 @@ def retrieve_frames(
     request: Request, archive: ArchiveDep, study: str, series: str, instance: str, frames: str
 ) -> Response:
     """Frames by number, ``1,2,5-8``, as stored or decoded (PS3.18 10.4.1.1.2)."""
-    inst = located_instance(archive, study, series, instance)
+    inst = located_instance(request, archive, study, series, instance)
     return frames_response(archive, inst, frame_numbers(frames, inst), accepts(request))
 
 

@@ -17,6 +17,7 @@ from viewer_api.datasets import dataset_list, negotiate_list
 from viewer_api.deps import ArchiveDep
 from viewer_api.media_types import Offer
 from viewer_api.routes.resources import INSTANCE, SERIES, STUDY, located
+from viewer_api.views import view_suffix
 
 router = APIRouter(tags=["WADO-RS"])
 
@@ -24,28 +25,28 @@ router = APIRouter(tags=["WADO-RS"])
 @router.get(STUDY + "/metadata", name="study_metadata", response_class=Response)
 def study_metadata(request: Request, archive: ArchiveDep, study: str) -> Response:
     """Attributes of all instances of a study, without bulk data."""
-    return _metadata(request, archive, located(archive, study))
+    return _metadata(request, archive, located(request, archive, study))
 
 
 @router.get(SERIES + "/metadata", name="series_metadata", response_class=Response)
 def series_metadata(request: Request, archive: ArchiveDep, study: str, series: str) -> Response:
     """Attributes of all instances of a series, without bulk data."""
-    return _metadata(request, archive, located(archive, study, series))
+    return _metadata(request, archive, located(request, archive, study, series))
 
 
 @router.get(INSTANCE + "/metadata", name="instance_metadata", response_class=Response)
 def instance_metadata(request: Request, archive: ArchiveDep, study: str, series: str, instance: str) -> Response:
     """Attributes of an instance, without bulk data."""
-    return _metadata(request, archive, located(archive, study, series, instance))
+    return _metadata(request, archive, located(request, archive, study, series, instance))
 
 
 def _metadata(request: Request, archive: Archive, found: Sequence[StoredInstance]) -> Response:
     form = negotiate_list(request)
-    root = dicomweb_root(request)
-    headers = {"ETag": _tag(found, root, form), "Cache-Control": "private, no-cache", "Vary": "Accept"}
+    root, suffix = dicomweb_root(request), view_suffix(request)
+    headers = {"ETag": _tag(found, root + suffix, form), "Cache-Control": "private, no-cache", "Vary": "Accept"}
     if headers["ETag"] in (value.strip() for value in request.headers.get("if-none-match", "").split(",")):
         return Response(status_code=304, headers=headers)
-    made = each_metadata(archive.store, found, lambda inst: bulk_uri(root, inst))
+    made = each_metadata(archive.store, found, lambda inst: bulk_uri(root, inst, suffix))
     return dataset_list(made, form, headers)
 
 
@@ -62,12 +63,12 @@ def _tag(found: Sequence[StoredInstance], root: str, form: Offer) -> str:
     return f'W/"{digest.hexdigest()[:32]}"'
 
 
-def bulk_uri(root: str, inst: StoredInstance) -> BulkURI:
-    """Builds the Bulk Data URIs of an instance."""
+def bulk_uri(root: str, inst: StoredInstance, suffix: str = "") -> BulkURI:
+    """Builds the Bulk Data URIs of an instance; `suffix` is the query of each."""
     instance = f"{root}/studies/{inst.study_instance_uid}/series/{inst.series_instance_uid}"
     instance += f"/instances/{inst.sop_instance_uid}/bulkdata/"
 
     def uri(path: BulkPath) -> str:
-        return instance + "/".join(map(str, path))
+        return instance + "/".join(map(str, path)) + suffix
 
     return uri

@@ -12,6 +12,7 @@ from viewer_api.addresses import DICOMWEB, dicomweb_root
 from viewer_api.datasets import dataset_list, negotiate_list
 from viewer_api.deps import ArchiveDep
 from viewer_api.query_params import parse_query
+from viewer_api.views import PARAMETER, scope_of, view_suffix
 
 router = APIRouter(prefix=DICOMWEB, tags=["QIDO-RS"])
 
@@ -54,6 +55,7 @@ _PARAMETERS: Final[list[dict[str, Any]]] = [
         "style": "form",
         "explode": True,
     },
+    PARAMETER,
 ]
 _PROBLEM: Final = {"content": {"application/problem+json": {"schema": {"type": "object"}}}}
 _XML: Final = 'multipart/related; type="application/dicom+xml"'
@@ -120,13 +122,13 @@ def search_series_instances(request: Request, archive: ArchiveDep, study: str, s
 def _search(request: Request, archive: ArchiveDep, level: Level, path: dict[str, str]) -> Response:
     form = negotiate_list(request)
     query = parse_query(level, request.query_params.multi_items(), path)
-    result = archive.search(query)
-    root = dicomweb_root(request)
-    matches = [_with_address(match, level, root) for match in result.matches]
+    result = archive.search(query, scope_of(request))
+    root, suffix = dicomweb_root(request), view_suffix(request)
+    matches = [_with_address(match, level, root, suffix) for match in result.matches]
     return dataset_list(matches, form, _headers(request, result, query))
 
 
-def _with_address(match: DicomJSON, level: Level, root: str) -> DicomJSON:
+def _with_address(match: DicomJSON, level: Level, root: str, suffix: str) -> DicomJSON:
     """Add where the match can be retrieved, Retrieve URL (0008,1190)."""
     address = f"{root}/studies/{_uid(match, _STUDY_UID)}"
     if level is not Level.STUDY:
@@ -134,7 +136,7 @@ def _with_address(match: DicomJSON, level: Level, root: str) -> DicomJSON:
     if level is Level.IMAGE:
         address += f"/instances/{_uid(match, _INSTANCE_UID)}"
     # PS3.18 F.2.2: attributes in the order of their tags.
-    return dict(sorted({**match, _RETRIEVE_URL: {"vr": "UR", "Value": [address]}}.items()))
+    return dict(sorted({**match, _RETRIEVE_URL: {"vr": "UR", "Value": [address + suffix]}}.items()))
 
 
 def _uid(match: DicomJSON, key: str) -> str:

@@ -54,19 +54,19 @@ class _Picture(NamedTuple):
 @router.get(STUDY + "/rendered", name="render_study", response_class=Response, openapi_extra=_PARAMETERS)
 def render_study(request: Request, archive: ArchiveDep, study: str) -> Response:
     """The images of a study, one part each (PS3.18 10.4.1.1.3)."""
-    return _render_all(request, archive, located(archive, study))
+    return _render_all(request, archive, located(request, archive, study))
 
 
 @router.get(SERIES + "/rendered", name="render_series", response_class=Response, openapi_extra=_PARAMETERS)
 def render_series(request: Request, archive: ArchiveDep, study: str, series: str) -> Response:
     """The images of a series, one part each (PS3.18 10.4.1.1.3)."""
-    return _render_all(request, archive, located(archive, study, series))
+    return _render_all(request, archive, located(request, archive, study, series))
 
 
 @router.get(INSTANCE + "/rendered", name="render_instance", response_class=Response, openapi_extra=_PARAMETERS)
 def render_instance(request: Request, archive: ArchiveDep, study: str, series: str, instance: str) -> Response:
     """An instance as an image; of a multi-frame image the first frame (PS3.18 10.4.1.1.3)."""
-    inst = located_instance(archive, study, series, instance)
+    inst = located_instance(request, archive, study, series, instance)
     return _render(request, archive, inst, [1])
 
 
@@ -75,7 +75,7 @@ def render_frames(
     request: Request, archive: ArchiveDep, study: str, series: str, instance: str, frames: str
 ) -> Response:
     """Frames as images; several come in parts (PS3.18 10.4.1.1.3)."""
-    inst = located_instance(archive, study, series, instance)
+    inst = located_instance(request, archive, study, series, instance)
     if inst.object.frame_table is None:
         raise NotAcceptable(no_image(archive, inst))
     return _render(request, archive, inst, frame_numbers(frames, inst))
@@ -84,19 +84,19 @@ def render_frames(
 @router.get(STUDY + "/thumbnail", name="study_thumbnail", response_class=Response)
 def study_thumbnail(request: Request, archive: ArchiveDep, study: str) -> Response:
     """A small picture of a study (PS3.18 10.4.1.1.5)."""
-    return _thumbnail(request, archive, _representative(located(archive, study)))
+    return _thumbnail(request, archive, _representative(located(request, archive, study)))
 
 
 @router.get(SERIES + "/thumbnail", name="series_thumbnail", response_class=Response)
 def series_thumbnail(request: Request, archive: ArchiveDep, study: str, series: str) -> Response:
     """A small picture of a series (PS3.18 10.4.1.1.5)."""
-    return _thumbnail(request, archive, _representative(located(archive, study, series)))
+    return _thumbnail(request, archive, _representative(located(request, archive, study, series)))
 
 
 @router.get(INSTANCE + "/thumbnail", name="instance_thumbnail", response_class=Response)
 def instance_thumbnail(request: Request, archive: ArchiveDep, study: str, series: str, instance: str) -> Response:
     """A small picture of an instance (PS3.18 10.4.1.1.5)."""
-    return _thumbnail(request, archive, located_instance(archive, study, series, instance))
+    return _thumbnail(request, archive, located_instance(request, archive, study, series, instance))
 
 
 @router.get(_FRAMES + "/thumbnail", name="frame_thumbnail", response_class=Response)
@@ -104,7 +104,7 @@ def frame_thumbnail(
     request: Request, archive: ArchiveDep, study: str, series: str, instance: str, frames: str
 ) -> Response:
     """A small picture of a frame (PS3.18 10.4.1.1.5)."""
-    inst = located_instance(archive, study, series, instance)
+    inst = located_instance(request, archive, study, series, instance)
     return _thumbnail(request, archive, inst, frame_numbers(frames, inst)[0])
 
 

@@ -12,6 +12,7 @@ from archive.errors import InvalidQuery, NotFound
 from archive.records import StoredInstance
 from archive.standard.uids import check_uid
 from viewer_api.media_types import MediaRange, accepted
+from viewer_api.views import scope_of
 
 STUDY: Final = "/studies/{study}"
 SERIES: Final = STUDY + "/series/{series}"
@@ -23,7 +24,7 @@ MOST_FRAMES: Final = 100_000
 
 
 def located(
-    archive: Archive, study: str, series: str | None = None, instance: str | None = None
+    request: Request, archive: Archive, study: str, series: str | None = None, instance: str | None = None
 ) -> list[StoredInstance]:
     """The stored instances of a resource. Raises InvalidUID (400) for what is no UID, NotFound (404)."""
     check_uid(study, "StudyInstanceUID")
@@ -31,12 +32,12 @@ def located(
         check_uid(series, "SeriesInstanceUID")
     if instance is not None:
         check_uid(instance, "SOPInstanceUID")
-    return archive.locate(study, series, instance)
+    return archive.locate(study, series, instance, scope_of(request))
 
 
-def located_instance(archive: Archive, study: str, series: str, instance: str) -> StoredInstance:
+def located_instance(request: Request, archive: Archive, study: str, series: str, instance: str) -> StoredInstance:
     """The one stored instance of this name."""
-    return located(archive, study, series, instance)[0]
+    return located(request, archive, study, series, instance)[0]
 
 
 def accepts(request: Request) -> list[MediaRange]:

@@ -49,19 +49,19 @@ class _Given(NamedTuple):
 @router.get(STUDY, name="retrieve_study", response_class=Response)
 def retrieve_study(request: Request, archive: ArchiveDep, study: str) -> Response:
     """All instances of a study (PS3.18 10.4.1.1.1)."""
-    return _instances(request, archive, located(archive, study), (_PARTS, _ARCHIVE))
+    return _instances(request, archive, located(request, archive, study), (_PARTS, _ARCHIVE))
 
 
 @router.get(SERIES, name="retrieve_series", response_class=Response)
 def retrieve_series(request: Request, archive: ArchiveDep, study: str, series: str) -> Response:
     """All instances of a series (PS3.18 10.4.1.1.1)."""
-    return _instances(request, archive, located(archive, study, series), (_PARTS, _ARCHIVE))
+    return _instances(request, archive, located(request, archive, study, series), (_PARTS, _ARCHIVE))
 
 
 @router.get(INSTANCE, name="retrieve_instance", response_class=Response)
 def retrieve_instance(request: Request, archive: ArchiveDep, study: str, series: str, instance: str) -> Response:
     """One instance (PS3.18 10.4.1.1.1)."""
-    found = located(archive, study, series, instance)
+    found = located(request, archive, study, series, instance)
     return _instances(request, archive, found, (_PARTS, _SINGLE, _ARCHIVE))
 
 

@@ -64,7 +64,7 @@ def wado_uri(request: Request, archive: ArchiveDep) -> Response:
     if given.get("anonymize"):
         raise NotAcceptable("anonymize: objects are not de-identified on the way out")
     uids = [check_uid(given.get(name, ""), name) for name in ("studyUID", "seriesUID", "objectUID")]
-    inst = located_instance(archive, *uids)
+    inst = located_instance(request, archive, *uids)
     offer = _choose(request, given, inst)
     if offer.media_type == DICOM:
         return _as_dicom(archive, given, inst)

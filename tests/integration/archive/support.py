@@ -22,19 +22,26 @@ from tests.factories import encode
 
 STUDY_COUNTS = """
 SELECT study.study_instance_uid, study.series_count, study.instance_count, study.byte_count,
-       study.modalities_in_study, study.sop_classes_in_study
-  FROM study WHERE study.instance_count > 0 ORDER BY 1
+       study.modalities_in_study, study.sop_classes_in_study, study.hidden_count, study.quarantine
+  FROM study WHERE study.instance_count + study.hidden_count > 0 ORDER BY 1, 8
 """
 STUDY_RECOUNT = """
-SELECT study.study_instance_uid, count(DISTINCT series.id), count(*), sum(stored_object.size),
-       array_remove(array_agg(DISTINCT series.modality ORDER BY series.modality), ''),
-       array_agg(DISTINCT instance.sop_class_uid ORDER BY instance.sop_class_uid)
+SELECT study.study_instance_uid, count(DISTINCT series.id) FILTER (WHERE hidden = 0), count(*) FILTER (WHERE hidden = 0),
+       coalesce(sum(stored_object.size) FILTER (WHERE hidden = 0), 0),
+       coalesce(array_agg(DISTINCT modality ORDER BY modality) FILTER (WHERE hidden = 0 AND modality <> ''), '{}'),
+       coalesce(array_agg(DISTINCT sop_class_uid ORDER BY sop_class_uid) FILTER (WHERE hidden = 0), '{}'),
+       count(*) FILTER (WHERE hidden <> 0), study.quarantine
   FROM study JOIN series ON series.study_id = study.id JOIN instance ON instance.series_id = series.id
   JOIN stored_object ON stored_object.instance_id = instance.id AND current
- GROUP BY study.study_instance_uid ORDER BY 1
+ GROUP BY study.id ORDER BY 1, 8
 """
-SERIES_COUNTS = "SELECT id, instance_count FROM series WHERE instance_count > 0 ORDER BY id"
-SERIES_RECOUNT = "SELECT series_id, count(*) FROM instance GROUP BY series_id ORDER BY series_id"
+SERIES_COUNTS = """
+SELECT id, instance_count, hidden_count FROM series WHERE instance_count + hidden_count > 0 ORDER BY id
+"""
+SERIES_RECOUNT = """
+SELECT series_id, count(*) FILTER (WHERE hidden = 0), count(*) FILTER (WHERE hidden <> 0)
+  FROM instance GROUP BY series_id ORDER BY series_id
+"""
 
 
 def url_of(archive: Archive) -> str:

@@ -1,0 +1,43 @@
+"""Which view of the archive a request has: what of the rejected and quarantined it sees."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from fastapi import Request
+
+from archive.core import Archive
+from archive.errors import InvalidQuery, NotPermitted
+from archive.records import Scope
+from archive.rejection.causes import View
+
+VIEW: Final = "view"
+PARAMETER: Final[dict[str, Any]] = {
+    "name": VIEW,
+    "in": "query",
+    "description": "What of the hidden to show, where the settings allow it: `clinical`, `quality` or `everything`.",
+    "schema": {"type": "string", "enum": [view.value for view in View]},
+}
+
+
+def scope_of(request: Request) -> Scope:
+    """What the request may see. Raises `InvalidQuery` (400), or `NotPermitted` (403) for a view not in the settings."""
+    return Scope(view=_view(request))
+
+
+def view_suffix(request: Request) -> str:
+    """What the addresses in an answer must end with, so that they lead to the same view."""
+    return f"?{VIEW}={_view(request)}" if request.query_params.get(VIEW) else ""
+
+
+def _view(request: Request) -> View:
+    archive: Archive = request.app.state.archive
+    allowed = archive.settings.web.views
+    name = request.query_params.get(VIEW)
+    if not name:
+        return View(allowed[0])
+    if name not in [view.value for view in View]:
+        raise InvalidQuery("view is clinical, quality or everything")
+    if name not in allowed:
+        raise NotPermitted("this view is not open here")
+    return View(name)
