@@ -7,6 +7,7 @@ that an index made anew from the store shows no more than the lost one did (PS3.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -32,13 +33,11 @@ def recalled(meta: FileMeta, source: Source) -> Source:
         found: dict[str, Any] = orjson.loads(meta.private.rstrip(b"\0"))
     except orjson.JSONDecodeError:
         return source
-    return Source(
+    return replace(
+        source,
         facility=str(found.get("facility", source.facility)),
         issuer_of_patient_id=str(found.get("issuer", source.issuer_of_patient_id)),
-        transport=source.transport,
-        calling_ae_title=source.calling_ae_title,
         address=str(found.get("address", "")),
-        default_character_set=source.default_character_set,
         quarantined=bool(found.get("quarantined")),
         self_made="facility" in found,
     )
