@@ -15,7 +15,7 @@ from sqlalchemy.orm import aliased
 
 from archive.models import CText, Facility, Instance, Series, Study
 from archive.records import Scope
-from archive.rejection.causes import SHOWN, View
+from archive.rejection.causes import NOTES, SHOWN, View
 
 Condition = ColumnElement[bool]
 
@@ -53,6 +53,16 @@ def visible_series(scope: Scope) -> Condition:
 def visible_instance(scope: Scope) -> Condition:
     """Of such a series, the instances to show."""
     return _instance_is_shown(Instance, scope.view)
+
+
+def fit_to_send_on() -> Condition:
+    """Instances that other systems are to have unasked: those that are shown, and the notes that reject some.
+
+    The other systems are to hide what is hidden here (IOCM).
+    """
+    return and_(
+        _condition(Instance.hidden.op("&", return_type=Integer())(0xFF & ~int(NOTES)) == 0), Study.quarantine == ""
+    )
 
 
 @lru_cache(maxsize=len(View))

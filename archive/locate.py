@@ -8,12 +8,12 @@ from typing import Any
 
 from sqlalchemy import Engine, Select, bindparam, select
 
-from archive.access import visible, visible_instance
+from archive.access import fit_to_send_on, visible, visible_instance
 from archive.correction.record import Corrections
 from archive.database import fetch
 from archive.errors import NotFound
 from archive.models import Instance, Series, StoredObject, Study
-from archive.records import EVERYTHING, ObjectRecord, Scope, StoredInstance
+from archive.records import ObjectRecord, Scope, StoredInstance
 from archive.rejection.causes import View
 
 _COLUMNS = (
@@ -62,7 +62,7 @@ def versions(engine: Engine, study: str, series: str, instance: str, scope: Scop
 
 
 def by_object(engine: Engine, objects: Collection[int]) -> dict[int, StoredInstance]:
-    """The instances behind rows of ``stored_object``, as far as these are shown. Raises `IndexUnavailable`."""
+    """The instances behind rows of ``stored_object``, as far as these may be sent on. Raises `IndexUnavailable`."""
     columns: tuple[Any, ...] = (StoredObject.id, *_COLUMNS)
     statement = (
         select(*columns)
@@ -70,7 +70,7 @@ def by_object(engine: Engine, objects: Collection[int]) -> dict[int, StoredInsta
         .join(Instance, Instance.id == StoredObject.instance_id)
         .join(Series, Series.id == Instance.series_id)
         .join(Study, Study.id == Series.study_id)
-        .where(StoredObject.id.in_(objects), StoredObject.current, visible(EVERYTHING))
+        .where(StoredObject.id.in_(objects), StoredObject.current, fit_to_send_on())
     )
     return {row[0]: _stored_instance(row[1:]) for row in fetch(engine, statement)}
 
