@@ -202,6 +202,11 @@ SELECT stored_object.id, instance_id, version, current, key, size, digest, trans
   FROM stored_object JOIN instance ON instance.id = instance_id WHERE instance_id = %(instance_id)s ORDER BY version
 """
 
+ALSO_SENT: Final = """
+INSERT INTO also_sent (object_id, facility_id, calling_ae_title)
+VALUES (%(object_id)s, %(facility_id)s, %(calling_ae_title)s) ON CONFLICT DO NOTHING
+"""
+
 RETIRE_CURRENT: Final = """
 WITH retired AS (
     UPDATE stored_object SET current = false WHERE instance_id = %(instance_id)s AND current RETURNING size

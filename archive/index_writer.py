@@ -31,6 +31,7 @@ from archive.index_session import Connection, IndexSession
 from archive.records import Arrival, Outcome
 from archive.rejection.arrival import hidden_on_arrival
 from config.logs import fields
+from config.peers import UNKNOWN_FACILITY
 
 log = logging.getLogger(__name__)
 
@@ -273,10 +274,21 @@ class IndexWriter:
                 # The row was committed although the connection broke before we heard of it.
                 return Added(_outcome(row.version, shown=row.current))
             if row.digest == arrival.object.digest and row.transfer_syntax_uid == arrival.object.transfer_syntax_uid:
+                self._note_sender(connection, arrival, row)
                 return Added(Outcome.DUPLICATE, row)
         if self._conflict == "reject":
             raise ConflictingDuplicate("this SOP Instance UID is stored with other content")
         return self._add_version(connection, arrival, versions)
+
+    def _note_sender(self, connection: Connection, arrival: Arrival, row: sql.VersionRow) -> None:
+        """A facility that sends what another one sent before may ask whether it is kept (storage commitment)."""
+        source = arrival.source
+        facility = self._facility(connection, source.facility)
+        if facility != row.facility_id or source.facility == UNKNOWN_FACILITY.code:
+            connection.execute(
+                sql.ALSO_SENT,
+                {"object_id": row.id, "facility_id": facility, "calling_ae_title": source.calling_ae_title},
+            )
 
     def _add_version(self, connection: Connection, arrival: Arrival, versions: Sequence[sql.VersionRow]) -> Added:
         facility = self._facility(connection, arrival.source.facility)

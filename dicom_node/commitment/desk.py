@@ -44,8 +44,9 @@ _DAY: Final = 86_400.0
 class Desk:
     """The threads live as long as the ``with`` block. Requests are kept without it as well, for others to work on."""
 
-    def __init__(self, archive: Archive) -> None:
+    def __init__(self, archive: Archive, poll: float = POLL) -> None:
         self._archive = archive
+        self._poll = poll
         self._requests = archive.commitments.requests
         self.associations = OpenAssociations()
         self._delivery = Delivery(archive, self.associations)
@@ -53,7 +54,7 @@ class Desk:
         self._check = Background("commitment check", self._check_next)
         self._checker = archive.commitments.checker(lambda: self._check.stopping)
         self._deliverers = [
-            Background(f"commitment delivery {n}", lambda: 0.0 if self._delivery.deliver_next() else POLL)
+            Background(f"commitment delivery {n}", lambda: 0.0 if self._delivery.deliver_next() else poll)
             for n in range(DELIVERERS)
         ]
         self._orders = Background("commitment orders", self._order_next)
@@ -96,14 +97,14 @@ class Desk:
     def _check_next(self) -> float:
         claimed = self._requests.claim_to_check()
         if claimed is None:
-            return POLL
+            return self._poll
         try:
             failed = self._checker.check(claimed)
         except LeaseLost:
             return 0.0
         except Stopped:
             self._requests.let_go(claimed)
-            return POLL
+            return self._poll
         except IndexUnavailable:
             raise
         except Exception as error:
@@ -122,7 +123,7 @@ class Desk:
         if time.monotonic() >= self._upkeep_at:
             self._keep_up()
             self._upkeep_at = time.monotonic() + UPKEEP
-        return 0.0 if self._asking.ask_next() else POLL
+        return 0.0 if self._asking.ask_next() else self._poll
 
     def _keep_up(self) -> None:
         """End what is too old, and delete what ended long ago."""

@@ -107,7 +107,7 @@ def running(settings: Settings, archive: Archive, *, committing: bool = False) -
     """A node that must give back every thread and file descriptor; `committing` starts its work in the background."""
     # Warmed up, so that what is opened once and kept does not look like a leak.
     archive.check()
-    desk = Desk(archive)
+    desk = Desk(archive, poll=0.05)
     server = DicomServer(settings.node, archive.peers, services(archive, desk), desk.greet)
     server.start()
     with desk if committing else nullcontext():
