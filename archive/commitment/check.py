@@ -79,6 +79,7 @@ class Checker:
         self._requests = requests
         self._read_rate = read_rate
         self._stopping = stopping
+        self._wait: Callable[[float], object] = threading.Event().wait
         self._free_at = 0.0
         self._renew_at = 0.0
 
@@ -152,7 +153,7 @@ class Checker:
         now = time.monotonic()
         self._free_at = max(self._free_at, now) + count / self._read_rate
         if self._free_at > now:
-            threading.Event().wait(self._free_at - now)
+            self._wait(self._free_at - now)
         if now > self._renew_at:
             self._requests.renew(claimed)
             self._renew_at = now + LEASE / 4

@@ -298,6 +298,7 @@ def test_events_that_are_out_or_waiting_end_with_the_association(serving: Servin
             serving.source.post()
             receive_event(peer)
             peer.send(ending)
+            peer.close()
             serving.source.wait(*[None] * number)
     with serving.peer() as peer:
         serving.source.post()
@@ -349,6 +350,7 @@ def test_a_silent_peer_is_given_up_with_its_events(settings: Settings, archive: 
         source.post()
         receive_event(peer)
         assert peer.aborted() == (2, 0)
+        peer.close()
         source.wait(None)
     server.stop()
 
