@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import struct
 import threading
 from collections import Counter
 
@@ -17,6 +16,7 @@ import pytest
 from archive.core import Archive
 from config.settings import Settings
 from tests.factories import ct_image, encode
+from tests.integration.dicom_node.fuzzing import mutate
 from tests.integration.dicom_node.peer import (
     ABORT,
     COMMAND,
@@ -55,33 +55,6 @@ ITEMS = (
     role_item(CT_IMAGE_STORAGE, 1, 1) + extended_item(STUDY_ROOT_FIND, b"\1\0\1") + extended_item(STUDY_ROOT_GET, b"\1")
 )
 IDENTIFIER = b"\x08\0\x52\0CS\x06\0STUDY " + b"\x10\0\x10\0PN\x04\0N*E*" + b"\x20\0\x0d\0UI\x04\0" + b"1.2\0"
-INTERESTING = [b"\0", b"\xff", b"\x7f", b"\x80", b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\0\1"]
-
-
-def mutate(rng: random.Random, data: bytes) -> bytes:
-    """One to four changes of a kind that parsers trip over."""
-    changed = bytearray(data)
-    for _ in range(rng.randrange(1, 5)):
-        at = rng.randrange(len(changed) + 1)
-        kind = rng.randrange(7)
-        if kind == 0:
-            changed[at : at + 1] = bytes([rng.randrange(256)])
-        elif kind == 1:
-            value = rng.choice(INTERESTING)
-            changed[at : at + len(value)] = value
-        elif kind == 2:
-            del changed[at : at + rng.randrange(1, 40)]
-        elif kind == 3:
-            changed[at:at] = rng.randbytes(rng.randrange(1, 40))
-        elif kind == 4:
-            changed[at:at] = changed[at : at + rng.randrange(1, 200)]
-        elif kind == 5:
-            del changed[at:]
-        elif len(changed) >= 4:
-            at = rng.randrange(len(changed) - 3)
-            (number,) = struct.unpack_from(">I", changed, at)
-            struct.pack_into(">I", changed, at, (number + rng.choice([-1, 1, 2, -6, 6, 256])) & 0xFFFFFFFF)
-    return bytes(changed)
 
 
 def session(rng: random.Random) -> tuple[bytes, bytes]:

@@ -17,9 +17,10 @@ from pydicom.sequence import Sequence
 
 from archive.records import Level, Query
 from tests.factories import ct_image, encode
+from tests.integration.dicom_node.fuzzing import mutate
 from tests.integration.dicom_node.peer import CT_IMAGE_STORAGE, DEFLATED, EXPLICIT, IMPLICIT, sha256
 from tests.integration.dicom_node.running import Node
-from tests.integration.dicom_node.test_fuzz import SEED, mutate
+from tests.integration.dicom_node.test_fuzz import SEED
 
 DATASETS = int(os.environ.get("PACS_TEST_FUZZ_DATASETS", "800"))
 BIG_ENDIAN, RLE = "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.5"
