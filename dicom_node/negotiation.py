@@ -29,6 +29,7 @@ from archive.standard.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSI
 from dicom_node import wire
 from dicom_node.contexts import SELECTABLE_ROLES, acceptor_contexts
 from dicom_node.models import FIND, GET, MOVE
+from dicom_node.request_items import understandable
 from dicom_node.wire import PeerGone, ProtocolError, Wire
 
 # It logs a traceback for a character that is no ASCII. Our own line, that the request is malformed, says enough.
@@ -143,6 +144,7 @@ def read_request(pdu: bytes) -> Request:
     if len(pdu) < _FIXED_PART:
         raise BadRequest(f"an A-ASSOCIATE-RQ of {len(pdu)} bytes")
     titles = pdu[10:42]
+    pdu = understandable(pdu)
     try:
         decoded = A_ASSOCIATE_RQ()
         # pynetdicom refuses titles that are blank or not ASCII. That is for admission to decide on.

@@ -22,6 +22,7 @@ from config.peers import Peer
 from dicom_node import wire
 from dicom_node.exchange import Agreement, Exchange
 from dicom_node.negotiation import DICOM_APPLICATION_CONTEXT, Context, user_information
+from dicom_node.request_items import understandable
 from dicom_node.secure_wire import SecureWire
 from dicom_node.tls import credentials
 from dicom_node.wire import PeerGone, PeerSilent, ProtocolError, Wire
@@ -174,7 +175,7 @@ def _agreement(pdu: bytes, proposals: Sequence[Proposal], as_scp: Container[str]
     """What the destination accepted, as far as we had proposed it."""
     try:
         decoded = A_ASSOCIATE_AC()
-        decoded.decode(pdu)
+        decoded.decode(understandable(pdu))
         primitive: Any = decoded.to_primitive()
         contexts = {}
         agreed = {

@@ -139,7 +139,7 @@ BEFORE_ACCEPTANCE = {
     "a request of 4 GB": b"\x01\0\xff\xff\xff\xff",
     "an empty request": pdu(1, b""),
     "a request too short": pdu(1, bytes(40)),
-    "a request with an item that lies": associate_rq([(CT_IMAGE_STORAGE, [EXPLICIT])])[:-2] + b"\xff\xff",
+    "a request with an item that lies": associate_rq([(CT_IMAGE_STORAGE, [EXPLICIT])])[:-9] + b"\xff\xff" + b"1.2.3.4",
     "a request of garbage items": pdu(1, b"\0\1" + bytes(66) + b"\x77" * 300),
     "an item longer than the request": pdu(1, b"\0\1" + bytes(66) + struct.pack(">BxH", 0x20, 60_000) + b"\1\0\0\0"),
 }

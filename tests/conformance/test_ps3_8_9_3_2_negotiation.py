@@ -20,6 +20,8 @@ from tests.integration.dicom_node.peer import (
     VERIFICATION,
     associate_rq,
     extended_item,
+    item,
+    pdu,
     role_item,
 )
 
@@ -221,3 +223,33 @@ def test_9_3_4_rejections(rejection: Rejection) -> None:
 
 
 assert UID(RLE).is_compressed
+
+
+UNKNOWN_ITEMS = [item(0x5A, b"new"), item(0x60, b""), item(0x00, b"private" * 40)]
+
+
+@pytest.mark.parametrize("unknown", UNKNOWN_ITEMS)
+def test_items_of_unknown_types_are_passed_over(unknown: bytes) -> None:
+    items = unknown + role_item(CT_IMAGE_STORAGE, 1, 1) + unknown
+    encoded = associate_rq([(CT_IMAGE_STORAGE, [EXPLICIT])], items=items, maximum_length=4096)
+    # Behind the user information as well, where the standard has no item at all.
+    request = read_request(pdu(1, encoded[6:] + unknown))
+    made = accept(request, LARGEST)
+    assert made.contexts[1].peer_is_scp
+    assert made.peer_maximum_length == 4096
+    assert request.calling_ae_title == "CT1"
+
+
+@pytest.mark.parametrize(
+    ("name", "logged"),
+    [(b"A" * 40, "A" * 16), ("MÁY CHỤP".encode(), "M??Y CH???P"), (b"V1\0\0", "V1"), (b"", "")],
+)
+def test_what_an_implementation_calls_itself_costs_it_nothing(name: bytes, logged: str) -> None:
+    items = item(0x52, b"no UID") + item(0x55, name)
+    assert read_request(associate_rq([(CT_IMAGE_STORAGE, [EXPLICIT])], items=items)).implementation == logged
+
+
+@pytest.mark.parametrize("broken", [item(0x5A, b"abc")[:-1], b"\x5a\0", item(0x53, b"\1")])
+def test_items_that_do_not_fit_are_malformed(broken: bytes) -> None:
+    with pytest.raises(BadRequest):
+        read_request(associate_rq([(CT_IMAGE_STORAGE, [EXPLICIT])], items=broken))

@@ -221,9 +221,9 @@ def test_nonsense_amid_sub_operations(settings: Settings, archive: Archive) -> N
 
     def answer(peer: RawPeer, rng: random.Random, command: dict[int, bytes]) -> bool:
         """Answer a C-STORE-RQ; False if the node may wait for more of it."""
-        good = store_rsp(command, rng.choice([0, 0, 0, 0xB000, 0xA700, 0xC001, 0xFFFF]))
+        good = store_rsp(command, rng.choice([0] * 20 + [0xB000, 0xA700, 0xC001, 0xFFFF]))
         whole = p_data(pdv(1, COMMAND | LAST, good))
-        if rng.random() < 0.8:
+        if rng.random() < 0.9:
             # Right, or a cancellation that may come any time.
             before = [b"", b"", b"", b"", p_data(pdv(GET, COMMAND | LAST, cancel_rq(rng.choice([8, 9]))))]
             peer.send(rng.choice(before) + rng.choice([whole, fragments(rng, 1, COMMAND, good)]))
