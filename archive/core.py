@@ -32,6 +32,8 @@ from archive.reindex import Reindexed, reindex
 from archive.rejection.notes import RejectionNotes
 from archive.routing.routing import Routing
 from archive.search import browse, search, within_one_study
+from archive.worklist.items import Items
+from archive.worklist.steps import Steps
 from config.settings import Settings
 from storage.base import ObjectStore
 from storage.errors import StorageError
@@ -61,6 +63,8 @@ class Archive:
         )
         self.routing = Routing(settings, engine)
         self.commitments = Commitments(settings.commitment, engine, store)
+        self.worklist = Items(engine, self.peers, settings.worklist)
+        self.performed = Steps(engine)
         self._embedded: EmbeddedPostgres | None = None
 
     @classmethod

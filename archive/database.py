@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self, TypeVar, cast
 
 import psycopg
-from sqlalchemy import Engine, Executable, Row, create_engine, event
+from sqlalchemy import Connection, Engine, Executable, Row, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from archive.errors import IndexUnavailable, Withdrawn
 from config.settings import DatabaseSettings
+
+T = TypeVar("T")
 
 # Both ends notice within a minute that the other is gone without a word: ours, so that no thread waits for ever; the
 # server's, so that it gives up the lock that says a writer lives. Without effect on a Unix socket.
@@ -156,6 +158,29 @@ def _fetch(
             return connection.execute(statement, parameters or {}).all()
         finally:
             driver.stop = None
+
+
+def in_transaction(engine: Engine, work: Callable[[Connection], T]) -> T:
+    """Do `work` in one transaction and commit it. Raises `IndexUnavailable`.
+
+    Should the connection turn out to be lost, `work` is done once more on another: it must be safe to repeat even if
+    it was committed.
+    """
+    with translated():
+        try:
+            return _transact(engine, work)
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+            return _transact(engine, work)
+
+
+def _transact(engine: Engine, work: Callable[[Connection], T]) -> T:
+    with engine.connect() as connection:
+        # A pool for reading commits each statement by itself; the pool sets it back when it gets the connection.
+        transactional = connection.execution_options(isolation_level="READ COMMITTED")
+        with transactional.begin():
+            return work(transactional)
 
 
 @contextmanager

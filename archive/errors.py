@@ -15,12 +15,18 @@ ArchiveError
 ├── NotAcceptable                 the object cannot be given in the form asked for
 ├── NotPermitted                  the caller lacks the right
 ├── Withdrawn                     whoever asked no longer waits for the answer
+├── InvalidItem                   fields of a worklist item are missing or wrong
+├── Conflict                      what is asked contradicts what is kept
+├── Outdated                      what is to be changed was changed meanwhile
 └── Unavailable                   try again later
     ├── IndexUnavailable              PostgreSQL cannot be reached or gave up
     └── StoreUnavailable              the object store cannot be reached, is full, or lost an object
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Self
 
 
 class ArchiveError(Exception):
@@ -81,6 +87,27 @@ class NotPermitted(ArchiveError):
 
 class Withdrawn(ArchiveError):
     """Whoever asked no longer waits for the answer, so it is not worked out."""
+
+
+class InvalidItem(ArchiveError):
+    """Fields of a worklist item are missing or wrong. `faults` says of each what is wrong, never its value."""
+
+    def __init__(self, message: str, faults: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.faults = dict(faults or {})
+
+    @classmethod
+    def of(cls, faults: Mapping[str, str]) -> Self:
+        """The error about these fields."""
+        return cls("; ".join(f"{field} {text}" for field, text in faults.items()), faults)
+
+
+class Conflict(ArchiveError):
+    """What is asked contradicts what is kept."""
+
+
+class Outdated(ArchiveError):
+    """What is to be changed is no longer as the caller has seen it."""
 
 
 class Unavailable(ArchiveError):

@@ -129,6 +129,9 @@ class Peer(BaseModel):
     """What it finds and gets: studies of its facility, or of every facility."""
     destinations: Literal["own", "province"] | tuple[AETitle, ...] = "own"
     """Where its C-MOVE may send to beside itself: peers of its facility, of every facility, or these AE titles."""
+    worklist: Literal["facility", "station"] = "facility"
+    """Which worklist items it is given: those of its facility, or of these only the ones that are scheduled on its own
+    AE title or on no station in particular."""
     host: str = Field(default="", pattern=r"^[A-Za-z0-9_.:-]*$")
     """Name or address to send to, for a destination of C-MOVE or of a route."""
     port: int | None = Field(default=None, ge=1, le=65535)

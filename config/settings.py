@@ -150,6 +150,24 @@ class CommitmentSettings(Section):
     """Days that requests are kept after their end, for questions."""
 
 
+ItemStatus = Literal["SCHEDULED", "ARRIVED", "READY", "STARTED", "COMPLETED", "DISCONTINUED", "CANCELLED"]
+
+
+class WorklistSettings(Section):
+    """The modality worklist and performed procedure steps."""
+
+    listed: tuple[ItemStatus, ...] = ("SCHEDULED", "ARRIVED", "READY")
+    """Items that a modality is given unless it asks for a status."""
+    list_days: int = Field(default=30, ge=0)
+    """Items that were due more days ago are not given to a modality that names neither date nor status; 0: all are."""
+    close_by_images: bool = True
+    """Whether an item that no MPPS tells about is complete when its images are in."""
+    close_after_images: float = Field(default=600, ge=0)
+    """Seconds without a new image in its study until then."""
+    keep_days: int = Field(default=365, ge=0)
+    """Items that were due more days ago are deleted; 0: never."""
+
+
 class LogSettings(Section):
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     format: Literal["json", "text"] = "json"
@@ -170,6 +188,7 @@ class Settings(BaseSettings):
     ingest: IngestSettings = IngestSettings()
     commitment: CommitmentSettings = CommitmentSettings()
     forward: ForwardSettings = ForwardSettings()
+    worklist: WorklistSettings = WorklistSettings()
     log: LogSettings = LogSettings()
     facilities: tuple[Facility, ...] = ()
     peers: tuple[Peer, ...] = ()

@@ -12,6 +12,7 @@ from archive.core import Archive
 from archive.errors import ArchiveError
 from archive.maintenance import Maintenance
 from archive.routing.rules import rules_of
+from archive.worklist.upkeep import WorklistUpkeep
 from config.logs import configure, fields
 from config.settings import Settings, SettingsError, load
 from dicom_node.commands import (
@@ -21,17 +22,22 @@ from dicom_node.commands import (
     C_MOVE_RQ,
     C_STORE_RQ,
     N_ACTION_RQ,
+    N_CREATE_RQ,
     N_EVENT_REPORT_RQ,
+    N_GET_RQ,
+    N_SET_RQ,
 )
 from dicom_node.commitment.desk import Desk
 from dicom_node.commitment.information import STORAGE_COMMITMENT
 from dicom_node.forward import Forwarder
+from dicom_node.handlers import mpps
 from dicom_node.handlers.commitment import RequestService, ResultService
 from dicom_node.handlers.echo import Echo
 from dicom_node.handlers.find import FindService
 from dicom_node.handlers.retrieve import RetrieveService
 from dicom_node.handlers.store import StoreService
-from dicom_node.models import FIND, GET, MOVE
+from dicom_node.handlers.worklist import WorklistService
+from dicom_node.models import FIND, GET, MODALITY_WORKLIST_FIND, MOVE, PERFORMED_STEP, PERFORMED_STEP_RETRIEVE
 from dicom_node.operation import BySOPClass, Service
 from dicom_node.server import DicomServer
 from dicom_node.tls import ExpiryWatch
@@ -46,9 +52,12 @@ def services(archive: Archive, desk: Desk | None = None) -> dict[int, Service]:
     return {
         C_ECHO_RQ: Echo,
         C_STORE_RQ: StoreService(archive),
-        C_FIND_RQ: BySOPClass((FIND, FindService(archive))),
+        C_FIND_RQ: BySOPClass((FIND, FindService(archive)), ((MODALITY_WORKLIST_FIND,), WorklistService(archive))),
         C_GET_RQ: BySOPClass((GET, retrieve)),
         C_MOVE_RQ: BySOPClass((MOVE, retrieve)),
+        N_CREATE_RQ: BySOPClass(((PERFORMED_STEP,), mpps.create_service(archive))),
+        N_SET_RQ: BySOPClass(((PERFORMED_STEP,), mpps.set_service(archive))),
+        N_GET_RQ: BySOPClass(((PERFORMED_STEP_RETRIEVE,), mpps.get_service(archive))),
         N_ACTION_RQ: BySOPClass((commitment, RequestService(archive, desk or Desk(archive)))),
         N_EVENT_REPORT_RQ: BySOPClass((commitment, ResultService(archive))),
     }
@@ -74,7 +83,8 @@ def main() -> int:
             server = _server(settings, archive, desk)
             server.start()
             watch = Background("certificates", ExpiryWatch(settings.node.tls).look)
-            with Maintenance(archive), watch, desk, forwarder:
+            upkeep = WorklistUpkeep(archive.worklist)
+            with Maintenance(archive), upkeep, watch, desk, forwarder:
                 stop.wait()
                 forwarder.wind_down()
                 log.info("DICOM node stops", extra=fields(associations=server.associations))

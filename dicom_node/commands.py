@@ -32,7 +32,9 @@ PRIORITY: Final = 0x0700
 COMMAND_DATA_SET_TYPE: Final = 0x0800
 STATUS: Final = 0x0900
 ERROR_COMMENT: Final = 0x0902
+ERROR_ID: Final = 0x0903
 AFFECTED_SOP_INSTANCE_UID: Final = 0x1000
+ATTRIBUTE_IDENTIFIER_LIST: Final = 0x1005
 REQUESTED_SOP_INSTANCE_UID: Final = 0x1001
 EVENT_TYPE_ID: Final = 0x1002
 ACTION_TYPE_ID: Final = 0x1008
@@ -78,6 +80,12 @@ class Command:
     def text(self, element: int) -> str:
         """An element of text of the default repertoire, such as an AE title, without padding."""
         return self.elements.get(element, b"").decode("ascii", "backslashreplace").strip("\0 ")
+
+    def tags(self, element: int) -> list[int]:
+        """The values of an element of VR AT."""
+        value = self.elements.get(element, b"")
+        words = struct.unpack_from(f"<{len(value) // 4 * 2}H", value)
+        return [group << 16 | number for group, number in zip(words[::2], words[1::2], strict=True)]
 
     @property
     def field(self) -> int:
@@ -136,11 +144,12 @@ def response(
     with_data_set: bool = False,
     counts: Mapping[int, int] | None = None,
     instance: str = "",
+    error_id: int = 0,
 ) -> bytes:
     """The response to a request, with the UIDs of the request.
 
     `counts` are those of sub-operations (PS3.7 9.3.3.2, 9.3.4.2); `instance` is the UID of an instance that was made
-    for an N-CREATE without one (PS3.7 10.1.5.1.4).
+    for an N-CREATE without one (PS3.7 10.1.5.1.4). `error_id` tells more of a failure, as the service class says.
     """
     elements: dict[int, int | str] = {
         COMMAND_FIELD: command.field | RESPONSE,
@@ -158,6 +167,8 @@ def response(
     for element in (EVENT_TYPE_ID, ACTION_TYPE_ID):
         if element in command.elements:
             elements[element] = command.number(element)
+    if error_id:
+        elements[ERROR_ID] = error_id
     if comment:
         # PS3.7 C: VR LO, 64 characters of the default repertoire; a backslash would separate values.
         elements[ERROR_COMMENT] = re.sub(r"[^\x20-\x7e]", "?", comment.replace("\\", "/"))[:64]

@@ -13,7 +13,7 @@ from pynetdicom.presentation import PresentationContext
 
 from archive.standard.uids import is_storage_sop_class, transfer_syntax
 from dicom_node.commitment.information import STORAGE_COMMITMENT
-from dicom_node.models import FIND, GET, MOVE
+from dicom_node.models import FIND, GET, MODALITY_WORKLIST_FIND, MOVE, PERFORMED_STEP, PERFORMED_STEP_RETRIEVE
 
 VERIFICATION: Final = "1.2.840.10008.1.1"
 IMPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2"
@@ -34,7 +34,7 @@ compressed pixels and wants to keep them so proposes a context with that syntax 
 _PLAIN: Final = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN)
 COMMAND_SERVICES: Final = {
     VERIFICATION: (IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN),
-    **dict.fromkeys(FIND | MOVE | GET, _PLAIN),
+    **dict.fromkeys((*FIND, *MOVE, *GET, MODALITY_WORKLIST_FIND, PERFORMED_STEP, PERFORMED_STEP_RETRIEVE), _PLAIN),
     STORAGE_COMMITMENT: _PLAIN,
 }
 """Abstract syntaxes beside storage: UID to transfer syntaxes."""

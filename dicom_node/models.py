@@ -59,3 +59,10 @@ MOVE: Final = _classes(2)
 """SOP classes of C-MOVE."""
 GET: Final = _classes(3)
 """SOP classes of C-GET."""
+
+MODALITY_WORKLIST_FIND: Final = "1.2.840.10008.5.1.4.31"
+"""PS3.4 K.5."""
+PERFORMED_STEP: Final = "1.2.840.10008.3.1.2.3.3"
+"""Modality Performed Procedure Step (PS3.4 F.7): N-CREATE and N-SET."""
+PERFORMED_STEP_RETRIEVE: Final = "1.2.840.10008.3.1.2.3.4"
+"""Modality Performed Procedure Step Retrieve (PS3.4 F.8): N-GET."""

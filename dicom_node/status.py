@@ -44,6 +44,9 @@ C_STORE_STATUS: Final[dict[type[errors.ArchiveError], int]] = {
     errors.NotFound: PROCESSING_FAILURE,
     errors.NotAcceptable: PROCESSING_FAILURE,
     errors.Withdrawn: PROCESSING_FAILURE,
+    errors.InvalidItem: PROCESSING_FAILURE,
+    errors.Conflict: PROCESSING_FAILURE,
+    errors.Outdated: PROCESSING_FAILURE,
     errors.ArchiveError: PROCESSING_FAILURE,
 }
 

@@ -28,11 +28,14 @@ from archive.standard.uids import (
     STORAGE_SOP_CLASSES,
     TRANSFER_SYNTAXES,
 )
+from archive.worklist import performed
+from archive.worklist.attributes import rows as worklist_rows
 from config.settings import load
 from dicom_node.commitment import status as commitment
 from dicom_node.commitment.information import STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE
 from dicom_node.contexts import COMMAND_SERVICES, VERIFICATION
 from dicom_node.models import FIND, GET, MOVE
+from dicom_node.mpps_status import N_MEANING
 from dicom_node.negotiation import Rejection
 from dicom_node.status import (
     C_FIND_MEANING,
@@ -151,6 +154,36 @@ def commitment_reasons() -> str:
     return table(("Reason", "Meaning"), ((f"`{code:04X}`", text) for code, text in REASONS.items() if code))
 
 
+def worklist_attributes() -> str:
+    """PS3.4 Table K.6-1 as far as it is supported."""
+    rows = []
+    for depth, attribute in worklist_rows():
+        tag = f"({attribute.tag >> 16:04X},{attribute.tag & 0xFFFF:04X})"
+        name = f"{'>' * depth}{attribute.keyword}"
+        rows.append((name, f"`{tag}`", attribute.vr, "required" if attribute.required else "", attribute.type))
+    return table(("Attribute", "Tag", "VR", "Matching key", "Return key type"), rows)
+
+
+def mpps_attributes() -> str:
+    """PS3.4 Table F.7.2-1 as far as it is enforced."""
+    keywords = dict.fromkeys((*performed.REQUIRED, *performed.REQUIRED_AT_END, *performed.FIXED))
+    rows = (
+        (
+            keyword,
+            "type 1" if keyword in performed.REQUIRED else "",
+            "not allowed" if keyword in performed.FIXED else "",
+            "needed" if keyword in performed.REQUIRED_AT_END else "",
+        )
+        for keyword in keywords
+    )
+    return table(("Attribute", "N-CREATE", "N-SET", "At the end"), rows)
+
+
+def mpps_statuses() -> str:
+    rows = [(f"`{status:04X}`", meaning) for status, meaning in N_MEANING.items()]
+    return table(("Status", "Meaning"), rows)
+
+
 def storage_sop_classes() -> str:
     return table(("SOP class", "UID"), ((name, f"`{uid}`") for uid, name in STORAGE_SOP_CLASSES.items()))
 
@@ -253,6 +286,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "commitment-sop-classes": commitment_sop_classes,
     "commitment-statuses": commitment_statuses,
     "commitment-reasons": commitment_reasons,
+    "worklist-attributes": worklist_attributes,
+    "mpps-attributes": mpps_attributes,
+    "mpps-statuses": mpps_statuses,
     "problems": problems,
     "transactions": transactions,
     "media-types": media_types,

@@ -63,12 +63,17 @@ def dataset_json(ds: Dataset, bulk_uri: BulkURI | None, inline_limit: int = 1024
 
 
 def header_json(
-    header: bytes, transfer_syntax_uid: str, bulk_uri: BulkURI | None, inline_limit: int = 1024
+    header: bytes,
+    transfer_syntax_uid: str,
+    bulk_uri: BulkURI | None,
+    inline_limit: int = 1024,
+    *,
+    default: str | None = None,
 ) -> JSONDataset:
     """Return the DICOM JSON model of encoded elements, such as those before the pixel data, without pydicom.
 
     `header` begins at the first byte after the file meta information and ends between two elements. A deflated
-    dataset must have been inflated.
+    dataset must have been inflated. `default` is the character set to assume where none is declared.
 
     Raises
     ------
@@ -85,7 +90,7 @@ def header_json(
         max_value=_NO_LIMIT,
         max_sequence=_NO_LIMIT,
     ).run()
-    return _Writer(bulk_uri, inline_limit).top(_of_walk(walk), implicit=code.implicit)
+    return _Writer(bulk_uri, inline_limit).top(_of_walk(walk), implicit=code.implicit, default=default)
 
 
 def _of_walk(walk: Walk) -> _Node:
@@ -147,9 +152,9 @@ class _Writer:
         self._inline_limit = inline_limit
         self._beyond_ascii = False
 
-    def top(self, node: _Node, *, implicit: bool) -> JSONDataset:
+    def top(self, node: _Node, *, implicit: bool, default: str | None = None) -> JSONDataset:
         """Write the top level; declare UTF-8 if any text needs it, although the dataset declared nothing."""
-        written = self._node(node, [], [], signed=False, implicit=implicit)
+        written = self._node(node, character_sets_of(None, default), [], signed=False, implicit=implicit)
         if self._beyond_ascii and "00080005" not in written:
             written["00080005"] = {"vr": "CS", "Value": [_UTF_8]}
             written = dict(sorted(written.items()))

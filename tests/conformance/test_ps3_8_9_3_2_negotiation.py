@@ -92,7 +92,7 @@ def test_one_context_does_not_change_the_choice_in_another() -> None:
 def test_results_of_what_is_not_accepted() -> None:
     made = negotiate(
         (CT_IMAGE_STORAGE, ["1.2.840.10008.1.2.99"]),
-        ("1.2.840.10008.5.1.4.31", [IMPLICIT]),
+        ("1.2.840.10008.5.1.1.9", [IMPLICIT]),
         (VERIFICATION, [JPEG_BASELINE]),
         ("not a UID", [IMPLICIT]),
         (CT_IMAGE_STORAGE, [IMPLICIT]),
@@ -103,7 +103,7 @@ def test_results_of_what_is_not_accepted() -> None:
 
 
 def test_nothing_acceptable_is_still_an_association() -> None:
-    assert negotiate(("1.2.840.10008.5.1.4.31", [IMPLICIT])).contexts == {}
+    assert negotiate(("1.2.840.10008.5.1.1.9", [IMPLICIT])).contexts == {}
 
 
 def test_128_contexts() -> None:

@@ -94,14 +94,15 @@ class Found:
     code: int
 
 
-def findscu(node: Node, folder: Path, *keys: str, root: str = "-S", options: Sequence[str] = ()) -> Found:
-    """Run DCMTK's findscu; its responses as files are read back."""
+def findscu(
+    node: Node, folder: Path, *keys: str, root: str = "-S", options: Sequence[str] = (), query: Path | None = None
+) -> Found:
+    """Run DCMTK's findscu, with keys or a query file; its responses as files are read back."""
     folder.mkdir(exist_ok=True)
     command = ["findscu", "-v", root, "-aet", "CT1", "-aec", "PACS", "-X", "-od", str(folder), *options]
     for key in keys:
         command += ["-k", key]
-    done = subprocess.run(
-        [*command, "127.0.0.1", str(node.port)], capture_output=True, text=True, check=False, timeout=60
-    )
+    command += ["127.0.0.1", str(node.port), *([str(query)] if query else [])]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     responses = [dcmread(path, force=True) for path in sorted(folder.glob("rsp*.dcm"))]
     return Found(responses, re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr), done.returncode)

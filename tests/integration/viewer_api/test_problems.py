@@ -28,6 +28,9 @@ EXPECTED = {
     "NotAcceptable": (406, 0x0110),
     "NotPermitted": (403, 0x0124),
     "Withdrawn": (408, 0x0110),
+    "InvalidItem": (422, 0x0106),
+    "Conflict": (409, 0x0110),
+    "Outdated": (412, 0x0110),
     "IndexUnavailable": (503, 0xA700),
     "StoreUnavailable": (503, 0xA700),
 }
