@@ -232,7 +232,9 @@ def test_many_at_once_are_all_answered(settings: Settings) -> None:
         def ask(number: int) -> tuple[int, ...] | bytes | None:
             passcode = PASSCODE if number % 2 else "wrong"
             # On a machine with much else to do it may have to come again.
-            while (answer := outcome(node, with_passcode(f"user{number // 2}", passcode), calling=f"WS{number}")) == LATER:
+            while (
+                answer := outcome(node, with_passcode(f"user{number // 2}", passcode), calling=f"WS{number}")
+            ) == LATER:
                 pass
             return answer
 
