@@ -43,7 +43,8 @@ def _attributes(level: Level, *, default: str, optional: str) -> list[Attribute]
 PATIENT: Final = _attributes(
     Level.PATIENT,
     default="PatientName PatientID IssuerOfPatientID PatientBirthDate PatientSex",
-    optional="PatientBirthTime OtherPatientNames OtherPatientIDs EthnicGroup PatientComments PatientSpeciesDescription",
+    optional="""PatientBirthTime OtherPatientNames OtherPatientIDs EthnicGroup PatientComments PatientSpeciesDescription
+        OtherPatientIDsSequence IssuerOfPatientIDQualifiersSequence""",
 )
 STUDY: Final = _attributes(
     Level.STUDY,
@@ -51,7 +52,8 @@ STUDY: Final = _attributes(
     optional="""NameOfPhysiciansReadingStudy PatientAge PatientSize PatientWeight AdmissionID
         AdmittingDiagnosesDescription Occupation AdditionalPatientHistory TimezoneOffsetFromUTC
         RequestedProcedureDescription RequestedProcedureID RequestingPhysician RequestingService
-        InstitutionName""",
+        InstitutionName PhysiciansOfRecord PregnancyStatus IssuerOfAccessionNumberSequence ProcedureCodeSequence
+        ReferencedStudySequence""",
 )
 SERIES: Final = _attributes(
     Level.SERIES,
@@ -60,12 +62,14 @@ SERIES: Final = _attributes(
     optional="""SeriesDate SeriesTime Laterality ProtocolName PatientPosition OperatorsName PerformingPhysicianName
         Manufacturer ManufacturerModelName StationName DeviceSerialNumber SoftwareVersions InstitutionalDepartmentName
         InstitutionAddress PerformedProcedureStepID PerformedProcedureStepDescription FrameOfReferenceUID
-        PresentationIntentType""",
+        PresentationIntentType RequestAttributesSequence ReferencedPerformedProcedureStepSequence
+        AnatomicRegionSequence PerformedProtocolCodeSequence""",
 )
 IMAGE: Final = _attributes(
     Level.IMAGE,
     default="SOPClassUID SOPInstanceUID InstanceNumber Rows Columns BitsAllocated NumberOfFrames",
-    optional="AvailableTransferSyntaxUID",
+    optional="""AvailableTransferSyntaxUID VerificationFlag CompletionFlag ConceptNameCodeSequence ContentLabel
+        ContentDescription ContentCreatorName PresentationCreationDate PresentationCreationTime DocumentTitle""",
 )
 COMPUTED: Final = {
     Level.PATIENT: _attributes(
@@ -82,6 +86,9 @@ COMPUTED: Final = {
     Level.IMAGE: [],
 }
 """Attributes that the archive makes, no object carries them."""
+OF_DOCUMENTS: Final = IMAGE[IMAGE.index(next(each for each in IMAGE if each.keyword == "VerificationFlag")) :]
+"""Attributes of reports, presentation states and the like. Plain images have none, so a row of the index for one of
+them grows by nothing; with what every image has, such as ContentDate, each would take half as much room again."""
 
 BY_LEVEL: Final = {Level.PATIENT: PATIENT, Level.STUDY: STUDY, Level.SERIES: SERIES, Level.IMAGE: IMAGE}
 STORED: Final = {attribute.tag: attribute for attributes in BY_LEVEL.values() for attribute in attributes}

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import date, time
-from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Numeric, and_, case, cast, func, or_, select, text, true
+from sqlalchemy import ColumnElement, Text, and_, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from archive.access import shown
 from archive.attributes import COMPUTED, KNOWN, LEVELS, Attribute, levels_down_to
-from archive.description import fold_name
+from archive.comparisons import (
+    EMPTY,
+    Condition,
+    any_of,
+    between,
+    constant,
+    equals,
+    moment_between,
+    text_is,
+)
 from archive.errors import InvalidQuery
+from archive.json_conditions import (
+    day,
+    first_value,
+    json_condition,
+    moment,
+    no_value,
+    sequence_condition,
+    written,
+)
 from archive.models import Instance, Patient, Series, StoredObject, Study
-from archive.records import Level, Query, Scope
+from archive.name_conditions import exact_name, folded_name
+from archive.records import Level, NameMatching, Query, Scope
 from archive.standard import matching
-from archive.standard.text import fold
-
-Condition = ColumnElement[bool]
 
 TABLES: Final[dict[Level, Any]] = {
     Level.PATIENT: Patient,
@@ -59,9 +72,18 @@ COLUMNS: Final[dict[str, InstrumentedAttribute[Any]]] = {
 }
 FOLDED: Final = {"PatientName": Patient.name_fold, "ReferringPhysicianName": Study.referring_physician_fold}
 _ARRAYS: Final = frozenset({"ModalitiesInStudy", "SOPClassesInStudy"})
-_ONLY_RETURNED: Final = frozenset(attribute.keyword for found in COMPUTED.values() for attribute in found) - _ARRAYS
-_WHOLE_TEXT_VRS: Final = frozenset({"LT", "ST", "UT"})
-"""In these a backslash is a character (PS3.5 6.2)."""
+_ONLY_RETURNED: Final = frozenset(attribute.keyword for found in COMPUTED.values() for attribute in found) - {
+    *_ARRAYS,
+    "InstanceAvailability",
+}
+_MOMENTS: Final = (
+    (0x00080020, 0x00080030),  # Study Date, Study Time
+    (0x00080021, 0x00080031),  # Series Date, Series Time
+    (0x00100030, 0x00100032),  # Patient's Birth Date, Patient's Birth Time
+    (0x00400244, 0x00400245),  # Performed Procedure Step Start Date, Performed Procedure Step Start Time
+    (0x00700082, 0x00700083),  # Presentation Creation Date, Presentation Creation Time
+)
+"""Dates and the times that belong to them."""
 
 
 def arrays(scope: Scope) -> dict[str, ColumnElement[Any]]:
@@ -72,15 +94,22 @@ def arrays(scope: Scope) -> dict[str, ColumnElement[Any]]:
 
 def conditions(query: Query, scope: Scope) -> list[Condition]:
     """The conditions of all keys that are not universal. Raises `InvalidQuery`."""
-    made = []
+    how: NameMatching = "words" if query.fuzzy else query.names
+    wanted: dict[int, tuple[Attribute, str]] = {}
     for tag, given in query.keys.items():
-        value = given.rstrip("\0 ")
-        if matching.is_universal(value):
-            continue
+        if not matching.is_universal(given.rstrip("\0 ")):
+            attribute = _attribute(query.level, tag)
+            wanted[tag] = attribute, matching.matching_text(given, attribute.keyword)
+    made = []
+    for first, second in _MOMENTS if query.combined else ():
+        if first in wanted and second in wanted and "-" in wanted[first][1] and "-" in wanted[second][1]:
+            made.append(_moment_condition(*wanted.pop(first), *wanted.pop(second)))
+    made += [_condition(attribute, value, scope, how) for attribute, value in wanted.values()]
+    for tag, nested in query.sequences.items():
         attribute = _attribute(query.level, tag)
-        if "\0" in value or not _is_unicode(value):
-            raise InvalidQuery(f"{attribute.keyword}: the value holds characters that no text has")
-        made.append(_condition(attribute, value, scope, fuzzy=query.fuzzy))
+        if attribute.vr != "SQ":
+            raise InvalidQuery(f"{attribute.keyword} is no sequence")
+        made.append(sequence_condition(TABLES[attribute.level].attributes, tag, nested, how))
     return made
 
 
@@ -116,28 +145,45 @@ def _attribute(level: Level, tag: int) -> Attribute:
     return attribute
 
 
-def _is_unicode(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _condition(attribute: Attribute, value: str, scope: Scope, *, fuzzy: bool) -> Condition:
+def _condition(attribute: Attribute, value: str, scope: Scope, how: NameMatching) -> Condition:
     keyword = attribute.keyword
+    if keyword == "InstanceAvailability":
+        return any_of(value, lambda part: constant("ONLINE", part.strip()))
+    if value == EMPTY:
+        return _empty_condition(attribute, scope)
     if keyword in FOLDED:
-        return _any_of(value, lambda part: _name_condition(FOLDED[keyword], part, fuzzy=fuzzy))
+        return any_of(value, lambda part: _name_condition(attribute, part, how))
     if keyword in _ARRAYS:
         return _array_condition(arrays(scope)[keyword], attribute, value)
     if keyword in COLUMNS:
         return _column_condition(COLUMNS[keyword], attribute, value)
-    return _json_condition(attribute, value, fuzzy=fuzzy)
+    if attribute.vr == "SQ":
+        raise InvalidQuery(f"{keyword} cannot be matched with a value: it is a sequence, and its key an item")
+    return json_condition(TABLES[attribute.level].attributes, attribute.tag, attribute.vr, value, how)
 
 
-def _any_of(value: str, condition: Callable[[str], Condition]) -> Condition:
-    found = [condition(part) for part in value.split("\\") if part.strip()]
-    return or_(*found) if found else true()
+def _empty_condition(attribute: Attribute, scope: Scope) -> Condition:
+    """What has no value (C.2.2.2.7)."""
+    keyword = attribute.keyword
+    if keyword in _ARRAYS:
+        return equals(func.cardinality(arrays(scope)[keyword]), 0)
+    if keyword in FOLDED:
+        return equals(FOLDED[keyword], "")
+    if keyword in COLUMNS:
+        column = COLUMNS[keyword]
+        return equals(column, "") if isinstance(column.type, Text) else column.is_(None)
+    return no_value(TABLES[attribute.level].attributes, attribute.tag)
+
+
+def _name_condition(attribute: Attribute, value: str, how: NameMatching) -> Condition:
+    if how != "exact":
+        return folded_name(FOLDED[attribute.keyword], value, how)
+    if attribute.keyword == "PatientName":
+        precise = exact_name(Patient.name, value)
+    else:
+        precise = json_condition(TABLES[attribute.level].attributes, attribute.tag, "PN", value, how)
+    # The folded name has the index. It is of no help with ``?``, which may stand for what folding leaves out.
+    return precise if "?" in value else and_(folded_name(FOLDED[attribute.keyword], value, "folded"), precise)
 
 
 def _column_condition(column: InstrumentedAttribute[Any], attribute: Attribute, value: str) -> Condition:
@@ -145,69 +191,21 @@ def _column_condition(column: InstrumentedAttribute[Any], attribute: Attribute, 
     if vr == "UI":
         return column.in_(matching.uid_list(value, keyword))
     if vr == "DA":
-        return _between(column, matching.date_range(value, keyword))
+        return any_of(value, lambda part: between(column, matching.date_range(part, keyword)))
     if vr == "TM":
-        return _between(column, matching.time_range(value, keyword))
+        return any_of(value, lambda part: between(column, matching.time_range(part, keyword)))
     if vr in ("IS", "US"):
-        return _is(column, matching.whole_number(value, keyword))
-    return _any_of(value, lambda part: _text_condition(column, part))
+        return any_of(value, lambda part: equals(column, matching.whole_number(part, keyword)))
+    return any_of(value, lambda part: text_is(column, part))
 
 
-def _is(column: Any, value: object) -> Condition:
-    equal: Condition = column == value
-    return equal
-
-
-def _like(column: Any, pattern: str) -> Condition:
-    like: Condition = column.like(pattern, escape="\\")
-    return like
-
-
-def _between(column: Any, wanted: matching.Range[Any]) -> Condition:
-    if wanted.low is not None and wanted.low == wanted.high:
-        return _is(column, wanted.low)
-    parts = [column >= wanted.low] if wanted.low is not None else []
-    if wanted.high is not None:
-        parts.append(column <= wanted.high)
-    return and_(*parts)
-
-
-def _text_condition(column: Any, value: str, vr: str = "LO") -> Condition:
-    wanted = value.strip()
-    if not matching.has_wildcard(wanted) or vr not in matching.WILDCARD_VRS:
-        return _is(column, wanted)
-    return _like(column, matching.like_pattern(wanted))
-
-
-def _name_condition(column: Any, value: str, *, fuzzy: bool) -> Condition:
-    """Names are compared without accents and case, which C.2.2.2.1 leaves to us: few keyboards at a modality have đ.
-
-    The column holds a folded name, its component groups separated by ``=``; the value matches one of them.
-    """
-    if fuzzy:
-        words = fold(value.replace("*", " ").replace("?", " ")).split()
-        return and_(true(), *(_begins_a_part(column, matching.like_literal(word)) for word in words))
-    wanted = fold_name(value)
-    whole = wanted
-    while whole.endswith(" *"):
-        whole = whole[:-2]
-    # ``NGUYEN^*`` is NGUYEN with anything behind it or with nothing, but not NGUYENX.
-    forms = [whole] if whole == wanted else [whole, f"{whole} *"]
-    return or_(*(_one_group(column, form) for form in forms))
-
-
-def _begins_a_part(column: Any, word: str) -> Condition:
-    return or_(*(_like(column, f"{before}{word}%") for before in ("", "% ", "%=")))
-
-
-def _one_group(column: Any, wanted: str) -> Condition:
-    pattern = matching.like_pattern(wanted)
-    forms = [_text_condition(column, wanted), _like(column, f"{pattern}=%")]
-    if not wanted.isascii() or wanted.startswith("="):
-        # Only names in other scripts stand in the later groups, and looking there cannot use the index.
-        later = pattern.lstrip("=")
-        forms += [_like(column, f"%={later}"), _like(column, f"%={later}=%")]
-    return or_(*forms)
+def _moment_condition(date: Attribute, dates: str, time: Attribute, times: str) -> Condition:
+    days, hours = matching.date_range(dates, date.keyword), matching.time_range(times, time.keyword)
+    if date.keyword in COLUMNS and time.keyword in COLUMNS:
+        return moment_between(COLUMNS[date.keyword], COLUMNS[time.keyword], days, hours)
+    attributes = TABLES[date.level].attributes
+    found_day, found_hour = day(first_value(attributes, date.tag)), moment(first_value(attributes, time.tag))
+    return moment_between(found_day, found_hour, written(days), written(hours))
 
 
 def _array_condition(column: Any, attribute: Attribute, value: str) -> Condition:
@@ -220,69 +218,4 @@ def _array_condition(column: Any, attribute: Attribute, value: str) -> Condition
         overlap = column.overlap(parts)
         return overlap
     element = func.unnest(column).column_valued("element")
-    return select(element).where(or_(*(_text_condition(element, part) for part in parts if part))).exists()
-
-
-# -- attributes without a column: their values are in the JSON of their level -----------------------------------------
-
-
-def _json_condition(attribute: Attribute, value: str, *, fuzzy: bool) -> Condition:
-    """Any of the values in the JSON model matches."""
-    values = func.jsonb_array_elements(TABLES[attribute.level].attributes[attribute.key]["Value"]).table_valued("value")
-    wanted = _json_value_condition(values.c.value, attribute, value, fuzzy=fuzzy)
-    return select(1).select_from(values).where(wanted).exists()
-
-
-def _json_value_condition(found: Any, attribute: Attribute, value: str, *, fuzzy: bool) -> Condition:
-    vr, keyword = attribute.vr, attribute.keyword
-    element = found.op("#>>")(text("'{}'"))
-    if vr == "UI":
-        among: Condition = element.in_(matching.uid_list(value, keyword))
-        return among
-    if vr == "PN":
-        return _any_of(value, lambda part: _name_condition(_folded(found), part, fuzzy=fuzzy))
-    if vr == "DA":
-        return _between(func.regexp_replace(element, "[./-]", "", "g"), _texts(matching.date_range(value, keyword)))
-    if vr == "TM":
-        return _between(_padded_time(element), _texts(matching.time_range(value, keyword)))
-    if vr in ("DS", "IS"):
-        # A CASE, because a text that is no number must not be cast.
-        number = case((func.jsonb_typeof(found) == "number", cast(found, Numeric)))
-        return _is(number, _number(value, keyword))
-    if vr in _WHOLE_TEXT_VRS:
-        return _text_condition(element, value, vr)
-    return _any_of(value, lambda part: _text_condition(element, part, vr))
-
-
-def _folded(name: Any) -> ColumnElement[str]:
-    """`fold_name` in SQL, as far as Latin script goes."""
-    groups = [name.op("->>")(group) for group in ("Alphabetic", "Ideographic", "Phonetic")]
-    letters = func.normalize(func.concat_ws("=", *groups), text("NFKD"))
-    letters = func.regexp_replace(letters, "[\u0300-\u036f]", "", "g")
-    letters = func.upper(func.translate(letters, "đĐðÐ^", "DDDD "))
-    return func.btrim(func.regexp_replace(letters, " +", " ", "g"))
-
-
-def _padded_time(element: Any) -> ColumnElement[str]:
-    """``hhmmss.ffffff`` of a time of any precision."""
-    whole = func.rpad(func.replace(func.split_part(element, ".", 1), ":", ""), 6, "0")
-    return whole.op("||")(".").op("||")(func.rpad(func.split_part(element, ".", 2), 6, "0"))
-
-
-def _texts(wanted: matching.Range[Any]) -> matching.Range[Any]:
-    def written(value: date | time | None) -> str | None:
-        if isinstance(value, time):
-            return value.strftime("%H%M%S.%f")
-        return value.isoformat().replace("-", "") if value is not None else None
-
-    return matching.Range(written(wanted.low), written(wanted.high))
-
-
-def _number(value: str, keyword: str) -> Decimal:
-    try:
-        number = Decimal(value.strip())
-    except InvalidOperation:
-        number = Decimal("NaN")
-    if not number.is_finite() or abs(number.adjusted()) > 400:
-        raise InvalidQuery(f"{keyword}: {value[:40]!r} is not a number")
-    return number
+    return select(element).where(or_(*(text_is(element, part) for part in parts if part))).exists()

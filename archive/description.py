@@ -27,9 +27,11 @@ from archive.records import (
     StudyRecord,
 )
 from archive.standard.frames import frame_table
+from archive.standard.json_model import sequence_json
 from archive.standard.scan import Element, Read, Scan, scan_head
 from archive.standard.text import decode, fold, parse_date, parse_int, parse_time
 from archive.standard.uids import check_uid
+from archive.standard.walk import RawSequence
 
 SPECIFIC_CHARACTER_SET: Final = 0x00080005
 SOP_CLASS_UID: Final = 0x00080016
@@ -46,6 +48,8 @@ ROWS: Final = 0x00280010
 COLUMNS: Final = 0x00280011
 BITS_ALLOCATED: Final = 0x00280100
 
+LONGEST_INDEXED_SEQUENCE: Final = 1 << 14
+"""Bytes of a sequence as encoded; a longer one is not in the index."""
 LONGEST_INDEXED_TEXT: Final = 1024
 """Bytes; a longer value is cut in the index (never in the object): a B-tree row holds 2,700 bytes, of two values."""
 
@@ -126,9 +130,14 @@ class Values:
     """The values of a scan as text, decoded when asked for."""
 
     def __init__(
-        self, elements: Mapping[int, Element], character_sets: list[str], corrections: Corrections | None = None
+        self,
+        elements: Mapping[int, Element],
+        character_sets: list[str],
+        corrections: Corrections | None = None,
+        sequences: Mapping[int, RawSequence] | None = None,
     ) -> None:
         self._elements = elements
+        self._sequences = sequences or {}
         self._character_sets = character_sets
         self._corrected = {change.tag: change.value or "" for change in corrections.changes} if corrections else {}
 
@@ -161,10 +170,17 @@ class Values:
         """Those of the attributes that have a value, in the DICOM JSON model."""
         found: DicomJSON = {}
         for attribute in wanted:
+            if attribute.vr == "SQ":
+                if attribute.tag in self._sequences and (items := self._items(self._sequences[attribute.tag])):
+                    found[attribute.key] = {"vr": "SQ", "Value": items}
+                continue
             text = self.of(attribute.tag)
             if text:
                 found[attribute.key] = {"vr": attribute.vr, "Value": json_values(text, attribute.vr)}
         return found
+
+    def _items(self, raw: RawSequence) -> list[DicomJSON]:
+        return sequence_json(raw, self._character_sets) if len(raw.data) <= LONGEST_INDEXED_SEQUENCE else []
 
 
 def cut(text: str, longest: int = LONGEST_INDEXED_TEXT) -> str:
@@ -224,7 +240,7 @@ def describe(
     """
     terms, _ = character_set(scanned.elements, source)
     corrections = correct(scanned.elements, source, datetime.now(UTC))
-    values = Values(scanned.elements, terms, corrections)
+    values = Values(scanned.elements, terms, corrections, scanned.sequences)
     _check_announced(values, sop_class_uid, sop_instance_uid)
     study = check_uid(values.uid(STUDY_INSTANCE_UID), "StudyInstanceUID")
     series = check_uid(values.uid(SERIES_INSTANCE_UID), "SeriesInstanceUID")
@@ -261,6 +277,7 @@ def describe(
             columns=columns,
             bits_allocated=bits_allocated if bits_allocated and bits_allocated <= MOST_BITS else None,
             number_of_frames=frames,
+            attributes=values.json(attributes.OF_DOCUMENTS) or None,
         ),
         frame_table=table,
         warnings=(*scanned.warnings, *misfits(scanned.elements, terms), *complaints(corrections)),

@@ -49,6 +49,7 @@ def instance_parameters(arrival: Arrival) -> dict[str, object]:
         "columns": instance.columns,
         "bits_allocated": instance.bits_allocated,
         "number_of_frames": instance.number_of_frames,
+        "attributes": instance.attributes,
     }
 
 

@@ -102,6 +102,7 @@ _INPUT: Final = {
     "number_of_frames": "int",
     "hidden": "smallint",
     "epoch": "bigint",
+    "attributes": "jsonb",
     "key": "text",
     "size": "bigint",
     "digest": "bytea",
@@ -123,7 +124,8 @@ _GIVEN: Final = ", ".join(f"{name} {'text' if name in _ENCODED else kind}" for n
 _SELECTED: Final = ", ".join(
     f"decode({name}, '{_ENCODED[name]}') AS {name}" if name in _ENCODED else name for name in _INPUT
 )
-_INSTANCE: Final = "sop_instance_uid, sop_class_uid, instance_number, rows, columns, bits_allocated, number_of_frames"
+_INSTANCE: Final = """sop_instance_uid, sop_class_uid, instance_number, rows, columns, bits_allocated, number_of_frames,
+    attributes"""
 _OBJECT: Final = """key, size, digest, transfer_syntax_uid, dataset_offset, header_length, trailer_offset, frame_table,
     corrections, facility_id, transport, calling_ae_title, address, received_at"""
 _OBJECT_VALUES: Final = ", ".join(f"%({name.strip()})s" for name in _OBJECT.split(","))
@@ -227,7 +229,8 @@ SELECT %(instance_id)s, %(version)s, %(current)s, %(warnings)s::text[], {_OBJECT
 UPDATE_INSTANCE: Final = """
 UPDATE instance
    SET sop_class_uid = %(sop_class_uid)s, instance_number = %(instance_number)s, rows = %(rows)s,
-       columns = %(columns)s, bits_allocated = %(bits_allocated)s, number_of_frames = %(number_of_frames)s
+       columns = %(columns)s, bits_allocated = %(bits_allocated)s, number_of_frames = %(number_of_frames)s,
+       attributes = %(attributes)s
  WHERE id = %(instance_id)s
 """
 

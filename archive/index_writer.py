@@ -23,6 +23,7 @@ from dataclasses import dataclass
 
 import orjson
 import psycopg
+from psycopg.types.json import Jsonb
 
 from archive import index_sql as sql
 from archive.errors import ConflictingDuplicate, IndexUnavailable
@@ -298,6 +299,7 @@ class IndexWriter:
         parameters = {
             **object_parameters(arrival),
             **instance_parameters(arrival),
+            "attributes": None if arrival.instance.attributes is None else Jsonb(arrival.instance.attributes),
             "instance_id": first.instance_id,
             "facility_id": facility,
             "block": arrival.block,

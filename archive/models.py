@@ -84,6 +84,12 @@ class Patient(Base):
         UniqueConstraint("issuer", "identity"),
         Index(None, "patient_id", "id"),
         Index(None, "name_fold", "id"),
+        # Words of names, by which `archive.name_conditions` finds what begins any part of one.
+        Index(
+            "ix_patient_name_words",
+            text("array_to_tsvector(array_remove(string_to_array(replace(name_fold, '=', ' '), ' '), ''))"),
+            postgresql_using="gin",
+        ),
     )
 
     id: Mapped[int] = _key()
@@ -193,6 +199,8 @@ class Instance(Base):
     number_of_frames: Mapped[int] = mapped_column(Integer)
     hidden: Mapped[int] = mapped_column(SmallInteger, server_default="0")
     """0, or the sum of the causes why it is not shown: `archive.rejection.causes.Hidden`."""
+    attributes: Mapped[dict[str, Any] | None]
+    """What a document says of itself (`archive.attributes.OF_DOCUMENTS`); nothing for most images."""
     created_at: Mapped[datetime] = _now()
 
 

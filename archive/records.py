@@ -94,6 +94,8 @@ class InstanceRecord:
     columns: int | None
     bits_allocated: int | None
     number_of_frames: int
+    attributes: DicomJSON | None = None
+    """What a report, presentation state or segmentation says of itself; None for most images, which have none of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +218,19 @@ class Level(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Nested:
+    """Keys within an item of a sequence (PS3.4 C.2.2.2.6); sequences may hold further ones."""
+
+    keys: dict[int, str] = field(default_factory=dict)
+    sequences: dict[int, Nested] = field(default_factory=dict)
+
+
+NameMatching = Literal["folded", "exact", "words"]
+"""How person names match. ``folded``: without regard to accents, case and ``^``. ``exact``: letter by letter.
+``words``: folded, each word on the beginning of any part of the name, in any order."""
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
     """A query as C-FIND and QIDO-RS both express it.
 
@@ -228,7 +243,12 @@ class Query:
     include: frozenset[int] | Literal["all"] = frozenset()
     """Attributes to return beside the default ones of the level."""
     fuzzy: bool = False
-    """Person names match without regard to accents and case, on the beginning of any of their parts."""
+    """Person names match by ``words``, whatever `names` says."""
+    names: NameMatching = "folded"
+    sequences: dict[int, Nested] = field(default_factory=dict)
+    """Sequence keys: what one item must have. They are returned if their tag is in `keys`, too, with an empty value."""
+    combined: bool = False
+    """Ranges of a date and of its time are one range, from a moment to a moment (C.2.2.2.5)."""
     limit: int | None = None
     offset: int = 0
 

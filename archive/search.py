@@ -153,7 +153,7 @@ def _source(level: Level, scope: Scope, *, with_patient: bool = True) -> Select[
 
 def _narrow_source(query: Query, scope: Scope) -> Select[Any]:
     """The same without the patient where no key is of theirs: every study has one, and the join costs as much again."""
-    of_patient = any(tag in KNOWN and KNOWN[tag].level is Level.PATIENT for tag in query.keys)
+    of_patient = any(tag in KNOWN and KNOWN[tag].level is Level.PATIENT for tag in {**query.keys, **query.sequences})
     return _source(query.level, scope, with_patient=of_patient)
 
 
@@ -165,9 +165,7 @@ def _matches(query: Query, columns: Sequence[Attribute], scope: Scope) -> Select
 
 def _selected(level: Level, wanted: Sequence[Attribute], scope: Scope) -> list[ColumnElement[Any]]:
     columns: list[Any] = [
-        TABLES[used].attributes.label(f"{used.value.lower()}_attributes")
-        for used in levels_down_to(level)
-        if used is not Level.IMAGE
+        TABLES[used].attributes.label(f"{used.value.lower()}_attributes") for used in levels_down_to(level)
     ]
     if level is not Level.PATIENT:
         columns.append(select(Facility.code).where(Facility.id == Study.facility_id).scalar_subquery().label("owner"))
@@ -199,8 +197,7 @@ def _match(row: Row[Any], level: Level, wanted: Sequence[Attribute]) -> DicomJSO
     values = row._mapping
     stored: DicomJSON = {}
     for used in levels_down_to(level):
-        if used is not Level.IMAGE:
-            stored.update(values[f"{used.value.lower()}_attributes"])
+        stored.update(values[f"{used.value.lower()}_attributes"] or {})
     found: DicomJSON = {}
     for attribute in wanted:
         if attribute.keyword == "InstanceAvailability":

@@ -75,6 +75,10 @@ IdentityRule = Literal["ignore", "optional", "required"]
 
 View = Literal["clinical", "quality", "everything"]
 
+PersonNames = Literal["folded", "exact", "words"]
+"""``folded``: without regard to accents, case and ``^``; ``đ`` is ``d``. ``exact``: letter by letter. ``words``:
+folded, and each word begins any part of the name, in any order."""
+
 
 class Facility(BaseModel):
     """A hospital or commune station. `code` is its MA_CSKCB; it names the facility everywhere."""
@@ -123,6 +127,8 @@ class Peer(BaseModel):
     """What to correct in what it sends, beside the stored object."""
     character_sets: tuple[CharacterSet, ...] = ()
     """What it can show, best first: answers to it are written in one of these, or without accents. Any when empty."""
+    person_names: PersonNames = "folded"
+    """How the person names in its queries match."""
     rights: frozenset[Right] = frozenset(("store", "commit"))
     """What it may ask for; most devices only send."""
     sees: Literal["own", "province"] = "own"

@@ -100,6 +100,8 @@ class Context:
     """Relational queries or retrieval were agreed on (PS3.4 C.5.1.1, C.5.2.1, C.5.3.1)."""
     fuzzy: bool = False
     """Fuzzy matching of person names was agreed on (PS3.4 C.5.1.1)."""
+    combined: bool = False
+    """Combined matching of dates and their times was agreed on (PS3.4 C.5.1.1)."""
     peer_is_scp: bool = False
     """We may send requests on it, of C-STORE or as the SCU of its service (PS3.7 D.3.3.4)."""
     peer_is_scu: bool = True
@@ -259,10 +261,11 @@ def accept(request: Request, maximum_length: int, identity_response: bytes | Non
     return Acceptance(encoded, contexts, int(request.primitive.maximum_length_received or 0))
 
 
-_UNDERSTOOD: Final = dict.fromkeys(FIND, b"\x01\x00\x01") | dict.fromkeys(MOVE | GET, b"\1")
+_UNDERSTOOD: Final = dict.fromkeys(FIND, b"\1\1\1\0\0\1\1") | dict.fromkeys(MOVE | GET, b"\1")
 """What we can agree to, by byte of the application information (PS3.4 Tables C.5.1-1, C.5.2-1, C.5.3-1).
 
-Relational queries and retrieval; not combined date and time; fuzzy matching of names. Behind these: nothing.
+Of queries: relational ones, combined date and time, fuzzy matching of names, matching of empty and of several values;
+not adjustment to a time zone, no view of converted multi-frame images. Of retrieval: relational.
 """
 
 
@@ -302,7 +305,8 @@ def _context(
         abstract_syntax,
         str(context.transfer_syntax[0]),
         relational=agreed[:1] == b"\1",
-        fuzzy=agreed[2:3] == b"\1",
+        fuzzy=abstract_syntax in FIND and agreed[2:3] == b"\1",
+        combined=abstract_syntax in FIND and agreed[1:2] == b"\1",
         peer_is_scp=role is not None and bool(role.scp_role),
         peer_is_scu=role is None or bool(role.scu_role),
         id=int(context.context_id or 0),

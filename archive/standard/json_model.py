@@ -93,6 +93,12 @@ def header_json(
     return _Writer(bulk_uri, inline_limit).top(_of_walk(walk), implicit=code.implicit, default=default)
 
 
+def sequence_json(items: RawSequence, character_sets: list[str]) -> list[JSONDataset]:
+    """Return the items of a sequence in the DICOM JSON model; of one that cannot be parsed to its end, those before."""
+    written: list[JSONDataset] = _Writer(None, _NO_LIMIT).sequence(items, character_sets, [], False).get("Value", [])
+    return written
+
+
 def _of_walk(walk: Walk) -> _Node:
     """Return the elements and sequences of a walk, and a stand-in for the pixel data."""
     found: dict[int, Element | RawSequence | Sequence[Dataset]] = {**walk.elements, **walk.sequences}
@@ -169,7 +175,7 @@ class _Writer:
                 continue
             key = f"{tag:08X}"
             if not isinstance(value, Element):
-                written[key] = self._sequence(value, character_sets, [*path, key], signed)
+                written[key] = self.sequence(value, character_sets, [*path, key], signed)
                 continue
             if tag == _CHARACTER_SET:
                 character_sets = character_sets_of(value.value)
@@ -184,7 +190,7 @@ class _Writer:
             written[key] = self._element(tag, key, value, character_sets, path)
         return written
 
-    def _sequence(
+    def sequence(
         self, items: RawSequence | Sequence[Dataset], character_sets: list[str], path: BulkPath, signed: bool
     ) -> dict[str, Any]:
         """Write a sequence (PS3.18 F.2.2); of one that cannot be parsed to its end, the items before."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from datetime import date, time
 from typing import Final, Generic, TypeVar
@@ -30,6 +31,27 @@ class Range(Generic[T]):
 def is_universal(value: str) -> bool:
     """Whether the value matches everything: empty (C.2.2.2.3), or nothing but asterisks."""
     return not value.strip("* \0")
+
+
+def matching_text(value: str, what: str) -> str:
+    """A matching value without padding, composed as the index holds text (NFC).
+
+    Raises `InvalidQuery` for what is in no text: NUL in the middle, half a surrogate pair.
+    """
+    text = unicodedata.normalize("NFC", value.rstrip("\0 "))
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = "\0"
+    if "\0" in text:
+        raise InvalidQuery(f"{what}: the value holds characters that no text has")
+    return text
+
+
+def text_matches(text: str, value: str) -> bool:
+    """Whether a text is what one value with or without wildcards asks for (C.2.2.2.1, C.2.2.2.4)."""
+    parts = ("." if char == "?" else ".*" if char == "*" else re.escape(char) for char in value)
+    return re.fullmatch("".join(parts), text, re.DOTALL) is not None
 
 
 def has_wildcard(value: str) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -54,6 +54,11 @@ class Scan:
     def trailer_offset(self) -> int | None:
         """Where elements (or padding) after the pixel data begin; None if nothing follows."""
         return self.pixel.end if self.pixel is not None and self.pixel.end < self.size else None
+
+    @property
+    def sequences(self) -> Mapping[int, RawSequence]:
+        """The wanted sequences that are present, as encoded."""
+        return self._sequences
 
     def sequence(self, tag: int) -> list[dict[int, Element]]:
         """Return the items of a wanted sequence; empty if it is absent or empty (PS3.5 7.5).

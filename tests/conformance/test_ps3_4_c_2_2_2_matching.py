@@ -15,7 +15,7 @@ from pydicom.uid import CTImageStorage, MRImageStorage
 from archive.attributes import BY_LEVEL, COMPUTED, KNOWN, LEVELS
 from archive.core import Archive
 from archive.errors import InvalidQuery
-from archive.records import EVERYTHING, Level, Query, Scope
+from archive.records import EVERYTHING, Level, Nested, Query, Scope
 from archive.search import search
 from config.settings import load
 from tests.conftest import TEMPLATE
@@ -333,10 +333,100 @@ def test_fuzzy_matching_finds_the_beginning_of_any_part(filled: Archive) -> None
     )
 
 
-def test_c_2_2_2_6_sequences_are_refused_with_a_sentence(filled: Archive) -> None:
+def test_c_2_2_2_6_the_key_of_a_sequence_is_an_item(filled: Archive) -> None:
     assert ask(filled, ReferencedStudySequence="") == EVERYONE
-    with pytest.raises(InvalidQuery, match=r"\(0008,1110\) cannot be matched"):
+    with pytest.raises(InvalidQuery, match="ReferencedStudySequence cannot be matched with a value"):
         ask(filled, ReferencedStudySequence="x")
+
+
+def test_c_2_2_2_7_empty_values(filled: Archive) -> None:
+    """Two quotation marks match what has no value."""
+    check(
+        filled,
+        [
+            ({"PatientName": '""'}, "7"),
+            ({"StudyDescription": '""'}, "8"),
+            ({"StudyDate": '""'}, "7"),
+            ({"StudyTime": '""'}, "7"),
+            ({"StudyID": '""'}, ""),
+            ({"ModalitiesInStudy": '""'}, ""),
+            ({"NameOfPhysiciansReadingStudy": '""'}, ""),
+            ({"OtherPatientNames": '""'}, "12345678"),
+            ({"PatientComments": '""', "StudyDescription": '""'}, "8"),
+            ({"ReferringPhysicianName": '""'}, ""),
+        ],
+    )
+    check(filled, [({"Laterality": '""'}, "12345678"), ({"StationName": '""'}, "1")], Level.SERIES)
+    check(filled, [({"VerificationFlag": '""'}, "12345678"), ({"Rows": '""'}, "")], Level.IMAGE)
+
+
+def test_c_2_2_2_8_several_values(filled: Archive) -> None:
+    """One that matches will do, in every VR."""
+    check(
+        filled,
+        [
+            ({"StudyDate": "20260101\\20260103-20260104"}, "134"),
+            ({"StudyTime": "11\\23"}, "56"),
+            ({"PatientWeight": "60\\60.5"}, "12"),
+            ({"AccessionNumber": "A1\\A7\\B*"}, "28"),
+            ({"PatientName": "TRAN*\\WANG*"}, "56"),
+        ],
+    )
+    check(filled, [({"SeriesNumber": "3\\4"}, "45"), ({"SeriesDate": "20260101\\20260102"}, "12")], Level.SERIES)
+
+
+def test_c_2_2_2_5_dates_and_times_combined(filled: Archive) -> None:
+    """From a moment to a moment, not at these times on each of these days."""
+    day_by_day = {"StudyDate": "20260101-20260104", "StudyTime": "1030-1031"}
+    check(filled, [(day_by_day, "234")])
+    cases = [
+        (day_by_day, "234"),
+        ({"StudyDate": "20260102-20260106", "StudyTime": "1031-10"}, "345"),
+        ({"StudyDate": "20260102-20260106", "StudyTime": "1030-235959"}, "23456"),
+        ({"StudyDate": "20260104-", "StudyTime": "1031-"}, "568"),
+        ({"StudyDate": "-20260102", "StudyTime": "-1029"}, "1"),
+        ({"StudyDate": "20260101-20260101", "StudyTime": "0900-1000"}, "1"),
+        ({"StudyDate": "20260102", "StudyTime": "10-11"}, "2"),
+        ({"StudyDate": "20260102-20260103", "StudyTime": "1030"}, "23"),
+        ({"PatientBirthDate": "19600115-19620115", "PatientBirthTime": "1016-101529"}, "2"),
+    ]
+    for keys, numbers in cases:
+        wanted = {tag_for_keyword(keyword) or 0: value for keyword, value in keys.items()}
+        found = filled.search(Query(Level.STUDY, wanted, combined=True, include="all")).matches
+        assert {match["00100020"]["Value"][0] for match in found} == patients(numbers), keys
+
+
+def test_names_exactly(filled: Archive) -> None:
+    cases = {
+        "Nguyễn^Văn Đức": "1",
+        "Nguye\u0302\u0303n^Va\u0306n \u0110u\u031b\u0301c": "1",
+        "Nguyễn^Văn Đức^^": "1",
+        "nguyễn^văn đức": "",
+        "NGUYEN": "3",
+        "Nguyen*": "4",
+        "Nguyễn*": "12",
+        "Nguy?n*": "124",
+        "Nguyễn^Văn?Đức": "1",
+        "Nguyễn Văn Đức": "",
+        "王^小东": "6",
+        "Wang*": "6",
+        "Wang^XiaoDong=王^小东": "6",
+        "*Đức*": "15",
+        '""': "7",
+    }
+    for name, numbers in cases.items():
+        result = filled.search(Query(Level.STUDY, {0x00100010: name}, names="exact", include="all"))
+        assert {match["00100020"]["Value"][0] for match in result.matches} == patients(numbers), name
+    for name, count in (("Lê^Bác Sĩ", 8), ("le^bac si", 0), ("Lê*", 8)):
+        assert filled.search(Query(Level.STUDY, {0x00080090: name}, names="exact")).total == count
+    for name, count in (("Vũ^Xem", 8), ("vu^xem", 0), ("Phạm^?ọc", 8)):
+        assert filled.search(Query(Level.STUDY, {0x00081060: name}, names="exact")).total == count
+
+
+def test_names_by_words_as_an_option(filled: Archive) -> None:
+    for name, numbers in (("duc nguyen", "1"), ("ĐỨC", "15"), ("guyen", "")):
+        result = filled.search(Query(Level.STUDY, {0x00100010: name}, names="words", include="all"))
+        assert {match["00100020"]["Value"][0] for match in result.matches} == patients(numbers), name
 
 
 def test_every_attribute_is_matched_at_its_level_and_below_or_refused_with_a_sentence(filled: Archive) -> None:
@@ -344,9 +434,11 @@ def test_every_attribute_is_matched_at_its_level_and_below_or_refused_with_a_sen
     refused = set()
     for attribute in KNOWN.values():
         for level in LEVELS:
-            keys = {attribute.tag: samples.get(attribute.vr, "A?")}
+            query = Query(level, {attribute.tag: samples.get(attribute.vr, "A?")})
+            if attribute.vr == "SQ":
+                query = Query(level, sequences={attribute.tag: Nested({0x00080100: "A?"})})
             try:
-                archive_result = filled.search(Query(level, keys))
+                archive_result = filled.search(query)
             except InvalidQuery as error:
                 assert "cannot be matched" in str(error) or "returned but not matched" in str(error)
                 if LEVELS.index(level) >= LEVELS.index(attribute.level):
@@ -355,7 +447,7 @@ def test_every_attribute_is_matched_at_its_level_and_below_or_refused_with_a_sen
                 assert archive_result.total >= 0
                 assert LEVELS.index(level) >= LEVELS.index(attribute.level) or attribute.keyword == "Modality"
     computed = {attribute.keyword for found in COMPUTED.values() for attribute in found}
-    assert refused == computed - {"ModalitiesInStudy", "SOPClassesInStudy"}
+    assert refused == computed - {"ModalitiesInStudy", "SOPClassesInStudy", "InstanceAvailability"}
 
 
 HOSTILE = (

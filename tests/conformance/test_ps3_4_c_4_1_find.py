@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -10,9 +11,10 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as Items
 
 from archive.core import Archive
-from config.peers import Peer
+from config.peers import Peer, PersonNames
 from config.settings import IngestSettings, Settings
 from tests.factories import ct_image, store
+from tests.integration.archive.support import unchecked
 from tests.integration.dicom_node.conftest import node
 from tests.integration.dicom_node.peer import ABORT, COMMAND, DATA, LAST, cancel_rq, command_set, p_data, pdv
 from tests.integration.dicom_node.running import Node, running, wait_until
@@ -34,6 +36,12 @@ __all__ = ["node"]
 SUCCESS, CANCEL, OUT_OF_RESOURCES, NOT_AUTHORIZED = 0x0000, 0xFE00, 0xA700, 0x0124
 NO_MATCH_OF_CLASS, CANNOT_READ, PENDING, WARNING = 0xA900, 0xC000, 0xFF00, 0xFF01
 ALL = {"StudyInstanceUID": "", "PatientName": "", "StudyDescription": ""}
+
+
+def with_private_key() -> Dataset:
+    item = Dataset()
+    item.add_new(0x00090010, "LO", "VENDOR")
+    return item
 
 
 @pytest.fixture
@@ -192,6 +200,8 @@ def test_c_4_1_1_4_a_value_that_cannot_be_understood(node: Node, keys: dict[str,
     [
         {"RequestAttributesSequence": Items([identifier("", ScheduledProcedureStepID="7")])},
         {"RequestAttributesSequence": Items()},
+        {"ProcedureCodeSequence": Items([with_private_key()])},
+        {"InstanceAvailability": "ONLINE", "StorageMediaFileSetID": "DISK1"},
         {"NumberOfStudyRelatedInstances": "5"},
         {"Modality": ""},
         {"SeriesDescription": "x"},
@@ -207,6 +217,180 @@ def test_c_4_1_1_4_unsupported_optional_keys_are_ignored_with_a_warning(
     assert (status, pending) == (SUCCESS, {WARNING})
     assert len(matches) == 3
     assert "RequestAttributesSequence" not in matches[0]
+
+
+def code(value: str, meaning: str = "", scheme: str = "99VN") -> Dataset:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
+    return item
+
+
+def keys_of(**keys: Any) -> Dataset:
+    item = Dataset()
+    for keyword, value in keys.items():
+        setattr(item, keyword, value)
+    return item
+
+
+@pytest.fixture
+def requested(node: Node) -> list[Dataset]:
+    """Two series of one study for two requested procedures, and a study without any."""
+    first = ct_image(ProcedureCodeSequence=Items([code("CT01", "Chụp CLVT sọ não"), code("CT02")]))
+    step = keys_of(RequestedProcedureID="RP1", ScheduledProcedureStepID="S1")
+    step.ScheduledProtocolCodeSequence = Items([code("P1", "Sọ não")])
+    first.RequestAttributesSequence = Items([step, keys_of(RequestedProcedureID="RP9")])
+    first.OtherPatientIDsSequence = Items([keys_of(PatientID="BHYT-77", IssuerOfPatientID="BHXH")])
+    second = ct_image(StudyInstanceUID=first.StudyInstanceUID, SeriesNumber=2)
+    second.RequestAttributesSequence = Items([keys_of(RequestedProcedureID="RP2", ScheduledProcedureStepID="S1")])
+    other = ct_image(PatientID="BN0002", ProcedureCodeSequence=Items([code("CT01", scheme="L")]))
+    for image in (first, second, other):
+        store(node.archive, image)
+    return [first, second, other]
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT, BIG_ENDIAN])
+def test_c_2_2_2_6_sequence_matching(node: Node, requested: list[Dataset], syntax: str) -> None:
+    first, _, other = requested
+
+    def studies(**keys: Any) -> set[str]:
+        question = identifier("STUDY", StudyInstanceUID="", SpecificCharacterSet="ISO_IR 192", **keys)
+        matches, status, pending = find(node, question, syntax=syntax)
+        assert status == SUCCESS
+        assert pending <= {PENDING}
+        return {match.StudyInstanceUID for match in matches}
+
+    both, one = {first.StudyInstanceUID, other.StudyInstanceUID}, {first.StudyInstanceUID}
+    asked = [
+        (Items(), both),
+        (Items([Dataset()]), both),
+        (Items([keys_of(CodeValue="", CodingSchemeDesignator="")]), both),
+        (Items([keys_of(CodeValue="CT01")]), both),
+        (Items([keys_of(CodeValue="CT02")]), one),
+        (Items([keys_of(CodeValue="CT0?", CodingSchemeDesignator="99VN")]), one),
+        (Items([keys_of(CodeValue="CT02", CodeMeaning="Chụp*")]), set()),  # of another item
+        (Items([keys_of(CodeValue=["CT07", "CT02"])]), one),
+        (Items([keys_of(CodeMeaning='""', CodeValue="CT01")]), {other.StudyInstanceUID}),
+        (Items([keys_of(CodeValue="CT03")]), set()),
+    ]
+    for key, expected in asked:
+        assert studies(ProcedureCodeSequence=key) == expected, key
+    assert studies(OtherPatientIDsSequence=Items([keys_of(PatientID="BHYT*")])) == one
+
+
+def test_c_2_2_2_6_sequences_at_series_level_and_in_sequences(node: Node, requested: list[Dataset]) -> None:
+    first, second, _ = requested
+    protocol = keys_of(ScheduledProtocolCodeSequence=Items([keys_of(CodeValue="P1")]))
+    for key, expected in (
+        (keys_of(RequestedProcedureID="RP2"), {second.SeriesInstanceUID}),
+        (keys_of(ScheduledProcedureStepID="S1"), {first.SeriesInstanceUID, second.SeriesInstanceUID}),
+        (keys_of(RequestedProcedureID="RP9", ScheduledProcedureStepID="S1"), set()),
+        (protocol, {first.SeriesInstanceUID}),
+    ):
+        asked = identifier("SERIES", StudyInstanceUID=first.StudyInstanceUID, SeriesInstanceUID="")
+        asked.RequestAttributesSequence = Items([key])
+        matches, _, pending = find(node, asked)
+        assert {match.SeriesInstanceUID for match in matches} == expected
+        assert pending <= {PENDING}
+
+
+def test_c_4_1_1_3_2_items_of_responses_have_what_was_asked_for(node: Node, requested: list[Dataset]) -> None:
+    item = keys_of(RequestedProcedureID="", RequestedProcedureDescription="", ScheduledProcedureStepID="")
+    item.ScheduledProtocolCodeSequence = Items([keys_of(CodeMeaning="")])
+    asked = identifier("SERIES", StudyInstanceUID=requested[0].StudyInstanceUID, SeriesNumber="1")
+    asked.RequestAttributesSequence = Items([item])
+    ((match,), _, pending) = find(node, asked)
+    assert pending == {PENDING}
+    assert match.SpecificCharacterSet == "ISO_IR 192"
+    step, other = match.RequestAttributesSequence
+    assert (step.RequestedProcedureID, step.ScheduledProcedureStepID) == ("RP1", "S1")
+    assert step.RequestedProcedureDescription == ""
+    assert [dict(code) for code in step.ScheduledProtocolCodeSequence] == [dict(keys_of(CodeMeaning="Sọ não"))]
+    assert (other.RequestedProcedureID, len(other.ScheduledProtocolCodeSequence)) == ("RP9", 0)
+    asked.RequestAttributesSequence = Items()
+    ((match,), _, _) = find(node, asked)
+    assert match.RequestAttributesSequence[0].ScheduledProtocolCodeSequence[0].CodeValue == "P1"
+
+
+def test_c_2_2_2_6_a_key_of_several_items_is_refused(node: Node, requested: list[Dataset]) -> None:
+    key = Items([keys_of(CodeValue="CT01"), keys_of(CodeValue="CT02")])
+    assert find(node, identifier("STUDY", ProcedureCodeSequence=key))[1] == NO_MATCH_OF_CLASS
+
+
+def test_c_6_2_1_reports_and_presentation_states_by_what_they_say_of_themselves(node: Node) -> None:
+    report = ct_image(VerificationFlag="VERIFIED", CompletionFlag="COMPLETE", SOPInstanceUID="1.2.7.1")
+    report.ConceptNameCodeSequence = Items([code("18748-4", "Kết quả", "LN")])
+    state = ct_image(ContentLabel="KEY", PresentationCreationDate="20260105", SOPInstanceUID="1.2.7.2")
+    for each in (report, state):
+        each.StudyInstanceUID, each.SeriesInstanceUID = "1.2.7", "1.2.7.0"
+        store(node.archive, each)
+    store(node.archive, ct_image(StudyInstanceUID="1.2.7", SeriesInstanceUID="1.2.7.0", SOPInstanceUID="1.2.7.3"))
+    asked: list[tuple[dict[str, Any], set[str]]] = [
+        ({"VerificationFlag": "VERIFIED"}, {"1.2.7.1"}),
+        ({"VerificationFlag": '""'}, {"1.2.7.2", "1.2.7.3"}),
+        ({"ConceptNameCodeSequence": Items([keys_of(CodeValue="18748-4")])}, {"1.2.7.1"}),
+        ({"ContentLabel": "K*"}, {"1.2.7.2"}),
+        ({"PresentationCreationDate": "20260101-"}, {"1.2.7.2"}),
+        ({"ContentLabel": "", "CompletionFlag": ""}, {"1.2.7.1", "1.2.7.2", "1.2.7.3"}),
+    ]
+    for keys, expected in asked:
+        with unchecked():
+            question = identifier(
+                "IMAGE", StudyInstanceUID="1.2.7", SeriesInstanceUID="1.2.7.0", SOPInstanceUID="", **keys
+            )
+            matches, _, pending = find(node, question)
+        assert {match.SOPInstanceUID for match in matches} == expected, keys
+        assert pending == {PENDING}
+        assert all(keyword in match for match in matches for keyword in keys)
+
+
+@pytest.mark.parametrize(
+    ("keys", "count"),
+    [
+        ({"InstanceAvailability": "ONLINE"}, 3),
+        ({"InstanceAvailability": "NEARLINE"}, 0),
+        ({"InstanceAvailability": "*LINE", "StorageMediaFileSetID": ""}, 3),
+        ({"StudyDescription": '""'}, 0),
+        ({"OtherPatientIDs": '""'}, 3),
+    ],
+)
+def test_c_6_2_1_2_optional_keys_of_a_study(
+    node: Node, images: list[Dataset], keys: dict[str, str], count: int
+) -> None:
+    with unchecked():
+        matches, status, pending = find(node, identifier("STUDY", **keys))
+    assert (len(matches), status) == (count, SUCCESS)
+    assert pending <= {PENDING}
+    if "StorageMediaFileSetID" in keys:
+        assert {match.StorageMediaFileSetID for match in matches} == {""}
+
+
+def test_c_5_1_1_combined_dates_and_times_where_negotiated(node: Node) -> None:
+    for day, time in (("1", "0930"), ("2", "0500"), ("3", "2300")):
+        store(node.archive, ct_image(StudyDate=f"2026050{day}", StudyTime=time))
+    asked = identifier("STUDY", StudyDate="20260501-20260503", StudyTime="0900-1800")
+    assert [match.StudyDate[-1] for match in find(node, asked)[0]] == ["1"]
+    assert [match.StudyDate[-1] for match in find(node, asked, extended=b"\0\1")[0]] == ["2", "1"]
+
+
+@pytest.mark.parametrize(
+    ("matching", "found"),
+    [("folded", (3, 3, 0)), ("exact", (3, 0, 0)), ("words", (3, 3, 3))],
+    ids=lambda each: str(each),
+)
+def test_c_2_2_2_1_names_match_as_the_peer_wants(
+    settings: Settings, matching: PersonNames, found: tuple[int, ...]
+) -> None:
+    peer = Peer(ae_title="A", facility="86001", rights=frozenset(["find"]), person_names=matching)
+    changed = settings.model_copy(update={"peers": (peer,)})
+    with Archive.open(changed) as archive, running(changed, archive) as node:
+        for _ in range(3):
+            store(archive, ct_image(PatientName="Nguyễn^Văn Đức"))
+        for name, count in zip(("Nguyễn^Văn Đức", "nguyen van duc", "duc ngu"), found, strict=True):
+            asked = identifier("STUDY", PatientName=name)
+            asked.SpecificCharacterSet = "ISO_IR 192"
+            assert len(find(node, asked, calling="A")[0]) == count, name
+        # What is negotiated goes before what is set.
+        assert len(find(node, identifier("STUDY", PatientName="duc ngu"), calling="A", extended=b"\0\0\1")[0]) == 3
 
 
 def test_c_4_1_1_3_1_the_time_zone_of_the_request_is_no_key(node: Node, images: list[Dataset]) -> None:

@@ -185,23 +185,26 @@ def test_ps3_7_d_3_3_4_a_role_that_is_none_or_of_no_context_is_not_answered(item
 
 
 @pytest.mark.parametrize(
-    ("asked", "answered", "relational", "fuzzy"),
+    ("asked", "answered", "relational", "combined", "fuzzy"),
     [
-        (b"\0", b"\0", False, False),
-        (b"\1", b"\1", True, False),
-        (b"\1\1\1\1\1", b"\1\0\1\0\0", True, True),
-        (b"\0\0\1", b"\0\0\1", False, True),
-        (b"\2", b"\0", False, False),
+        (b"\0", b"\0", False, False, False),
+        (b"\1", b"\1", True, False, False),
+        (b"\1\1\1\1\1", b"\1\1\1\0\0", True, True, True),
+        (b"\0\1", b"\0\1", False, True, False),
+        (b"\0\0\1", b"\0\0\1", False, False, True),
+        (b"\1\1\1\1\1\1\1\1", b"\1\1\1\0\0\1\1\0", True, True, True),
+        (b"\2", b"\0", False, False, False),
     ],
 )
 def test_ps3_4_c_5_1_1_extended_negotiation_of_queries(
-    asked: bytes, answered: bytes, relational: bool, fuzzy: bool
+    asked: bytes, answered: bytes, relational: bool, combined: bool, fuzzy: bool
 ) -> None:
     items = extended_item(STUDY_ROOT_FIND, asked) + extended_item(CT_IMAGE_STORAGE, b"\1")
     contexts = [(STUDY_ROOT_FIND, [EXPLICIT]), (CT_IMAGE_STORAGE, [EXPLICIT])]
     made = accept(read_request(associate_rq(contexts, items=items)), LARGEST)
     assert [item[2:] for item in user_items(made, 0x56)] == [STUDY_ROOT_FIND.encode() + answered]
-    assert (made.contexts[1].relational, made.contexts[1].fuzzy) == (relational, fuzzy)
+    agreed = made.contexts[1]
+    assert (agreed.relational, agreed.combined, agreed.fuzzy) == (relational, combined, fuzzy)
     assert not made.contexts[3].relational
 
 

@@ -62,6 +62,13 @@ def upgrade() -> None:
         sa.UniqueConstraint("issuer", "identity", name=op.f("uq_patient_issuer_identity")),
     )
     op.create_index(op.f("ix_patient_name_fold_id"), "patient", ["name_fold", "id"], unique=False)
+    op.create_index(
+        "ix_patient_name_words",
+        "patient",
+        [sa.literal_column("array_to_tsvector(array_remove(string_to_array(replace(name_fold, '=', ' '), ' '), ''))")],
+        unique=False,
+        postgresql_using="gin",
+    )
     op.create_index(op.f("ix_patient_patient_id_id"), "patient", ["patient_id", "id"], unique=False)
     op.create_table(
         "study",
@@ -148,6 +155,7 @@ def upgrade() -> None:
         sa.Column("columns", sa.Integer(), nullable=True),
         sa.Column("bits_allocated", sa.Integer(), nullable=True),
         sa.Column("number_of_frames", sa.Integer(), nullable=False),
+        sa.Column("attributes", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.Column(
             "created_at",
             postgresql.TIMESTAMP(timezone=True),

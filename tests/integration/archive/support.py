@@ -142,5 +142,7 @@ def with_raw(dataset: Dataset, values: dict[int, tuple[str, bytes]]) -> bytes:
             elements[int(element.tag)] = encode(alone).split(b"CS\x0a\x00ISO_IR 192", 1)[1]
     for tag, (vr, raw) in values.items():
         padded = raw + b" " * (len(raw) % 2)
-        elements[tag] = struct.pack("<HH2sH", tag >> 16, tag & 0xFFFF, vr.encode(), len(padded)) + padded
+        long = vr in ("SQ", "UC", "UT", "UR")
+        length = struct.pack("<HI", 0, len(padded)) if long else struct.pack("<H", len(padded))
+        elements[tag] = struct.pack("<HH2s", tag >> 16, tag & 0xFFFF, vr.encode()) + length + padded
     return b"".join(elements[tag] for tag in sorted(elements))
