@@ -6,7 +6,6 @@ bytes ``write_timeout``, for its next byte ``idle_timeout``. A dead destination 
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import struct
 import time
@@ -97,8 +96,7 @@ class Outgoing:
 
     def interrupt(self) -> None:
         """Break the connection from another thread: whoever waits for the peer gets `PeerGone` at once."""
-        with contextlib.suppress(OSError):
-            self._wire.socket.shutdown(socket.SHUT_RDWR)
+        self._wire.interrupt(socket.SHUT_RDWR)
 
     def abort(self) -> None:
         """End the association at once."""
