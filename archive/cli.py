@@ -16,10 +16,11 @@ from archive.core import Archive, migrate, with_database
 from archive.database import open_engine
 from archive.errors import ArchiveError
 from archive.migrate import drift
+from archive.worklist import commands as worklist
 from config.logs import configure
 from config.settings import Settings, SettingsError, load
 
-_AREAS: tuple[ModuleType, ...] = (commitment,)
+_AREAS: tuple[ModuleType, ...] = (commitment, worklist)
 """Modules with commands of their own. Each has `register`, which gets the function that adds one."""
 
 

@@ -5,6 +5,7 @@ The same table gives the Failure Reason (0008,1197) of an instance that STOW-RS 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final, NamedTuple
 
@@ -83,9 +84,11 @@ def problem_response(
     *,
     kind: str = "about:blank",
     headers: dict[str, str] | None = None,
+    more: Mapping[str, object] | None = None,
 ) -> Response:
-    """A problem details document; `correlation` is what support needs to find the log lines."""
+    """A problem details document; `correlation` is what support needs to find the log lines. `more` are extensions."""
     body = {"type": kind, "title": title, "status": int(status), "detail": detail, "correlation": correlation_id()}
+    body |= more or {}
     return Response(orjson.dumps(body), status_code=status, headers=headers, media_type=MEDIA_TYPE)
 
 
@@ -95,7 +98,10 @@ def archive_problem(error: errors.ArchiveError) -> Response:
     # The base class is raised by nobody; a subclass missing from the table must not tell more than 500 does.
     detail = str(error) if problem.status != HTTPStatus.INTERNAL_SERVER_ERROR else "Something went wrong on our side."
     headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if problem.status == HTTPStatus.SERVICE_UNAVAILABLE else None
-    return problem_response(problem.status, problem.title, detail, kind=_kind(type(error)), headers=headers)
+    more = None
+    if isinstance(error, errors.InvalidItem) and error.faults:
+        more = {"errors": [{"field": field, "detail": text} for field, text in error.faults.items()]}
+    return problem_response(problem.status, problem.title, detail, kind=_kind(type(error)), headers=headers, more=more)
 
 
 def internal_problem() -> Response:

@@ -107,14 +107,10 @@ def _checked(attribute: Attribute, given: Any) -> Any:
     if isinstance(given, bool) or not isinstance(given, str | int | float):
         raise Bad("", "must be a text" if vr not in ("DS", "US") else "must be a number")
     text = unicodedata.normalize("NFC", str(given)).strip()
-    if vr in LONGEST:
-        value: Any = _text(text, vr)
-    else:
-        value = _OTHERS[vr](text)
     allowed = _ENUMERATED.get(attribute.keyword)
-    if allowed and value not in allowed:
+    if allowed and text not in map(str, allowed):
         raise Bad("", f"must be one of {', '.join(map(str, allowed))}")
-    return value
+    return _text(text, vr) if vr in LONGEST else _OTHERS[vr](text)
 
 
 def _text(text: str, vr: str) -> str:
@@ -176,7 +172,7 @@ def _date(text: str) -> str:
 
 
 def _time(text: str) -> str:
-    found = parse_time(text)
+    found = parse_time(f"0{text}" if text[1:2] == ":" else text)
     if found is None:
         raise Bad("", "is not a time: write HHMM, HHMMSS or HH:MM")
     return found.strftime("%H%M%S")
