@@ -16,11 +16,12 @@ from archive.core import Archive, migrate, with_database
 from archive.database import open_engine
 from archive.errors import ArchiveError
 from archive.migrate import drift
+from archive.routing import commands as routing
 from archive.worklist import commands as worklist
 from config.logs import configure
 from config.settings import Settings, SettingsError, load
 
-_AREAS: tuple[ModuleType, ...] = (commitment, worklist)
+_AREAS: tuple[ModuleType, ...] = (commitment, routing, worklist)
 """Modules with commands of their own. Each has `register`, which gets the function that adds one."""
 
 

@@ -21,6 +21,7 @@ from archive.routing.queue import Queue, Task
 from config.logs import correlated, fields
 from config.peers import Peer
 from dicom_node import commands
+from dicom_node.availability import notify
 from dicom_node.commands import Command
 from dicom_node.requestor import Refused
 from dicom_node.sender import Interrupted, Sender
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 
 BATCH: Final = 20
 """Objects that one association takes out of the queue at once."""
-NOTED_EVERY: Final = 1.0
+NOTED_EVERY: Final = 0.1
 """Seconds after which it is noted what arrived; what was not, a crash has sent again."""
 LINGER: Final = 4
 """How often an empty queue is looked at again, a quarter of a second apart, before the association is released."""
@@ -90,8 +91,30 @@ class Delivery:
             self._note()
 
     def _tell(self, tasks: Sequence[Task]) -> bool:
-        self._persist(lambda: self._queue.give_back(tasks))
-        return False
+        """Send notifications, each on an association of its own; whether to go on."""
+        self._sender.close(abort=False)
+        left = list(tasks)
+        while left and not self._stopping.is_set():
+            if not self._tell_one(left.pop(0)):
+                break
+        self._note()
+        self._persist(lambda: self._queue.give_back(left))
+        return not left
+
+    def _tell_one(self, task: Task) -> bool:
+        assert task.study_id is not None
+        instances = self._archive.routing.study(task.study_id)
+        if not instances:
+            self._persist(lambda: self._queue.skipped([task], "the study is no longer shown"))
+            return True
+        try:
+            answer = notify(self.peer, self._archive.settings.node, instances)
+        except (Refused, PeerGone, PeerSilent, ProtocolError) as error:
+            why = str(error)
+            self._persist(lambda: self._queue.put_off([task], _STORE_PAUSE, why))
+            self._unreached(why)
+            return False
+        return self._answered(task, instances[0], answer)
 
     def _send(self, tasks: Sequence[Task]) -> bool:
         found = self._archive.routing.instances([task.object_id for task in tasks if task.object_id is not None])

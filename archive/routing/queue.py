@@ -107,7 +107,8 @@ UPDATE route_task
  WHERE id = %(id)s AND holder = %(holder)s
 RETURNING state
 """
-# It is the object's fault only if the destination took something else since the last time that it broke.
+# It is the object's fault if the destination took something else since the last time that it broke, or if there is
+# nothing else to try. When there is no room, only the former tells.
 _BROKE: Final = """
 UPDATE route_task
    SET refusals = refusals + counts, status = %(status)s, error = %(error)s, holder = NULL, batch = NULL,
@@ -115,7 +116,12 @@ UPDATE route_task
        state = CASE WHEN refusals + counts >= %(tries)s THEN 'failed' ELSE 'waiting' END,
        ended_at = CASE WHEN refusals + counts >= %(tries)s THEN now() END
   FROM (SELECT task.id AS broken,
-               CASE WHEN broke_at IS NULL OR sent_at > broke_at THEN 1 ELSE 0 END AS counts
+               CASE WHEN broke_at IS NULL OR sent_at > broke_at THEN 1
+                    WHEN %(status)s::int IS NOT NULL THEN 0
+                    WHEN EXISTS (SELECT 1 FROM route_task AS fresh
+                                  WHERE fresh.destination = task.destination AND fresh.state = 'waiting'
+                                    AND fresh.broke_at IS NULL AND fresh.due_at <= now()) THEN 0
+                    ELSE 1 END AS counts
           FROM route_task AS task JOIN route_destination ON ae_title = destination WHERE task.id = %(id)s) AS judged
  WHERE id = broken AND holder = %(holder)s
 RETURNING state

@@ -81,6 +81,12 @@ SELECT stored_object.id FROM study JOIN series ON series.study_id = study.id
    AND current AND stored_object.state = 'available'
  ORDER BY series.series_number, series.id, instance.instance_number, instance.id
 """)
+_OF_STUDY: Final = text("""
+SELECT stored_object.id FROM series JOIN instance ON instance.series_id = series.id
+  JOIN stored_object ON stored_object.instance_id = instance.id
+ WHERE series.study_id = :study AND current AND stored_object.state = 'available'
+ ORDER BY series.series_number, series.id, instance.instance_number, instance.id
+""")
 # By hand an object may go where it has been: somebody may have lost it there.
 _SEND: Final = text("""
 WITH destination AS (
@@ -205,6 +211,12 @@ class Routing:
     def instances(self, objects: Sequence[int]) -> dict[int, StoredInstance]:
         """What there is to send of these objects: the shown ones."""
         return by_object(self._engine, objects)
+
+    def study(self, study_id: int) -> list[StoredInstance]:
+        """The shown instances of a study, in their order."""
+        objects = [row[0] for row in fetch(self._engine, _OF_STUDY, {"study": study_id})]
+        shown = by_object(self._engine, objects) if objects else {}
+        return [shown[object_id] for object_id in objects if object_id in shown]
 
     def place_of(self, destination: str) -> Place:
         """What of a destination matters for what is sent there."""

@@ -43,8 +43,10 @@ def wait_until_empty(archive: Archive, destination: str = "VIEWER", patience: fl
     """Until nothing waits for the destination."""
 
     def empty() -> bool:
+        if not caught_up(archive):
+            return False
         state = queue(archive, destination)
-        return state.waiting == 0 and state.gathering == 0 and caught_up(archive)
+        return state.waiting == 0 and state.gathering == 0
 
     wait_until(empty, f"nothing waits for {destination}", patience)
 

@@ -93,10 +93,18 @@ def environment(settings: Settings, folder: Path, **node: Any) -> dict[str, str]
     for peer in settings.peers:
         if peer.host:
             text += f'[[peers]]\nae_title = "{peer.ae_title}"\nfacility = "{peer.facility}"\n'
-            text += f'host = "{peer.host}"\nport = {peer.port}\n'
+            text += f'host = "{peer.host}"\nport = {peer.port}\nparallel = {peer.parallel}\n'
+    if settings.routes:
+        text += _table("[forward]", settings.forward.model_dump(exclude_defaults=True))
+    for route in settings.routes:
+        text += _table("[[routes]]", route.model_dump(exclude_defaults=True))
     path.write_text(text)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PACS_")}
     return {**kept, "PACS_CONFIG": str(path), "PYTHONWARNINGS": "error"}
+
+
+def _table(header: str, values: dict[str, Any]) -> str:
+    return f"{header}\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
 
 
 def archive_command(settings: Settings, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -172,6 +173,23 @@ def test_an_object_that_breaks_every_association_is_set_aside(settings: Settings
     assert set(got.received) == {image.SOPInstanceUID for image in images[1:]}
 
 
+def test_an_object_that_breaks_every_association_is_set_aside_when_it_is_alone_too(settings: Settings) -> None:
+    def answer(event: Event) -> int:
+        event.assoc.abort()
+        return 0xC000
+
+    with viewer(Got(), answer=answer) as peer, forwarding(with_routes(settings, peer, route(), tries=3)) as archive:
+        store(archive, ct_image())
+        for tried in (1, 2, 3):
+            wait_until(lambda tried=tried: refusals(settings) == tried, "it broke again")  # type: ignore[misc]
+            sql(settings, "UPDATE route_task SET due_at = now() WHERE state = 'waiting'")
+        wait_until(lambda: queue(archive).failed == 1, "it is set aside")
+
+
+def refusals(settings: Settings) -> int:
+    return int(sql(settings, "SELECT coalesce(sum(refusals), 0) FROM route_task")[0][0])
+
+
 def test_a_destination_that_never_answers_holds_nobody_up(settings: Settings) -> None:
     got, over = Got(), threading.Event()
 
@@ -304,8 +322,6 @@ def test_nothing_goes_back_where_it_came_from(settings: Settings) -> None:
     with viewer(got) as peer:
         alias = peer.model_copy(update={"ae_title": "SAMEPLACE"})
         rule = route(destinations=("VIEWER", "SAMEPLACE"))
-        from dataclasses import replace
-
         with forwarding(with_routes(settings, peer, alias, rule)) as archive:
             store(archive, ct_image(), replace(SOURCE, calling_ae_title="VIEWER"))
             last = ct_image()
@@ -317,8 +333,6 @@ def test_nothing_goes_back_where_it_came_from(settings: Settings) -> None:
 
 
 def test_a_correction_follows_the_first_version_and_a_copy_from_elsewhere_does_not(settings: Settings) -> None:
-    from dataclasses import replace
-
     got = Got()
     with viewer(got) as peer, forwarding(with_routes(settings, peer, route())) as archive:
         image = ct_image()
@@ -370,3 +384,55 @@ def test_several_associations_to_one_destination(settings: Settings) -> None:
             wait_until(lambda: len(got.received) == 70, "all are there")
             wait_until_empty(archive)
     assert len(seen) >= 3
+
+
+def test_an_availability_notification_of_a_complete_study(settings: Settings) -> None:
+    """PS3.4 R: N-CREATE to a peer, with all instances of the study."""
+    from pynetdicom import AE, evt
+    from pynetdicom.sop_class import InstanceAvailabilityNotification  # type: ignore[attr-defined]
+
+    told: list[Any] = []
+
+    def create(event: Event) -> tuple[int, None]:
+        told.append((event.attribute_list, event.request.AffectedSOPInstanceUID))
+        return 0, None
+
+    ae = AE(ae_title="RIS")
+    ae.add_supported_context(InstanceAvailabilityNotification)
+    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_N_CREATE, create)])
+    try:
+        peer = gone(server.server_address[1], "RIS")
+        rule = Route(name="tell", destinations=("RIS",), notify="availability", delay=0.2)
+        with forwarding(with_routes(settings, peer, rule)) as archive:
+            first = ct_image()
+            second = ct_image(StudyInstanceUID=first.StudyInstanceUID, SeriesNumber=2, seed=1)
+            for image in (first, second):
+                store(archive, image)
+            wait_until(lambda: bool(told), "it is told")
+            wait_until_empty(archive, "RIS")
+            assert queue(archive, "RIS").failures == 0
+    finally:
+        server.shutdown()
+        ae.shutdown()
+    ((notice, instance),) = told
+    assert instance
+    assert notice.StudyInstanceUID == first.StudyInstanceUID
+    assert not notice.ReferencedPerformedProcedureStepSequence
+    found = {
+        item.SeriesInstanceUID: [
+            (each.ReferencedSOPInstanceUID, each.InstanceAvailability, each.RetrieveAETitle)
+            for each in item.ReferencedSOPSequence
+        ]
+        for item in notice.ReferencedSeriesSequence
+    }
+    assert found == {image.SeriesInstanceUID: [(image.SOPInstanceUID, "ONLINE", "PACS")] for image in (first, second)}
+
+
+def test_a_peer_that_takes_no_notifications_is_tried_again(settings: Settings) -> None:
+    got = Got()
+    rule = route(notify="availability", delay=0)
+    with viewer(got) as peer, forwarding(with_routes(settings, peer, rule)) as archive:
+        store(archive, ct_image())
+        wait_until(lambda: queue(archive).failures > 0, "it is refused")
+        assert "Availability" in queue(archive).error or "rejected" in queue(archive).error
+    assert not got.received
