@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from archive.core import Archive
-from archive.errors import ArchiveError, IndexUnavailable, Unavailable
+from archive.errors import ArchiveError, IndexUnavailable, NotAcceptable, Unavailable
 from archive.records import StoredInstance
 from archive.routing.queue import Queue, Task
 from config.logs import correlated, fields
@@ -53,6 +53,8 @@ class Delivery:
         self._stopping = stopping
         self._sender = Sender(archive, peer)
         self._as_stored = False
+        self._unaccepted = False
+        """An object did not fit any presentation context that the destination accepted."""
         self._arrived: list[tuple[Task, int, str]] = []
         self._noted = time.monotonic()
         self._context = contextvars.copy_context()
@@ -132,6 +134,10 @@ class Delivery:
                 rest = [task, *left] if self._stopping.is_set() else left
                 self._persist(lambda rest=rest: self._queue.give_back(rest))  # type: ignore[misc]
                 return False
+        if self._unaccepted:
+            # The destination may be set up anew any time; what it accepts is asked once for each association.
+            self._unaccepted = False
+            self._sender.close(abort=False)
         return True
 
     def _send_one(self, task: Task, inst: StoredInstance) -> bool:
@@ -148,6 +154,7 @@ class Delivery:
             self._persist(lambda: self._queue.put_off([task], _STORE_PAUSE, why))
             return False
         except ArchiveError as error:
+            self._unaccepted |= isinstance(error, NotAcceptable)
             self._refused(task, inst, None, str(error))
             return True
         except Interrupted as error:
