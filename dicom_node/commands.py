@@ -117,6 +117,9 @@ def decode_command(data: bytes | bytearray | memoryview) -> Command:
     for element, name in ((COMMAND_FIELD, "CommandField"), (COMMAND_DATA_SET_TYPE, "CommandDataSetType")):
         if len(elements.get(element, b"")) != 2:
             raise BadCommand(f"{name} is missing")
+    # Absent, it would read as Success: for something that may never have been stored.
+    if elements[COMMAND_FIELD][1] & 0x80 and len(elements.get(STATUS, b"")) != 2:
+        raise BadCommand("a response without Status")
     return Command(elements)
 
 

@@ -143,3 +143,18 @@ def test_uids_lose_their_padding_and_nothing_else(padding: bytes) -> None:
     assert request(instance=b"1.2.3" + padding).uid(AFFECTED_SOP_INSTANCE_UID) == "1.2.3"
     assert request(instance=b"1.2\x003" + padding).uid(AFFECTED_SOP_INSTANCE_UID) == "1.2\x003"
     assert request(instance=b"1.2.\xb2").uid(AFFECTED_SOP_INSTANCE_UID) == "1.2.\\xb2"
+
+
+def encoded(elements: dict[int, int | bytes]) -> bytes:
+    """A command set without its group length, values as they are."""
+    values = {tag: struct.pack("<H", value) if isinstance(value, int) else value for tag, value in elements.items()}
+    return b"".join(struct.pack("<HHI", 0, tag, len(value)) + value for tag, value in values.items())
+
+
+@pytest.mark.parametrize("elements", [{}, {0x900: b""}, {0x900: b"\0"}])
+def test_c_1_a_response_without_status_is_none(elements: dict[int, bytes]) -> None:
+    """It must not pass for Success."""
+    whole = {0x100: 0x8001, 0x120: 1, 0x800: 0x101}
+    assert decode_command(encoded({**whole, 0x900: 0xA700})).number(0x900) == 0xA700
+    with pytest.raises(BadCommand, match="Status"):
+        decode_command(encoded({**whole, **elements}))

@@ -239,7 +239,7 @@ class _Session:
             "release": RELEASE_RQ,
             "half": right[:-10],
             "huge": struct.pack(">BxI", 4, 0x7FFFFFFF) + right[6:],
-            "no status": p_data(pdv(context, COMMAND | LAST, command_set({0x100: 0x8001, 0x800: 0x101}))),
+            "no status": p_data(pdv(context, COMMAND | LAST, self._response(None))),
         }
         if not wrong or wrong == "twice":
             self._keep()
@@ -247,9 +247,11 @@ class _Session:
         if wrong in ("half", "huge"):
             self._wait_for_hangup()
 
-    def _response(self, status: int) -> bytes:
+    def _response(self, status: int | None) -> bytes:
         field = number(self.request[0x100])
-        elements: dict[int, int | bytes] = {2: self.request[2], 0x100: field | 0x8000, 0x800: 0x101, 0x900: status}
+        elements: dict[int, int | bytes] = {2: self.request[2], 0x100: field | 0x8000, 0x800: 0x101}
+        if status is not None:
+            elements[0x900] = status
         elements[0x120] = number(self.request[0x110])
         if 0x1000 in self.request:
             elements[0x1000] = self.request[0x1000]
