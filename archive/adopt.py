@@ -19,6 +19,7 @@ from enum import Enum, auto
 from types import TracebackType
 from typing import Self
 
+from archive.correction.rules import Worklist, no_worklist
 from archive.errors import BadObject, ConflictingDuplicate
 from archive.examine import Announcement, Placed, examine
 from archive.index_session import IndexSession
@@ -26,6 +27,7 @@ from archive.index_sql import VersionRow
 from archive.index_writer import IndexWriter
 from archive.provenance import recalled
 from archive.records import Arrival, Source
+from archive.sender import source_of
 from archive.standard.file_format import FileMeta, read_file_meta
 from config.logs import fields
 from config.peers import UNKNOWN_FACILITY, PeerBook
@@ -58,10 +60,19 @@ class Adopter:
     dies, settling that block deletes nothing.
     """
 
-    def __init__(self, session: IndexSession, store: ObjectStore, peers: PeerBook, *, conflict: str) -> None:
+    def __init__(
+        self,
+        session: IndexSession,
+        store: ObjectStore,
+        peers: PeerBook,
+        *,
+        conflict: str,
+        worklist: Worklist = no_worklist,
+    ) -> None:
         self._session = session
         self._store = store
         self._peers = peers
+        self._worklist = worklist
         self._writer = IndexWriter(session, conflict=conflict)
         self._block = 0
 
@@ -117,22 +128,16 @@ class Adopter:
             Announcement(meta.sop_class_uid, meta.sop_instance_uid, meta.transfer_syntax_uid),
             Placed(key, self._block, size, offset, self._digest(key, offset, size)),
             self._source(meta),
+            self._worklist,
         )
         return replace(arrival, warnings=(*arrival.warnings, "the index row was made anew from the stored object"))
 
     def _source(self, meta: FileMeta) -> Source:
         """The sender as the file meta information names it; its address is not known any more."""
-        peer = self._peers.named(meta.source_ae_title)
-        facility = self._peers.facility(peer.facility) if peer is not None else UNKNOWN_FACILITY
-        named = Source(
-            facility=facility.code,
-            issuer_of_patient_id=facility.issuer,
-            transport="import",
-            calling_ae_title=meta.source_ae_title,
-            default_character_set=peer.default_character_set if peer is not None else None,
-            actual_character_set=peer.actual_character_set if peer is not None else None,
-            coercion=peer.coerce if peer is not None else None,
-        )
+        title = meta.source_ae_title
+        peer = self._peers.named(title)
+        facility = peer.facility if peer is not None else UNKNOWN_FACILITY.code
+        named = source_of(self._peers, peer, "import", facility=facility, calling_ae_title=title)
         return recalled(meta, named)
 
     def _read(self, key: str, offset: int, length: int) -> bytes:

@@ -13,6 +13,7 @@ from types import ModuleType
 
 from archive.commitment import commands as commitment
 from archive.core import Archive, migrate, with_database
+from archive.correction import commands as correction
 from archive.database import open_engine
 from archive.errors import ArchiveError
 from archive.migrate import drift
@@ -21,7 +22,7 @@ from archive.worklist import commands as worklist
 from config.logs import configure
 from config.settings import Settings, SettingsError, load
 
-_AREAS: tuple[ModuleType, ...] = (commitment, routing, worklist)
+_AREAS: tuple[ModuleType, ...] = (commitment, correction, routing, worklist)
 """Modules with commands of their own. Each has `register`, which gets the function that adds one."""
 
 

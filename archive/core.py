@@ -16,6 +16,8 @@ from sqlalchemy import Engine, text
 from archive import index_sql
 from archive.adopt import Adopter
 from archive.commitment.commitments import Commitments
+from archive.correction.correcting import Correcting
+from archive.correction.worklist import WorklistLookup
 from archive.database import Stop, fetch, open_engine
 from archive.embedded import EmbeddedPostgres
 from archive.errors import IndexUnavailable, StoreUnavailable
@@ -54,13 +56,16 @@ class Archive:
         self._keys = KeyAllocator(session, store)
         writer = IndexWriter(session, conflict=settings.ingest.conflict, on_stale=self._keys.retire)
         notes = self._notes(session)
+        self._lookup = WorklistLookup(engine)
         self._ingest = Ingest(
             store,
             self._keys,
             writer,
             maximum_object_bytes=settings.node.maximum_object_bytes,
             on_key_object=notes.take,
+            worklist=self._lookup,
         )
+        self.corrections = Correcting(engine, session, store, self.peers, self._lookup)
         self.routing = Routing(settings, engine)
         self.commitments = Commitments(settings.commitment, engine, store)
         self.worklist = Items(engine, self.peers, settings.worklist)
@@ -137,7 +142,8 @@ class Archive:
         # A session of its own, so that ingest does not wait for the deletion of orphans.
         session = IndexSession(self.settings.database, "pacs reconcile")
         try:
-            adopter = Adopter(session, self.store, self.peers, conflict=self.settings.ingest.conflict)
+            conflict = self.settings.ingest.conflict
+            adopter = Adopter(session, self.store, self.peers, conflict=conflict, worklist=self._lookup)
             repairs = reconcile(session, self.store, adopter, empty_parents=empty_parents)
             repairs.notes = self._notes(session).catch_up()
             return repairs
@@ -153,7 +159,7 @@ class Archive:
     def reindex(self, progress: Callable[[Reindexed], None] = lambda _: None) -> Reindexed:
         """Make rows for objects that have none, after the database was restored; see `archive.reindex`."""
         self.reconcile(empty_parents=False)
-        done = reindex(self._session, self.store, self.peers, progress)
+        done = reindex(self._session, self.store, self.peers, self._lookup, progress)
         self._notes(self._session).catch_up()
         return done
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, ClassVar, Final
 
 from archive import attributes
 from archive.correction.misfits import misfits
 from archive.correction.record import Corrections
-from archive.correction.rules import character_set, complaints, correct
+from archive.correction.rules import character_sets, complaints
 from archive.errors import SOPClassMismatch
 from archive.records import (
     DicomJSON,
@@ -80,7 +79,6 @@ class Description:
     warnings: tuple[str, ...]
     values: Values
     patient_id: str
-    corrections: Corrections | None
 
     def parents(self) -> Parents:
         """The records of patient, study and series."""
@@ -231,15 +229,20 @@ def _json_value(part: str, vr: str) -> Any:
 
 
 def describe(
-    scanned: Scan, source: Source, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, read: Read
+    scanned: Scan,
+    source: Source,
+    corrections: Corrections | None,
+    sop_class_uid: str,
+    sop_instance_uid: str,
+    transfer_syntax_uid: str,
+    read: Read,
 ) -> Description:
-    """Describe a scanned dataset that was announced under these SOP UIDs.
+    """Describe a scanned dataset that was announced under these SOP UIDs, with its corrections.
 
     Raises `SOPClassMismatch` if it is another object than announced, `InvalidUID` if it cannot be placed in a study
     and series.
     """
-    terms, _ = character_set(scanned.elements, source)
-    corrections = correct(scanned.elements, source, datetime.now(UTC))
+    terms = character_sets(scanned.elements, corrections)
     values = Values(scanned.elements, terms, corrections, scanned.sequences)
     _check_announced(values, sop_class_uid, sop_instance_uid)
     study = check_uid(values.uid(STUDY_INSTANCE_UID), "StudyInstanceUID")
@@ -282,7 +285,6 @@ def describe(
         frame_table=table,
         warnings=(*scanned.warnings, *misfits(scanned.elements, terms), *complaints(corrections)),
         values=values,
-        corrections=corrections,
     )
 
 

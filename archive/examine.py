@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
+from archive.correction.rules import Worklist, correct, no_worklist
 from archive.description import Description, describe
 from archive.records import Arrival, ObjectRecord, Source
 from archive.rejection.causes import KEY_OBJECT_SELECTION
@@ -36,7 +37,9 @@ class Placed:
     digest: bytes
 
 
-def examine(read: Read, announced: Announcement, placed: Placed, source: Source) -> Arrival:
+def examine(
+    read: Read, announced: Announcement, placed: Placed, source: Source, worklist: Worklist = no_worklist
+) -> Arrival:
     """Scan and describe a dataset; ``read(offset, length)`` reads it from its first byte.
 
     Raises `BadObject` of some kind when the object cannot be taken.
@@ -45,7 +48,10 @@ def examine(read: Read, announced: Announcement, placed: Placed, source: Source)
     wanted = Description.WANTED if source.coercion is None else Description.WANTED | source.coercion.tags
     size = placed.size - placed.dataset_offset
     scanned = scan(read, size, syntax, wanted)
-    described = describe(scanned, source, announced.sop_class_uid, announced.sop_instance_uid, syntax, read)
+    received_at = datetime.now(UTC)
+    corrections = correct(scanned.elements, source, received_at, worklist)
+    uids = announced.sop_class_uid, announced.sop_instance_uid, syntax
+    described = describe(scanned, source, corrections, *uids, read)
     if source.quarantine:
         # Nothing that a stranger says becomes part of what is known of a patient.
         identity = f"{_QUARANTINE}{source.quarantine}{_QUARANTINE}{described.patient_identity}"
@@ -69,9 +75,9 @@ def examine(read: Read, announced: Announcement, placed: Placed, source: Source)
             frame_table=described.frame_table,
         ),
         block=placed.block,
-        received_at=datetime.now(UTC),
+        received_at=received_at,
         parents=described.parents,
         warnings=described.warnings,
-        corrections=described.corrections,
+        corrections=corrections,
         note=read_note(read, scanned, size) if is_key_object else None,
     )

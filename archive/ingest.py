@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
+from archive.correction.rules import Worklist, no_worklist
 from archive.description import sop_uids
 from archive.errors import (
     BadObject,
@@ -52,12 +53,14 @@ class Ingest:
         *,
         maximum_object_bytes: int,
         on_key_object: Callable[[Arrival], str] = lambda _: "",
+        worklist: Worklist = no_worklist,
     ) -> None:
         self._store = store
         self._on_key_object = on_key_object
         self._keys = keys
         self._index = index
         self.maximum_object_bytes = maximum_object_bytes
+        self.worklist = worklist
 
     def begin(
         self, source: Source, *, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str
@@ -292,6 +295,7 @@ class Receiving:
             Announcement(self._sop_class_uid, self._sop_instance_uid, self._transfer_syntax_uid),
             Placed(self._key.text, self._key.block, offset + self.size, offset, self._hash.digest()),
             self._source,
+            self._ingest.worklist,
         )
 
 

@@ -61,8 +61,11 @@ def versions(engine: Engine, study: str, series: str, instance: str, scope: Scop
     return [_stored_instance(row) for row in rows]
 
 
-def by_object(engine: Engine, objects: Collection[int]) -> dict[int, StoredInstance]:
-    """The instances behind rows of ``stored_object``, as far as these may be sent on. Raises `IndexUnavailable`."""
+def by_object(engine: Engine, objects: Collection[int], *, hidden: bool = False) -> dict[int, StoredInstance]:
+    """The instances behind rows of ``stored_object``, as far as these may be sent on, or with `hidden` all of them.
+
+    Raises `IndexUnavailable`.
+    """
     columns: tuple[Any, ...] = (StoredObject.id, *_COLUMNS)
     statement = (
         select(*columns)
@@ -70,8 +73,10 @@ def by_object(engine: Engine, objects: Collection[int]) -> dict[int, StoredInsta
         .join(Instance, Instance.id == StoredObject.instance_id)
         .join(Series, Series.id == Instance.series_id)
         .join(Study, Study.id == Series.study_id)
-        .where(StoredObject.id.in_(objects), StoredObject.current, fit_to_send_on())
+        .where(StoredObject.id.in_(objects))
     )
+    if not hidden:
+        statement = statement.where(StoredObject.current, fit_to_send_on())
     return {row[0]: _stored_instance(row[1:]) for row in fetch(engine, statement)}
 
 

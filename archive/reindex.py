@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from archive.adopt import Adopted, Adopter
+from archive.correction.rules import Worklist, no_worklist
 from archive.index_session import IndexSession
 from config.peers import PeerBook
 from storage.base import ObjectStore
@@ -35,6 +36,7 @@ def reindex(
     session: IndexSession,
     store: ObjectStore,
     peers: PeerBook,
+    worklist: Worklist = no_worklist,
     progress: Callable[[Reindexed], None] = lambda _: None,
 ) -> Reindexed:
     """Add a row for every object without one, in the order they were received. Raises `Unavailable`, `StorageError`.
@@ -49,7 +51,7 @@ def reindex(
         missing += _without_row(session, page)
         progress(done)
     # Whatever the policy is now: both versions of an object may have been acknowledged.
-    with Adopter(session, store, peers, conflict="version") as adopter:
+    with Adopter(session, store, peers, conflict="version", worklist=worklist) as adopter:
         for count, key in enumerate(sorted(missing), 1):
             became = adopter.adopt(key)
             done.indexed += became is Adopted.INDEXED

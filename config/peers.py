@@ -240,6 +240,23 @@ class PeerBook:
         """The listed peer of this AE title, wherever it calls from."""
         return self._peers.get(ae_title.strip(" "))
 
+    def correcting(self) -> frozenset[str]:
+        """AE titles of the peers with settings by which their objects are corrected."""
+        return frozenset(self.correction_settings())
+
+    def correction_settings(self) -> dict[str, dict[str, object]]:
+        """Those settings as JSON has them, by AE title, with what they depend on."""
+        return {
+            title: {
+                "default": peer.default_character_set,
+                "actual": peer.actual_character_set,
+                "coerce": peer.coerce.model_dump(mode="json") if peer.coerce else None,
+                "issuer": self.facilities[peer.facility].issuer,
+            }
+            for title, peer in sorted(self._peers.items())
+            if peer.default_character_set or peer.actual_character_set or peer.coerce
+        }
+
     def facility(self, code: str) -> Facility:
         """The facility with this code. Raises `KeyError`."""
         return self.facilities[code]

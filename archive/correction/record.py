@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
+
+from pydicom.datadict import keyword_for_tag
+
+WORKLIST: Final = "worklist "
+"""Before the number of the item that a value was taken from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,12 @@ class Corrections:
         """From the row."""
         changes = tuple(Change(**{**change, "tag": int(change["tag"], 16)}) for change in found.get("changes", ()))
         return cls(found.get("character_set"), changes, found["peer"], datetime.fromisoformat(found["at"]))
+
+    def from_worklist(self) -> dict[str, str]:
+        """What was taken from a worklist item, by keyword, and under ``""`` the number of the item."""
+        taken = [change for change in self.changes if change.why.startswith(WORKLIST) and change.value]
+        values = {keyword_for_tag(change.tag): change.value or "" for change in taken}
+        return values | ({"": taken[0].why.removeprefix(WORKLIST)} if taken else {})
 
     def same_as(self, other: Corrections | None) -> bool:
         """Whether both correct the same, whenever they were made."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
 
-from archive.correction.record import Change, Corrections
+from archive.correction.record import WORKLIST, Change, Corrections
 from archive.records import Source
 from archive.standard.coding import Element
 from archive.standard.text import CHARSET_VRS, character_sets_of, decode
@@ -19,22 +20,47 @@ INSTITUTION_CODE_SEQUENCE: Final = 0x00080082
 _ISSUER: Final = "IssuerOfPatientID"
 _UTF_8: Final = "ISO_IR 192"
 
-Worklist = Callable[[], Mapping[str, str]]
-"""Gives the values of the worklist item that an object was made for, and under ``""`` its name; empty without one."""
+
+class Facts(NamedTuple):
+    """By what the worklist item of an object is found."""
+
+    facility: str
+    station: str
+    study_instance_uid: str
+    patient_id: str
+    modality: str
+    study_date: str
+    keywords: Sequence[str]
+    """What is asked for."""
 
 
-def character_set(elements: Mapping[int, Element], source: Source) -> tuple[list[str], str | None]:
-    """What the text of an object is in, and the same as a setting says it, None where the object itself does.
+Worklist = Callable[[Facts], Mapping[str, str]]
+"""Gives values of the worklist item that an object was made for, and under ``""`` its number; empty without one."""
+
+
+def no_worklist(facts: Facts) -> Mapping[str, str]:
+    """Stands for a worklist where there is none."""
+    del facts
+    return {}
+
+
+def character_sets(elements: Mapping[int, Element], corrections: Corrections | None) -> list[str]:
+    """What the text of an object is in."""
+    if corrections is not None and corrections.character_set:
+        return corrections.character_set.split("\\")
+    element = elements.get(SPECIFIC_CHARACTER_SET)
+    return character_sets_of(element.value if element else None)
+
+
+def _character_set(elements: Mapping[int, Element], source: Source) -> str | None:
+    """What a setting says that the text of an object is in; None where the object itself does.
 
     An object that declares UTF-8 and is in UTF-8 knows what it says: no setting overrides that.
     """
-    element = elements.get(SPECIFIC_CHARACTER_SET)
-    declared = character_sets_of(element.value if element else None)
+    declared = character_sets(elements, None)
     if source.actual_character_set and not (declared == [_UTF_8] and _is_utf_8(elements)):
-        return source.actual_character_set.split("\\"), source.actual_character_set
-    if not declared and source.default_character_set:
-        return source.default_character_set.split("\\"), source.default_character_set
-    return declared, None
+        return source.actual_character_set
+    return None if declared else source.default_character_set
 
 
 def _is_utf_8(elements: Mapping[int, Element]) -> bool:
@@ -46,16 +72,14 @@ def _is_utf_8(elements: Mapping[int, Element]) -> bool:
 
 
 def correct(
-    elements: Mapping[int, Element], source: Source, at: datetime, worklist: Worklist = dict
+    elements: Mapping[int, Element], source: Source, at: datetime, worklist: Worklist = no_worklist
 ) -> Corrections | None:
     """The corrections of an object, None where there is nothing to correct. `elements` holds `Coercion.tags`."""
-    terms, overriding = character_set(elements, source)
-    changes: tuple[Change, ...] = ()
+    found = Corrections(_character_set(elements, source), (), source.calling_ae_title, at)
     if source.coercion is not None:
-        changes = tuple(_changes(_Original(elements, terms), source.coercion, source, worklist))
-    if overriding is None and not changes:
-        return None
-    return Corrections(overriding, changes, source.calling_ae_title, at)
+        original = _Original(elements, character_sets(elements, found))
+        found = replace(found, changes=tuple(_changes(original, source.coercion, source, worklist)))
+    return found if found.character_set or found.changes else None
 
 
 class _Original:
@@ -75,10 +99,10 @@ class _Original:
 
 def _changes(original: _Original, rules: Coercion, source: Source, worklist: Worklist) -> Iterator[Change]:
     lacking = [keyword for keyword in rules.from_worklist if not original[keyword].strip("^= ")]
-    item = worklist() if lacking else {}
+    item = worklist(_facts(original, source, lacking)) if lacking else {}
     taken: dict[str, str] = {keyword: item[keyword] for keyword in lacking if item.get(keyword)}
     for keyword, text in taken.items():
-        yield _change(original, keyword, text, f"worklist {item.get('', '')}".strip())
+        yield _change(original, keyword, text, WORKLIST + item.get("", ""))
     for name, value, why in _ruled(original, rules, source):
         # What the worklist says of an object that says nothing is nearer to the truth than what holds for all objects.
         if name not in taken and (value is None or value != original[name]):
@@ -87,6 +111,13 @@ def _changes(original: _Original, rules: Coercion, source: Source, worklist: Wor
         code = rules.institution_code
         text = f"{code.value}\\{code.scheme}\\{code.meaning}"
         yield Change(INSTITUTION_CODE_SEQUENCE, "SQ", "", text, "institution_code")
+
+
+def _facts(original: _Original, source: Source, lacking: Sequence[str]) -> Facts:
+    """The original values: what the worklist gave to the device comes back as it was."""
+    names = ("StudyInstanceUID", "PatientID", "Modality", "StudyDate")
+    study, patient, modality, day = (original[name].strip(" \0") for name in names)
+    return Facts(source.facility, source.calling_ae_title, study, patient, modality, day, lacking)
 
 
 def _ruled(original: _Original, rules: Coercion, source: Source) -> Iterator[tuple[str, str | None, str]]:

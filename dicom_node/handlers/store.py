@@ -11,7 +11,8 @@ import logging
 from archive.core import Archive
 from archive.errors import BadObject, NotPermitted, SOPClassMismatch, Unavailable
 from archive.ingest import Receiving
-from archive.records import Outcome, Source
+from archive.records import Outcome
+from archive.sender import source_of
 from config.logs import fields
 from dicom_node.commands import AFFECTED_SOP_CLASS_UID, AFFECTED_SOP_INSTANCE_UID, Command, response
 from dicom_node.negotiation import Context
@@ -52,17 +53,14 @@ class Store:
         if not caller.peer.may("store"):
             raise NotPermitted("this AE title may not store")
         return archive.begin(
-            Source(
+            source_of(
+                archive.peers,
+                caller.peer,
+                "dimse",
                 facility=caller.peer.facility,
-                issuer_of_patient_id=archive.peers.facility(caller.peer.facility).issuer,
-                transport="dimse",
                 calling_ae_title=caller.calling_ae_title,
                 called_ae_title=caller.called_ae_title,
                 address=caller.address,
-                default_character_set=caller.peer.default_character_set,
-                actual_character_set=caller.peer.actual_character_set,
-                coercion=caller.peer.coerce,
-                quarantined=caller.peer.quarantined,
             ),
             sop_class_uid=sop_class,
             # Not empty, so that ingest checks it: here it must be announced (PS3.7 9.3.1.1).
