@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+
+from archive.routing.routing import QueueState
 
 # From a cached answer to the upload of a large study.
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -38,6 +43,30 @@ class Metrics:
         self._bytes = Counter(
             "pacs_stow_bytes", "Bytes of the files stored by STOW-RS", ("outcome",), registry=self.registry
         )
+
+        self._queues = {
+            name: Gauge(f"pacs_forward_{name}", about, ("destination",), registry=self.registry)
+            for name, about in (
+                ("waiting", "Objects that wait to be sent on"),
+                ("failed", "Objects that were set aside because the destination does not take them"),
+                ("failing", "Whether the destination cannot be reached or takes nothing"),
+                ("oldest_seconds", "How long the oldest object waits to be sent on"),
+            )
+        }
+
+    def queues(self, queues: Iterable[QueueState]) -> None:
+        """Bring the numbers of what is sent on up to date."""
+        now = datetime.now(UTC)
+        for queue in queues:
+            age = (now - queue.oldest).total_seconds() if queue.oldest else 0.0
+            numbers = {
+                "waiting": queue.waiting,
+                "failed": queue.failed,
+                "failing": int(queue.failures > 0),
+                "oldest_seconds": age,
+            }
+            for name, number in numbers.items():
+                self._queues[name].labels(queue.ae_title).set(number)
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one answered request."""

@@ -1,5 +1,11 @@
 """Pages for people, made on the server. They work without scripts; scripts only make them quicker."""
 
-from viewer_api.pages.study_list import router
+from fastapi import APIRouter
+
+from viewer_api.pages import queues, study_list
+
+router = APIRouter()
+for module in (study_list, queues):
+    router.include_router(module.router)
 
 __all__ = ["router"]

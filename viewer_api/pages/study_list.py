@@ -6,21 +6,18 @@ browser. Addresses hold study UIDs only.
 
 from __future__ import annotations
 
-import hashlib
-from functools import lru_cache
 from http import HTTPStatus
-from pathlib import Path
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Form, Request
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import FileResponse, Response
 
 from archive.core import Archive
 from archive.errors import ArchiveError, InvalidQuery, NotFound, TooManyMatches, Unavailable
 from archive.records import SearchResult
 from viewer_api.deps import ArchiveDep
-from viewer_api.pages.language import LANGUAGES, Texts, language_of, remember, texts
+from viewer_api.pages.language import Texts, language_of, texts
+from viewer_api.pages.rendering import STATIC, fingerprints, page
 from viewer_api.pages.study_rows import row
 from viewer_api.pages.study_search import MODALITIES, PAGE_SIZE, RANGES, BadDates, Search, clean, page_number
 from viewer_api.problems import problem_of
@@ -28,17 +25,11 @@ from viewer_api.views import scope_of
 
 router = APIRouter(include_in_schema=False)
 
-_HERE: Final = Path(__file__).parent
-_STATIC: Final = _HERE / "static"
 _STATIC_TYPES: Final = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-_POLICY: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
-)
 _NOTHING: Final = SearchResult(matches=[], total=0, truncated=False, owners=[])
 
 
@@ -59,7 +50,7 @@ def search(
     last: Annotated[str, Form()] = "",
     modality: Annotated[list[str] | None, Form()] = None,
     range_: Annotated[str, Form(alias="range")] = "",
-    page: Annotated[str, Form()] = "1",
+    page_: Annotated[str, Form(alias="page")] = "1",
 ) -> Response:
     """The studies that match the form."""
     wanted = Search(
@@ -69,7 +60,7 @@ def search(
         first=clean(first),
         last=clean(last),
         modalities=tuple(code for code in MODALITIES if code in (modality or ())),
-        page=page_number(page),
+        page=page_number(page_),
     )
     if range_ in RANGES:
         wanted = wanted.within(RANGES[range_])
@@ -79,9 +70,9 @@ def search(
 @router.get("/static/{name}")
 def static(name: str) -> Response:
     """Style and script of the pages. Their addresses change with their content."""
-    if name not in _fingerprints():
+    if name not in fingerprints():
         raise NotFound("no such file")
-    file = _STATIC / name
+    file = STATIC / name
     headers = {"Cache-Control": "public, max-age=31536000, immutable"}
     return FileResponse(file, headers=headers, media_type=_STATIC_TYPES[file.suffix])
 
@@ -102,21 +93,17 @@ def _answer(request: Request, archive: Archive, wanted: Search) -> Response:
     except ArchiveError as error:
         status, message = problem_of(error).status, _sentence(error, text)
     found = zip(result.matches, result.owners, strict=True)
-    page = _template().render(
-        t=text,
+    return page(
+        request,
+        "study_list.html",
+        status,
         search=wanted,
         rows=[row(match, _facility(archive, code), text) for match, code in found],
         message=message,
         modalities=MODALITIES,
         ranges=RANGES,
-        other_language=next(language for language in LANGUAGES if language != text.language),
-        asset=_asset,
         **_paging(wanted, result),
     )
-    headers = {"Cache-Control": "no-store", "Content-Security-Policy": _POLICY, "Content-Language": text.language}
-    response = Response(page, status_code=status, headers=headers, media_type="text/html; charset=utf-8")
-    remember(response, request)
-    return response
 
 
 def _facility(archive: Archive, code: str) -> str:
@@ -145,25 +132,3 @@ def _sentence(error: ArchiveError, text: Texts) -> str:
         if isinstance(error, kind):
             return text(key)
     raise error
-
-
-def _asset(name: str) -> str:
-    return f"/static/{name}?v={_fingerprints()[name]}"
-
-
-@lru_cache(maxsize=1)
-def _fingerprints() -> dict[str, str]:
-    """The files that are given out, and a short digest of each."""
-    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest()[:12] for file in sorted(_STATIC.iterdir())}
-
-
-@lru_cache(maxsize=1)
-def _template() -> Any:
-    environment = Environment(
-        loader=FileSystemLoader(_HERE / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("study_list.html")

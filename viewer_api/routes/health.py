@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Final
 
 import orjson
@@ -10,6 +11,7 @@ from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
+from archive.errors import Unavailable
 from viewer_api.deps import ArchiveDep
 from viewer_api.metrics import Metrics
 
@@ -47,9 +49,12 @@ def ready(archive: ArchiveDep) -> Response:
     response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
-def metrics(request: Request) -> Response:
+def metrics(request: Request, archive: ArchiveDep) -> Response:
     """Counters and histograms in the text format of Prometheus."""
     counters: Metrics = request.app.state.metrics
+    # Without the index, the numbers of this process are still worth having.
+    with contextlib.suppress(Unavailable):
+        counters.queues(archive.routing.queues())
     return Response(generate_latest(counters.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
