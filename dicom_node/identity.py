@@ -102,7 +102,8 @@ class Identities:
         if identity is None or not self._supports(identity):
             if rule == "optional":
                 return Identified()
-            return self._refused(ae_title, address, identity, "none that we support")
+            missing = "no identity" if identity is None else "a type that we do not support"
+            return self._refused(ae_title, address, identity, missing)
         who = (address, ae_title)
         if self._failures.banned(who):
             return Rejection.TOO_MANY_FAILURES

@@ -69,8 +69,9 @@ class SecureWire(Wire):
         self.secured = True
 
     def set_read_timeout(self, seconds: float) -> None:
-        """How long a receive may wait for the next byte."""
+        """How long a receive may wait for the next byte. What was counted until now was for another limit."""
         self._read_timeout = seconds
+        self._received.reset()
 
     def fill(self, *, resting: bool = False) -> None:
         """Receive at least one byte behind `end`. Raises `PeerGone`, `PeerSilent`."""
@@ -133,9 +134,9 @@ class SecureWire(Wire):
                 raise
         return got
 
-    def _encrypt(self, view: memoryview) -> int:
+    def _encrypt(self, data: bytes | memoryview) -> int:
         deadline = monotonic() + self._write_timeout
-        piece = view[:_MOST_AT_ONCE]
+        piece = memoryview(data)[:_MOST_AT_ONCE]
         while True:
             try:
                 return self.socket.send(piece)

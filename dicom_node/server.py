@@ -28,8 +28,9 @@ log = logging.getLogger(__name__)
 
 ROOM_BESIDE_PDU = 256 * 1024
 """Bytes of receive buffer beyond one PDU of the largest size: what one receive can take in one go."""
-MOST_UNESTABLISHED = 64
-"""Connections beside the associations: before the request, being rejected, closing."""
+LEAST_ROOM = 64
+"""Connections beside the associations (before the request, being rejected, closing) that there may be at any rate; more
+where more associations are allowed, so that all peers may call at the same moment."""
 BETWEEN_TELLINGS = 10.0
 """Seconds between two log lines about a flood."""
 
@@ -47,6 +48,7 @@ class DicomServer:
         self._credentials = credentials(settings.tls) if settings.tls.listens else None
         own = (peer.limits.maximum_pdu_length or 0 for peer in peers.listed)
         self._capacity = max(settings.maximum_pdu_length, *own, 0) + 6 + ROOM_BESIDE_PDU
+        self._room = max(LEAST_ROOM, settings.maximum_associations)
         self._plain: socket.socket | None = None
         self._secured: socket.socket | None = None
         self._acceptors: list[threading.Thread] = []
@@ -167,7 +169,7 @@ class DicomServer:
     def _begin(self, connection: socket.socket, address: str, *, secured: bool) -> None:
         settings = self._settings
         self._evict()
-        if self.associations >= settings.maximum_associations + 2 * MOST_UNESTABLISHED:
+        if self.associations >= settings.maximum_associations + 2 * self._room:
             log.warning("a connection over the limit was closed", extra=fields(address=address))
             connection.close()
             return
@@ -206,7 +208,7 @@ class DicomServer:
         """
         with self._lock:
             idle = [(thread, *each) for thread, each in self._running.items() if not each[0].established]
-        if len(idle) < MOST_UNESTABLISHED:
+        if len(idle) < self._room:
             return
         [(busiest, count)] = Counter(association.address for _, association, _ in idle).most_common(1)
         thread, _, wire = next(each for each in idle if each[1].address == busiest)

@@ -108,25 +108,22 @@ class Pace:
     Our own time does not count, so that a peer never pays for a database that does not answer.
     """
 
-    __slots__ = ("_bytes", "_rate", "_seconds")
+    __slots__ = ("count", "rate", "seconds")
 
     def __init__(self, rate: float) -> None:
-        self._rate = rate
-        self._bytes = 0
-        self._seconds = 0.0
+        self.rate = rate
+        self.count = 0
+        """Bytes."""
+        self.seconds = 0.0
 
     def reset(self) -> None:
-        """Forget what was counted: a message begins."""
-        self._bytes = 0
-        self._seconds = 0.0
+        """Forget what was counted."""
+        self.count = 0
+        self.seconds = 0.0
 
-    def too_slow(self, count: int, seconds: float, window: float) -> bool:
-        """Count; at the end of each `window` of seconds, say whether it had less than the rate."""
-        self._bytes += count
-        self._seconds += seconds
-        if self._seconds < window:
-            return False
-        slow = self._bytes < self._rate * self._seconds
+    def was_too_slow(self) -> bool:
+        """Asked at the end of each window of so many seconds: whether it had less than the rate. The next begins."""
+        slow = self.count < self.rate * self.seconds
         self.reset()
         return slow
 
@@ -155,7 +152,7 @@ class Wire:
         self.start = 0
         self.end = 0
         self._receive: Callable[[memoryview], int] = connection.recv_into
-        self._send: Callable[[memoryview], int] = connection.send
+        self._send: Callable[[bytes | memoryview], int] = connection.send
         self._received, self._sent = Pace(minimum_rate), Pace(minimum_rate)
         connection.setblocking(True)
         for option, value in _TCP_OPTIONS:
@@ -168,8 +165,9 @@ class Wire:
         """Negotiate TLS, where there is any, by that moment of the monotonic clock. Raises as `fill` does."""
 
     def set_read_timeout(self, seconds: float) -> None:
-        """How long a receive may wait for the next byte."""
+        """How long a receive may wait for the next byte. What was counted until now was for another limit."""
         self._read_timeout = seconds
+        self._received.reset()
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(seconds))
 
     def set_write_timeout(self, seconds: float) -> None:
@@ -190,6 +188,7 @@ class Wire:
                 self._received.reset()
         elif self.end == len(self.buffer):
             self._make_room()
+        pace = self._received
         began = monotonic()
         try:
             count = self._receive(self.view[self.end :])
@@ -200,7 +199,9 @@ class Wire:
         if count == 0:
             raise PeerGone("closed by the peer")
         self.end += count
-        if self._received.too_slow(count, monotonic() - began, self._read_timeout):
+        pace.count += count
+        pace.seconds += monotonic() - began
+        if pace.seconds >= self._read_timeout and pace.was_too_slow():
             raise PeerSilent("a message came too slowly")
 
     def first_pdu(self, deadline: float, check: Callable[[int, int], None]) -> bytes:
@@ -260,14 +261,10 @@ class Wire:
     def send(self, data: bytes) -> None:
         """Send all of `data`. Raises `PeerGone`, also when it was not taken in time."""
         try:
-            left = memoryview(data)
-            while left:
-                began = monotonic()
-                # All of it in one call, unless the peer took only some within the write timeout.
-                sent = self._send(left)
-                if self._sent.too_slow(sent, monotonic() - began, self._write_timeout):
-                    raise PeerGone("our answer was taken too slowly")
-                left = left[sent:]
+            # All of it in one call, unless the peer took only some within the write timeout.
+            sent = self._send_counted(data)
+            while sent < len(data):
+                sent += self._send_counted(memoryview(data)[sent:])
             # Having answered, the kernel would hold back its next ACK for 40 ms, and a sender that leaves Nagle's
             # algorithm on (DCMTK does) its dataset until that ACK: 20 objects a second instead of hundreds.
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
@@ -275,6 +272,16 @@ class Wire:
             raise PeerGone("our answer was not taken for too long") from None
         except OSError as error:
             raise PeerGone(error.strerror or str(error)) from None
+
+    def _send_counted(self, data: bytes | memoryview) -> int:
+        pace = self._sent
+        began = monotonic()
+        count = self._send(data)
+        pace.count += count
+        pace.seconds += monotonic() - began
+        if pace.seconds >= self._write_timeout and pace.was_too_slow():
+            raise PeerGone("our answer was taken too slowly")
+        return count
 
     def abort(self, source: int, reason: int, patience: float) -> None:
         """Tell the peer, if it still listens, and give it a moment to read that before the connection closes."""

@@ -173,7 +173,7 @@ def test_a_half_open_connection_is_found_out_by_the_kernel(settings: Settings, a
 
 def test_who_floods_with_connections_takes_places_from_himself(settings: Settings, archive: Archive) -> None:
     """300 silent connections from one address; others associate all the while."""
-    with running(with_node(settings, artim_timeout=60), archive) as node:
+    with running(with_node(settings, artim_timeout=60, maximum_associations=5), archive) as node:
         honest = node.peer(source="127.0.0.2")
         flood = []
         for number in range(300):
@@ -193,7 +193,7 @@ def test_who_floods_with_connections_takes_places_from_himself(settings: Setting
 
 
 def test_a_flood_from_everywhere_costs_the_oldest_that_ask_for_nothing(settings: Settings, archive: Archive) -> None:
-    with running(with_node(settings, artim_timeout=60), archive) as node:
+    with running(with_node(settings, artim_timeout=60, maximum_associations=5), archive) as node:
         flood = [node.peer(source=f"127.0.1.{number}") for number in range(1, 200)]
         with node.peer().associate() as peer:
             assert peer.echo() == 0

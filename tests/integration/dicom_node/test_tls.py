@@ -206,7 +206,7 @@ def test_the_time_limit_is_for_handshake_and_request_together(
 def test_handshakes_that_hang_do_not_hold_up_others(
     settings: Settings, authority: Authority, own: Pair, ct1: Pair
 ) -> None:
-    with serving(with_node(with_tls(settings, authority, own), artim_timeout=60)) as node:
+    with serving(with_node(with_tls(settings, authority, own), artim_timeout=60, maximum_associations=5)) as node:
         silent = [RawPeer(node.server.tls_port, source="127.0.0.9") for _ in range(150)]
         assert dcmtk("echoscu", node, *proved_by(ct1, authority)).returncode == 0
         assert node.server.associations <= 66

@@ -115,19 +115,27 @@ def test_names_are_printable_and_short(name: str) -> None:
 # --- pace
 
 
+def too_slow(pace: Pace, count: int, seconds: float) -> bool:
+    """Count, with windows of ten seconds."""
+    pace.count += count
+    pace.seconds += seconds
+    return pace.seconds >= 10 and pace.was_too_slow()
+
+
 def test_pace_looks_at_each_window_alone() -> None:
     """What was sent fast in the beginning is no credit for the end."""
     pace = Pace(100)
-    assert not pace.too_slow(1 << 30, 9.9, 10)
-    assert not pace.too_slow(1, 0.2, 10)
-    assert not pace.too_slow(999, 9.9, 10)
-    assert pace.too_slow(0, 0.2, 10)
+    assert not too_slow(pace, 1 << 30, 9.9)
+    assert not too_slow(pace, 1, 0.2)
+    assert not too_slow(pace, 999, 9.9)
+    assert too_slow(pace, 0, 0.2)
     # A window has ended, and another begins.
-    assert not pace.too_slow(0, 9.9, 10)
+    assert not too_slow(pace, 0, 9.9)
 
 
 def test_without_a_rate_nothing_is_too_slow() -> None:
-    assert not any(Pace(0).too_slow(0, 1000, 1) for _ in range(3))
+    pace = Pace(0)
+    assert not any(too_slow(pace, 0, 1000) for _ in range(3))
 
 
 # --- certificates
