@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from datetime import timedelta
+from typing import Any, Final
 
 from sqlalchemy import Connection, Select, and_, or_, select
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -14,6 +15,10 @@ from archive.worklist.models import PerformedStep, PerformedStepItem
 from archive.worklist.models import WorklistItem as Item
 from archive.worklist.performed import IN_PROGRESS, Facts, ScheduledStep, facts, scheduled_steps
 from archive.worklist.rows import owned, set_status
+from config import clock
+
+_LATEST_ORDER: Final = 30
+"""Days after the beginning of a step in which its order may still come."""
 
 
 def link_items(connection: Connection, step: int, attributes: DicomJSON, scope: Scope) -> None:
@@ -34,6 +39,7 @@ def link_steps(connection: Connection, item: int) -> None:
         select(PerformedStep.id)
         .where(
             PerformedStep.facility_id == row.facility_id,
+            PerformedStep.start_date >= clock.today() - timedelta(days=_LATEST_ORDER),
             PerformedStep.modality == row.modality,
             or_(
                 PerformedStep.study_instance_uids.contains([row.study_instance_uid]),

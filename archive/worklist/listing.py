@@ -29,6 +29,7 @@ _EQUAL: Final = {
     0x00100020: Item.patient_id,
     0x00401001: Item.requested_procedure_id,
 }
+_PATIENT_NAME: Final = 0x00100010
 _EQUAL_IN_STEP: Final = {0x00080060: Item.modality, 0x00400009: Item.scheduled_procedure_step_id}
 
 
@@ -149,4 +150,10 @@ def _listed(asked: matching.Keys, settings: WorklistSettings) -> Select[Any]:
             if not values.is_universal(value) and not values.has_wildcard(value):
                 wanted = [part.strip() for part in value.split("\\") if part.strip()]
                 statement = statement.where(column.in_(wanted))
+    name = asked.keys.get(_PATIENT_NAME, "")
+    if not values.is_universal(name):
+        parts = [fold(part).rstrip(" *") for part in name.split("\\")]
+        statement = statement.where(
+            or_(*(Item.name_fold.like(f"%{values.like_pattern(part)}%", escape="\\") for part in parts))
+        )
     return statement

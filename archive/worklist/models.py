@@ -78,6 +78,7 @@ class PerformedStep(Base):
         CheckConstraint("state IN ('IN PROGRESS', 'COMPLETED', 'DISCONTINUED')", name="state"),
         Index(None, "facility_id", "start_date"),
         Index(None, "accession_number"),
+        Index("ix_performed_step_studies", "study_instance_uids", postgresql_using="gin"),
     )
 
     id: Mapped[int] = _key()

@@ -57,6 +57,9 @@ def upgrade() -> None:
     op.create_index(
         op.f("ix_performed_step_facility_id_start_date"), "performed_step", ["facility_id", "start_date"], unique=False
     )
+    op.create_index(
+        "ix_performed_step_studies", "performed_step", ["study_instance_uids"], unique=False, postgresql_using="gin"
+    )
     op.create_table(
         "worklist_item",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -191,6 +194,7 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_worklist_item_facility_id_start_date_start_time"), table_name="worklist_item")
     op.drop_index(op.f("ix_worklist_item_accession_number"), table_name="worklist_item")
     op.drop_table("worklist_item")
+    op.drop_index("ix_performed_step_studies", table_name="performed_step", postgresql_using="gin")
     op.drop_index(op.f("ix_performed_step_facility_id_start_date"), table_name="performed_step")
     op.drop_index(op.f("ix_performed_step_accession_number"), table_name="performed_step")
     op.drop_table("performed_step")

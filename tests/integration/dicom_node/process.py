@@ -89,7 +89,9 @@ def environment(settings: Settings, folder: Path, **node: Any) -> dict[str, str]
         text += f"[{section}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in content.items())
     for code in ("86001", "86002"):
         text += f'[[facilities]]\ncode = "{code}"\nname = "{code}"\n'
-    text += '[[peers]]\nae_title = "CT1"\nfacility = "86001"\nrights = ["store", "commit", "find", "move"]\n'
+    text += (
+        '[[peers]]\nae_title = "CT1"\nfacility = "86001"\nrights = ["store", "commit", "find", "move", "worklist"]\n'
+    )
     for peer in settings.peers:
         if peer.host:
             text += f'[[peers]]\nae_title = "{peer.ae_title}"\nfacility = "{peer.facility}"\n'
