@@ -106,6 +106,8 @@ SELECT placed.id, ae_title, state, problem, sop_instance_uid, reason
  WHERE placed.id = ANY(:ids) ORDER BY placed.id, sop_instance_uid
 """)
 
+_IS_OVER = text("SELECT state IN ('answered', 'failed') AS over FROM commitment_order WHERE id = :id")
+
 _EXPIRE = text("""
 UPDATE commitment_order SET state = 'failed', closed_at = now(), lease = NULL, leased_until = NULL
  WHERE state IN ('waiting', 'asked') AND created_at < now() - make_interval(secs => :age)
@@ -201,6 +203,11 @@ class Orders:
             "unmentioned": PROCESSING_FAILURE,
         }
         return Answered.TAKEN if change(self._engine, _ANSWER, parameters) else Answered.KNOWN
+
+    def is_over(self, order: Order) -> bool:
+        """Whether it has its answer, or was given up."""
+        rows = fetch(self._engine, _IS_OVER, {"id": order.id})
+        return not rows or bool(rows[0].over)
 
     def expire(self, age: float) -> Sequence[Row[Any]]:
         """Give up orders older than `age` seconds; give their id, ae_title and problem."""

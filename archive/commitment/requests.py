@@ -55,8 +55,10 @@ UPDATE commitment_request SET home = :home
 RETURNING id
 """)
 
+# Whoever looks at the objects of a dead process's request is the first to deliver the result as well.
 _CLAIM_TO_CHECK = text(f"""
-UPDATE commitment_request AS request SET lease = :lease, leased_until = now() + make_interval(secs => {LEASE})
+UPDATE commitment_request AS request
+   SET home = :home, lease = :lease, leased_until = now() + make_interval(secs => {LEASE})
  WHERE id = (SELECT id FROM commitment_request
               WHERE state = 'received' AND {_FREE}
                 AND (home = :home OR received_at < now() - make_interval(secs => {HEAD_START}))

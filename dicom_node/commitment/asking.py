@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from typing import Final
@@ -44,6 +45,10 @@ log = logging.getLogger(__name__)
 
 STAY: Final = 10.0
 """Seconds for which an association stays open for the answer; later the peer opens one of its own."""
+
+
+_LOOK: Final = 1.0
+"""Seconds after which a waiting thread looks whether the answer came on another association."""
 
 
 class Asking:
@@ -91,10 +96,7 @@ class Asking:
                 break
             else:
                 problem = "the peer does not accept the presentation context of Storage Commitment"
-        except PeerSilent as error:
-            # While waiting for the answer that is no fault, and the association ends in good order.
-            problem = "" if taken else str(error)
-        except (PeerGone, ProtocolError) as error:
+        except (PeerGone, PeerSilent, ProtocolError) as error:
             association.abort()
             return "" if taken else str(error)
         except BaseException:
@@ -124,12 +126,13 @@ class Asking:
         return f"answered with status {status:04X} {answer.text(ERROR_COMMENT)}".strip()
 
     def _await_answer(self, association: Outgoing, order: Order, stay: float) -> None:
-        """Take what the peer reports until the order has its answer. Raises `PeerSilent` when the time is over."""
+        """Take what the peer reports until the order has its answer, which may come elsewhere, or the time is over."""
         deadline = time.monotonic() + stay
-        while not self._orders.outcomes([order.id])[0].is_over:
-            association.be_patient(deadline - time.monotonic())
-            message = association.exchange.receive()
-            association.exchange.respond(message.context_id, self._answer_to(association, order, message))
+        while (left := deadline - time.monotonic()) > 0 and not self._orders.is_over(order):
+            association.be_patient(min(left, _LOOK))
+            with contextlib.suppress(PeerSilent):
+                message = association.exchange.receive()
+                association.exchange.respond(message.context_id, self._answer_to(association, order, message))
 
     def _answer_to(self, association: Outgoing, order: Order, message: Message) -> bytes:
         if message.command.field != N_EVENT_REPORT_RQ:

@@ -22,6 +22,7 @@ from tests.integration.dicom_node.running import Node, running, wait_until
 COMMITMENT = "1.2.840.10008.1.20.1"
 WELL_KNOWN = "1.2.840.10008.1.20.1.1"
 CT = "1.2.840.10008.5.1.4.1.1.2"
+VERIFICATION = "1.2.840.10008.1.1"
 
 
 def action(references: Iterable[tuple[str, str]], transaction: str | None = None) -> Dataset:
