@@ -66,7 +66,8 @@ UPDATE commitment_request AS request
 RETURNING {_CLAIMED}
 """)  # noqa: S608  put together from constants
 
-# All that is due for one peer, which nobody else is talking to now: events come in order, on one association.
+# All that is due for one peer, which nobody else is talking to now: events come in order, on one association. What is
+# picked must say again that it is free: PostgreSQL looks at that once more when it locks the row.
 _CLAIM_TO_DELIVER = text(f"""
 WITH due AS (
     SELECT id, ae_title, due_at, received_at FROM commitment_request
@@ -79,7 +80,7 @@ WITH due AS (
      ORDER BY due_at LIMIT 1
 ), picked AS MATERIALIZED (
     SELECT id FROM commitment_request
-     WHERE id IN (SELECT id FROM due WHERE ae_title = (SELECT ae_title FROM peer))
+     WHERE id IN (SELECT id FROM due WHERE ae_title = (SELECT ae_title FROM peer)) AND state = 'ready' AND {_FREE}
      ORDER BY received_at LIMIT {MOST_DELIVERED_AT_ONCE} FOR UPDATE SKIP LOCKED
 )
 UPDATE commitment_request AS request SET lease = :lease, leased_until = now() + make_interval(secs => {LEASE})

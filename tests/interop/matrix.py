@@ -34,9 +34,13 @@ MOVE = "C-MOVE"
 GET = "C-GET"
 DESTINATION = "destination of C-MOVE"
 NEGOTIATION = "negotiation"
-SERVICES: Final = (NEGOTIATION, VERIFICATION, STORE, FIND, MOVE, DESTINATION, GET)
+COMMITMENT = "storage commitment"
+SERVICES: Final = (NEGOTIATION, VERIFICATION, STORE, FIND, MOVE, DESTINATION, GET, COMMITMENT)
 
 NOT_OFFERED: Final[Mapping[tuple[str, str], str]] = {
+    (DCMTK, COMMITMENT): "DCMTK has no program for it",
+    (PYNETDICOM, COMMITMENT): "there is no app for it",
+    (GDCM, COMMITMENT): "GDCM has no such service",
     (ORTHANC, GET): "Orthanc 1.10 is neither SCU nor SCP of C-GET",
     (GDCM, GET): "`gdcmscu --get` is not implemented",
     (GDCM, DESTINATION): "no program of GDCM waits for associations but `gdcmscu --move` itself",

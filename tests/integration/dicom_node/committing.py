@@ -17,6 +17,7 @@ from archive.core import Archive
 from config.peers import Peer
 from config.settings import Settings
 from tests.integration.dicom_node.peer import EXPLICIT
+from tests.integration.dicom_node.process import NodeProcess
 from tests.integration.dicom_node.running import Node, running, wait_until
 
 COMMITMENT = "1.2.840.10008.1.20.1"
@@ -92,7 +93,12 @@ class Reports:
 
 @contextmanager
 def asking(
-    node: Node, reports: Reports, *, calling: str = "CT1", contexts: Sequence[str] = (CT,), role: bool = False
+    node: Node | NodeProcess,
+    reports: Reports,
+    *,
+    calling: str = "CT1",
+    contexts: Sequence[str] = (CT,),
+    role: bool = False,
 ) -> Iterator[Association]:
     """An association that proposes storage commitment, and these storage classes."""
     ae = AE(ae_title=calling)
@@ -118,12 +124,11 @@ def ask(association: Association, information: Dataset, **options: Any) -> int:
 
 
 @contextmanager
-def listening(reports: Reports, ae_title: str = "CT1", *, takes_role: bool = True) -> Iterator[int]:
+def listening(reports: Reports, ae_title: str = "CT1", *, port: int = 0) -> Iterator[int]:
     """A pynetdicom server of a peer that takes reports; give its port."""
     ae = AE(ae_title=ae_title)
-    roles = {"scu_role": False, "scp_role": True} if takes_role else {}
-    ae.add_supported_context(COMMITMENT, EXPLICIT, **roles)
-    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=reports.handlers)
+    ae.add_supported_context(COMMITMENT, EXPLICIT, scu_role=False, scp_role=True)
+    server = ae.start_server(("127.0.0.1", port), block=False, evt_handlers=reports.handlers)
     try:
         yield int(server.socket.getsockname()[1])
     finally:

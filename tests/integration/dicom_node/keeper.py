@@ -85,13 +85,15 @@ class Keeper:
 
 
 @contextmanager
-def keeping(keeper: Keeper, contexts: Sequence[str] = (COMMITMENT,)) -> Iterator[int]:
-    """The keeper as a server under the AE title KEEPER; give its port."""
-    ae = AE(ae_title="KEEPER")
+def keeping(
+    keeper: Keeper, contexts: Sequence[str] = (COMMITMENT,), *, ae_title: str = "KEEPER", port: int = 0
+) -> Iterator[int]:
+    """The keeper as a server; give its port."""
+    ae = AE(ae_title=ae_title)
     for context in contexts:
         ae.add_supported_context(context, EXPLICIT)
     handlers: list[Any] = [(evt.EVT_N_ACTION, keeper)]
-    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+    server = ae.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers)
     try:
         yield int(server.socket.getsockname()[1])
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -12,8 +12,8 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 from pynetdicom import AE, build_role
 
-from archive.commitment.records import Reference, Requester
-from archive.commitment.requests import LeaseLost
+from archive.commitment.records import Claimed, Reference, Requester
+from archive.commitment.requests import LeaseLost, Requests
 from archive.core import Archive
 from archive.errors import IndexUnavailable
 from archive.records import Source
@@ -401,6 +401,41 @@ def test_two_nodes_share_the_work(settings: Settings) -> None:
             archive.commitments.requests.accept(requester_of("CT1"), transaction, references(images))
         wait_until(lambda: set(states(one)) == {"delivered"}, "all are delivered", 40)
     assert sorted(report.transaction for report in reports.got) == sorted(transactions)
+
+
+def test_nobody_claims_what_another_has_claimed(settings: Settings) -> None:
+    """Threads of several processes, all at the same moment: each request is worked on once in each state."""
+    with Archive.open(settings) as archive, Archive.open(settings) as second, running(settings, archive) as node:
+        images = stored(archive, 1)
+        for number in range(60):
+            request(node, images, f"PEER{number % 20}")
+        node.sql("UPDATE commitment_request SET received_at = received_at - interval '1 hour'")
+        claimed = together(lambda each: [found for found in [each.claim_to_check()] if found], archive, second)
+        assert sorted(claimed) == list(range(1, 61))
+        node.sql("UPDATE commitment_request SET state = 'ready', leased_until = NULL, ready_at = received_at")
+        claimed = together(Requests.claim_to_deliver, archive, second)
+        assert sorted(claimed) == list(range(1, 61))
+
+
+def together(claim: Callable[[Requests], list[Claimed]], *archives: Archive) -> list[int]:
+    """Claim from four threads for each archive until nothing is left; give the numbers of what was claimed."""
+    numbers: list[int] = []
+    started = threading.Barrier(4 * len(archives))
+
+    def work(requests: Requests) -> None:
+        started.wait()
+        idle = 0
+        while idle < 20:
+            found = claim(requests)
+            idle = 0 if found else idle + 1
+            numbers.extend(each.id for each in found)
+
+    threads = [threading.Thread(target=work, args=(each.commitments.requests,)) for each in archives * 4]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return numbers
 
 
 def test_a_lease_that_ended_is_taken_over_and_the_late_worker_changes_nothing(settings: Settings) -> None:
