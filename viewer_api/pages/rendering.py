@@ -39,8 +39,6 @@ def page(request: Request, template: str, status: int = HTTPStatus.OK, **values:
         "Cache-Control": "no-store",
         "Content-Security-Policy": _POLICY,
         "Content-Language": text.language,
-        # With "no-referrer", a form would not say that it comes from our own page.
-        "Referrer-Policy": "same-origin",
     }
     response = Response(content, status_code=status, headers=headers, media_type="text/html; charset=utf-8")
     remember(response, request)
