@@ -96,12 +96,20 @@ class Adopter:
     def adopt(self, key: str) -> Adopted:
         """Give the object under `key` a row. Raises `Unavailable`, `StorageError`."""
         try:
-            arrival = self._describe(key)
+            arrival = self.describe(key)
         except ObjectNotFound:
             return Adopted.GONE
         except BadObject as error:
             log.error("no row can be made for an object", extra=fields(key=key, error=str(error)))
             return Adopted.UNREADABLE
+        return self.place(arrival)
+
+    def prepare(self, arrival: Arrival) -> None:
+        """Commit the patient, study and series of an arrival that `place` is to be called for in a transaction."""
+        self._writer.prepare(arrival)
+
+    def place(self, arrival: Arrival) -> Adopted:
+        """Give a described object a row. Raises `Unavailable`, `StorageError`."""
         try:
             added = self._writer.add(arrival)
         except ConflictingDuplicate:
@@ -119,7 +127,11 @@ class Adopter:
         except ObjectNotFound:
             return False
 
-    def _describe(self, key: str) -> Arrival:
+    def describe(self, key: str, source: Source | None = None) -> Arrival:
+        """What the object says of itself, from this source or, by default, the one that its file names.
+
+        Raises `BadObject`, `Unavailable`, `StorageError`.
+        """
         size = self._store.stat(key).size
         meta = read_file_meta(self._read(key, 0, min(size, LONGEST_META)), at_end=True)
         offset = meta.dataset_offset
@@ -127,7 +139,7 @@ class Adopter:
             lambda start, length: self._read(key, offset + start, min(length, size - offset - start)),
             Announcement(meta.sop_class_uid, meta.sop_instance_uid, meta.transfer_syntax_uid),
             Placed(key, self._block, size, offset, self._digest(key, offset, size)),
-            self._source(meta),
+            source or self._source(meta),
             self._worklist,
         )
         return replace(arrival, warnings=(*arrival.warnings, "the index row was made anew from the stored object"))

@@ -17,12 +17,13 @@ from archive.correction import commands as correction
 from archive.database import open_engine
 from archive.errors import ArchiveError
 from archive.migrate import drift
+from archive.rejection import commands as rejection
 from archive.routing import commands as routing
 from archive.worklist import commands as worklist
 from config.logs import configure
 from config.settings import Settings, SettingsError, load
 
-_AREAS: tuple[ModuleType, ...] = (commitment, correction, routing, worklist)
+_AREAS: tuple[ModuleType, ...] = (commitment, correction, rejection, routing, worklist)
 """Modules with commands of their own. Each has `register`, which gets the function that adds one."""
 
 

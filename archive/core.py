@@ -32,6 +32,8 @@ from archive.reconcile import Repairs, reconcile, verify
 from archive.records import EVERYTHING, DicomJSON, Query, Scope, SearchResult, Source, StoredInstance
 from archive.reindex import Reindexed, reindex
 from archive.rejection.notes import RejectionNotes
+from archive.rejection.quarantine import Quarantine
+from archive.rejection.rejections import Rejections
 from archive.routing.routing import Routing
 from archive.search import browse, search, within_one_study
 from archive.worklist.items import Items
@@ -57,6 +59,14 @@ class Archive:
         writer = IndexWriter(session, conflict=settings.ingest.conflict, on_stale=self._keys.retire)
         notes = self._notes(session)
         self._lookup = WorklistLookup(engine)
+        self.rejections = Rejections(engine, self.begin, settings.node.ae_title)
+        self.quarantine = Quarantine(
+            lambda: IndexSession(self.settings.database, "pacs quarantine"),
+            store,
+            self.peers,
+            conflict=settings.ingest.conflict,
+            notes=self._notes,
+        )
         self._ingest = Ingest(
             store,
             self._keys,

@@ -117,6 +117,10 @@ class IndexWriter:
         assert ticket.result is not None
         return ticket.result
 
+    def prepare(self, arrival: Arrival) -> None:
+        """Commit the parents of an arrival, so that `add` needs no transaction of its own for them."""
+        self._session.run(lambda connection: self._known_series(connection, [arrival]))
+
     def replace_lost(self, lost: sql.VersionRow, arrival: Arrival) -> None:
         """Point a row whose bytes the store lost at the bytes just received. Raises as `add` does."""
         parameters = {**object_parameters(arrival), "id": lost.id, "lost_key": lost.key, "block": arrival.block}

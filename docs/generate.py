@@ -22,6 +22,7 @@ from archive.core import Archive
 from archive.demo import SETTINGS
 from archive.errors import InvalidQuery
 from archive.records import EVERYTHING, Level, Query
+from archive.rejection.causes import SHOWN, TITLES, View, hidden_note
 from archive.standard.uids import (
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION_NAME,
@@ -188,6 +189,16 @@ def storage_sop_classes() -> str:
     return table(("SOP class", "UID"), ((name, f"`{uid}`") for uid, name in STORAGE_SOP_CLASSES.items()))
 
 
+def rejection_titles() -> str:
+    rows = []
+    for title in TITLES:
+        hidden = title.cause | hidden_note(title.cause)
+        rows.append(
+            (f"({title.code}, DCM)", title.meaning, *("hidden" if hidden & ~SHOWN[view] else "shown" for view in View))
+        )
+    return table(("Document title", "Meaning", *(f"View `{view}`" for view in View)), rows)
+
+
 def transfer_syntaxes() -> str:
     rows = []
     for syntax in TRANSFER_SYNTAXES.values():
@@ -276,6 +287,7 @@ def _first_line(about: dict[str, Any]) -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "implementation": implementation,
     "rejections": rejections,
+    "rejection-titles": rejection_titles,
     "verification": verification,
     "storage-sop-classes": storage_sop_classes,
     "transfer-syntaxes": transfer_syntaxes,

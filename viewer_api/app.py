@@ -15,7 +15,7 @@ from archive.core import Archive
 from viewer_api import pages, problems
 from viewer_api.metrics import Metrics
 from viewer_api.middleware import Observer, SizeLimit
-from viewer_api.routes import bulkdata, health, qido, queues, rendered, stow, viewer, wado, wado_uri, worklist
+from viewer_api.routes import bulkdata, health, hidden, qido, queues, rendered, stow, viewer, wado, wado_uri, worklist
 
 # Only text gains from compression; image data are compressed or not worth the time, and streams must not be held.
 _NOT_COMPRESSED: Final = (
@@ -49,7 +49,7 @@ def create_app(archive: Archive) -> FastAPI:
     app.state.archive = archive
     app.state.metrics = Metrics()
     problems.install(app)
-    for module in (health, qido, wado, wado_uri, rendered, bulkdata, stow, viewer, worklist, queues, pages):
+    for module in (health, qido, wado, wado_uri, rendered, bulkdata, stow, hidden, viewer, worklist, queues, pages):
         app.include_router(module.router)
     # The last one added is the outermost.
     app.add_middleware(SizeLimit, maximum=archive.settings.web.maximum_request_bytes)

@@ -21,7 +21,7 @@ from viewer_api.pages.rendering import STATIC, fingerprints, page
 from viewer_api.pages.study_rows import row
 from viewer_api.pages.study_search import MODALITIES, PAGE_SIZE, RANGES, BadDates, Search, clean, page_number
 from viewer_api.problems import problem_of
-from viewer_api.views import scope_of
+from viewer_api.views import scope_of, view_suffix
 
 router = APIRouter(include_in_schema=False)
 
@@ -102,6 +102,7 @@ def _answer(request: Request, archive: Archive, wanted: Search) -> Response:
         message=message,
         modalities=MODALITIES,
         ranges=RANGES,
+        suffix=view_suffix(request),
         **_paging(wanted, result),
     )
 

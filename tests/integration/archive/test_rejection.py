@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from archive.core import Archive
-from archive.errors import NotFound
+from archive.errors import InvalidQuery, NotFound
 from archive.records import Level, Outcome, Query, Scope
 from archive.rejection.causes import View
 from config.settings import Settings
@@ -333,3 +333,51 @@ def test_a_note_of_many_instances_is_one_transaction(archive: Archive) -> None:
     store(archive, note([*images, *many]))
     assert seen(archive) == set()
     assert sql(archive, "SELECT count(*) FROM rejection_reference") == [5001]
+
+
+def test_a_person_rejects_and_undoes_without_a_modality(archive: Archive) -> None:
+    images = study_of(4, series=2)
+    for image in images:
+        store(archive, image)
+    study = images[0].StudyInstanceUID
+    receipt = archive.rejections.reject(
+        study, series=images[0].SeriesInstanceUID, code=SAFETY, who="BS Trần Thị Lan", why="sai bên"
+    )
+    kept = [image for image in images if image.SeriesInstanceUID != images[0].SeriesInstanceUID]
+    assert seen(archive) == uids(kept)
+    (listed,) = archive.rejections.notes()
+    assert (listed.uid, listed.hidden, listed.here, listed.named) == (receipt.sop_instance_uid, 2, 2, 2)
+    assert (listed.active, listed.why, listed.facility) == (True, "sai bên", "86001")
+    # It is of the same patient and study, and a document that others can read.
+    (match,) = archive.search(Query(Level.STUDY, {0x0020000D: study}), EVERYTHING).matches
+    assert (value(match, 0x00201208), value(match, 0x00100020)) == (5, "BN0001")
+    undo = archive.rejections.undo(receipt.sop_instance_uid, who="BS Lan", why="nhầm")
+    assert seen(archive) == uids(images)
+    details = archive.rejections.show(receipt.sop_instance_uid)
+    assert not details.note.active
+    assert [(each["action"], each["who"], each["why"]) for each in details.actions] == [
+        ("note received", "PACS@", "sai bên"),
+        ("rejected", "BS Trần Thị Lan", "sai bên"),
+        ("undone", "BS Lan", "nhầm"),
+    ]
+    with pytest.raises(NotFound):
+        archive.rejections.undo(receipt.sop_instance_uid, who="", why="")
+    # The undoing can be undone.
+    archive.rejections.undo(undo.sop_instance_uid, who="", why="")
+    assert seen(archive) == uids(kept)
+    assert_sound(archive)
+
+
+def test_a_rejection_that_cannot_be_made_is_refused(archive: Archive) -> None:
+    (image,) = study_of(1)
+    store(archive, image)
+    with pytest.raises(InvalidQuery):
+        archive.rejections.reject(image.StudyInstanceUID, code="113000", who="", why="")
+    with pytest.raises(InvalidQuery):
+        archive.rejections.reject(image.StudyInstanceUID, code=SAFETY, who="", why="x" * 1025)
+    for study, instances in (("1.2.3", None), (image.StudyInstanceUID, ["1.2.3", image.SOPInstanceUID])):
+        with pytest.raises(NotFound):
+            archive.rejections.reject(study, code=SAFETY, who="", why="", instances=instances)
+    with pytest.raises(NotFound):
+        archive.rejections.show("1.2.3")
+    assert seen(archive) == uids([image])
