@@ -17,7 +17,7 @@ LIST: Final = f"""
 SELECT quarantine AS sender, study_instance_uid AS study, patient.patient_id, patient.name AS patient_name,
        study_date, study_description AS description,
        array_remove(array_agg(DISTINCT modality), '') AS modalities, count(*) AS instances,
-       count(*) FILTER (WHERE hidden & {Hidden.DISCARDED:d} <> 0) AS discarded, sum(size) AS bytes,
+       count(*) FILTER (WHERE hidden & {Hidden.DISCARDED:d} <> 0) AS discarded, sum(size)::bigint AS bytes,
        min(received_at) AS first, max(received_at) AS last,
        EXISTS (SELECT 1 FROM study AS other WHERE other.study_instance_uid = study.study_instance_uid
                                                AND other.quarantine = '' AND other.instance_count > 0) AS known
