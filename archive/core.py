@@ -64,7 +64,7 @@ class Archive:
             lambda: IndexSession(self.settings.database, "pacs quarantine"),
             store,
             self.peers,
-            conflict=settings.ingest.conflict,
+            adopter=self._adopter,
             notes=self._notes,
         )
         self._ingest = Ingest(
@@ -152,9 +152,7 @@ class Archive:
         # A session of its own, so that ingest does not wait for the deletion of orphans.
         session = IndexSession(self.settings.database, "pacs reconcile")
         try:
-            conflict = self.settings.ingest.conflict
-            adopter = Adopter(session, self.store, self.peers, conflict=conflict, worklist=self._lookup)
-            repairs = reconcile(session, self.store, adopter, empty_parents=empty_parents)
+            repairs = reconcile(session, self.store, self._adopter(session), empty_parents=empty_parents)
             repairs.notes = self._notes(session).catch_up()
             return repairs
         finally:
@@ -205,6 +203,10 @@ class Archive:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         self.close()
+
+    def _adopter(self, session: IndexSession) -> Adopter:
+        conflict = self.settings.ingest.conflict
+        return Adopter(session, self.store, self.peers, conflict=conflict, worklist=self._lookup)
 
     def _notes(self, session: IndexSession) -> RejectionNotes:
         return RejectionNotes(session, self.store, self.peers, expiry_notes=self.settings.ingest.expiry_notes)

@@ -99,13 +99,13 @@ class Quarantine:
         store: ObjectStore,
         peers: PeerBook,
         *,
-        conflict: str,
+        adopter: Callable[[IndexSession], Adopter],
         notes: Callable[[IndexSession], RejectionNotes],
     ) -> None:
         self._open_session = open_session
         self._store = store
         self._peers = peers
-        self._conflict = conflict
+        self._adopter = adopter
         self._notes = notes
 
     def studies(self) -> list[Quarantined]:
@@ -155,7 +155,7 @@ class Quarantine:
             raise NotFound("nothing of this sender is in quarantine")
         released = Released()
         studies: Counter[str] = Counter()
-        with Adopter(session, self._store, self._peers, conflict=self._conflict) as adopter:
+        with self._adopter(session) as adopter:
             for each in found:
                 became = self._release_one(session, adopter, each, facility)
                 released.objects += became is Adopted.INDEXED
