@@ -101,7 +101,7 @@ def show_rejection(archive: ArchiveDep, uid: str) -> Response:
 
 
 @router.post("/rejections", summary="Reject a study, a series or instances", status_code=201, dependencies=_CHANGES)
-def reject(archive: ArchiveDep, body: NewRejection) -> Response:
+def reject_instances(archive: ArchiveDep, body: NewRejection) -> Response:
     """Store a rejection note of our own."""
     for uid, name in ((body.study, "StudyInstanceUID"), (body.series, "SeriesInstanceUID")):
         if uid is not None:
@@ -113,7 +113,7 @@ def reject(archive: ArchiveDep, body: NewRejection) -> Response:
 
 
 @router.post("/rejections/{uid}/undo", summary="Undo a rejection", status_code=201, dependencies=_CHANGES)
-def undo(archive: ArchiveDep, uid: str, body: Undoing) -> Response:
+def undo_rejection(archive: ArchiveDep, uid: str, body: Undoing) -> Response:
     """Store a note that rejects the note."""
     return _stored(archive.rejections.undo(check_uid(uid, "SOPInstanceUID"), who=body.who, why=body.why))
 
@@ -125,13 +125,13 @@ def list_quarantine(archive: ArchiveDep) -> Response:
 
 
 @router.post("/quarantine/release", summary="Store it for a facility", dependencies=_CHANGES)
-def release(archive: ArchiveDep, body: Releasing) -> Response:
+def release_quarantined(archive: ArchiveDep, body: Releasing) -> Response:
     """As if a peer of the facility had sent it."""
     return _json(asdict(archive.quarantine.release(body.decision(), body.facility)))
 
 
 @router.post("/quarantine/discard", summary="Hide it for ever", dependencies=_CHANGES)
-def discard(archive: ArchiveDep, body: Annotated[Discarding, ...]) -> Response:
+def discard_quarantined(archive: ArchiveDep, body: Annotated[Discarding, ...]) -> Response:
     """Even from those who see everything; the bytes stay."""
     return _json({"instances": archive.quarantine.discard(body.decision())})
 
