@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final
 from archive import attributes
 from archive.correction.misfits import misfits
 from archive.correction.record import Corrections
-from archive.correction.rules import character_sets, complaints
+from archive.correction.rules import character_sets, complaints, unicode_of
 from archive.errors import SOPClassMismatch
 from archive.records import (
     DicomJSON,
@@ -27,6 +27,7 @@ from archive.records import (
 )
 from archive.standard.frames import frame_table
 from archive.standard.json_model import sequence_json
+from archive.standard.rewrite import UTF_8
 from archive.standard.scan import Element, Read, Scan, scan_head
 from archive.standard.text import decode, fold, parse_date, parse_int, parse_time
 from archive.standard.uids import check_uid
@@ -138,6 +139,7 @@ class Values:
         self._sequences = sequences or {}
         self._character_sets = character_sets
         self._corrected = {change.tag: change.value or "" for change in corrections.changes} if corrections else {}
+        self._unicode = unicode_of(corrections, elements) if corrections and corrections.character_set else None
 
     def of(self, tag: int) -> str:
         """The corrected value of an element as text, ``""`` if absent; several values stay joined by backslashes."""
@@ -178,7 +180,11 @@ class Values:
         return found
 
     def _items(self, raw: RawSequence) -> list[DicomJSON]:
-        return sequence_json(raw, self._character_sets) if len(raw.data) <= LONGEST_INDEXED_SEQUENCE else []
+        if len(raw.data) > LONGEST_INDEXED_SEQUENCE:
+            return []
+        if self._unicode is not None:
+            return sequence_json(self._unicode.rewrite_items(raw), [UTF_8])
+        return sequence_json(raw, self._character_sets)
 
 
 def cut(text: str, longest: int = LONGEST_INDEXED_TEXT) -> str:

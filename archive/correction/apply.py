@@ -11,11 +11,10 @@ from datetime import UTC
 from typing import Final
 
 from archive.correction.record import Change, Corrections
-from archive.correction.rules import SPECIFIC_CHARACTER_SET
+from archive.correction.rules import character_sets, unicode_of
 from archive.errors import CannotParse
-from archive.standard.coding import Coding
-from archive.standard.rewrite import UTF_8, Span, Unicode, items_of, joined, outline, with_changes
-from archive.standard.text import character_sets_of
+from archive.standard.coding import Coding, Element
+from archive.standard.rewrite import SPECIFIC_CHARACTER_SET, UTF_8, Span, items_of, joined, outline, with_changes
 from archive.standard.uids import IMPLEMENTATION_VERSION_NAME
 
 ORIGINAL_ATTRIBUTES_SEQUENCE: Final = 0x04000561
@@ -61,14 +60,14 @@ class _Given:
         self._corrections = corrections
         self._code = code
         self.header, self.trailer = header, trailer
-        declared = character_sets_of(_value(header, _find(header, code, SPECIFIC_CHARACTER_SET)))
+        span = _find(header, code, SPECIFIC_CHARACTER_SET)
+        named = {SPECIFIC_CHARACTER_SET: Element("CS", header[span.start : span.end])} if span else {}
+        declared = character_sets(named, None)
         # Even where all that was received is ASCII, what is put beside it may not be.
         foreign = any(not (change.value or "").isascii() for change in corrections.changes) and declared != [UTF_8]
         self.converted = foreign
         if corrections.character_set or foreign:
-            terms = corrections.character_set.split("\\") if corrections.character_set else declared
-            # Items that name a character set where the object names none mean it; where it names a wrong one, they do.
-            text = Unicode(terms, whatever_items_say=bool(corrections.character_set and declared))
+            text = unicode_of(corrections, named)
             rewritten = text.rewrite(header, code), text.rewrite(trailer, code)
             if text.changed or foreign:
                 self.header, self.trailer = rewritten
@@ -128,7 +127,3 @@ class _Given:
 def _find(header: bytes, code: Coding, tag: int) -> Span | None:
     """The last element of the tag: that one readers take."""
     return next((span for span in reversed(outline(header, code)) if span.tag == tag), None)
-
-
-def _value(header: bytes, span: Span | None) -> bytes | None:
-    return None if span is None else header[span.start : span.end]

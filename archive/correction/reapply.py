@@ -197,7 +197,15 @@ def _exchange_corrections(connection: Connection, change: _Changed) -> bool:
         "before": None if change.before is None else sql.jsonb(change.before.to_json()),
         "after": None if change.after is None else sql.jsonb(change.after.to_json()),
     }
-    return bool(connection.execute(sql.EXCHANGE_CORRECTIONS, given).fetchall())
+    if not connection.execute(sql.EXCHANGE_CORRECTIONS, given).fetchall():
+        return False
+    if change.described is not None:
+        before, after = (each.instance.attributes for each in change.described)
+        if before != after:
+            held, new = (each and sql.jsonb(each) for each in (before, after))
+            parameters = {"id": change.object_id, "before": held, "after": new}
+            connection.execute(sql.EXCHANGE_ATTRIBUTES, parameters)
+    return True
 
 
 def _distinct(changes: Sequence[_Changed]) -> Iterator[tuple[Description, Description]]:

@@ -39,6 +39,13 @@ WITH changed AS (
 INSERT INTO former_corrections (object_id, corrections) SELECT id, %(before)s FROM changed RETURNING object_id
 """
 
+# What a document says of itself.
+EXCHANGE_ATTRIBUTES: Final = """
+UPDATE instance SET attributes = %(after)s FROM stored_object
+ WHERE stored_object.id = %(id)s AND instance.id = instance_id
+   AND instance.attributes IS NOT DISTINCT FROM %(before)s::jsonb
+"""
+
 RUN: Final = """
 SELECT study_id FROM correction_run WHERE peer = %(peer)s AND settings = %(settings)s AND finished_at IS NULL
 """

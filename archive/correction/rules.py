@@ -12,13 +12,12 @@ from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
 from archive.correction.record import WORKLIST, Change, Corrections
 from archive.records import Source
 from archive.standard.coding import Element
+from archive.standard.rewrite import SPECIFIC_CHARACTER_SET, UTF_8, Unicode
 from archive.standard.text import CHARSET_VRS, character_sets_of, decode
 from config.coercion import Coercion, fits_vr
 
-SPECIFIC_CHARACTER_SET: Final = 0x00080005
 INSTITUTION_CODE_SEQUENCE: Final = 0x00080082
 _ISSUER: Final = "IssuerOfPatientID"
-_UTF_8: Final = "ISO_IR 192"
 
 
 class Facts(NamedTuple):
@@ -52,13 +51,22 @@ def character_sets(elements: Mapping[int, Element], corrections: Corrections | N
     return character_sets_of(element.value if element else None)
 
 
+def unicode_of(corrections: Corrections | None, elements: Mapping[int, Element]) -> Unicode:
+    """What turns the text of the object into UTF-8.
+
+    Items that name a character set where the object names none mean it; where it names a wrong one, they do.
+    """
+    overridden = bool(corrections and corrections.character_set and character_sets(elements, None))
+    return Unicode(character_sets(elements, corrections), whatever_items_say=overridden)
+
+
 def _character_set(elements: Mapping[int, Element], source: Source) -> str | None:
     """What a setting says that the text of an object is in; None where the object itself does.
 
     An object that declares UTF-8 and is in UTF-8 knows what it says: no setting overrides that.
     """
     declared = character_sets(elements, None)
-    if source.actual_character_set and not (declared == [_UTF_8] and _is_utf_8(elements)):
+    if source.actual_character_set and not (declared == [UTF_8] and _is_utf_8(elements)):
         return source.actual_character_set
     return None if declared else source.default_character_set
 

@@ -166,6 +166,10 @@ class Unicode:
         """Rewrite elements of the top level; Specific Character Set is not added if it is not there."""
         return self._dataset(data, code, self._character_sets, 0)
 
+    def rewrite_items(self, items: RawSequence) -> RawSequence:
+        """Rewrite the items of a sequence of the top level."""
+        return items._replace(data=self._items(items.data, items.coding, self._character_sets, 0))
+
     def _dataset(self, data: bytes, code: Coding, character_sets: list[str], depth: int) -> bytes:
         try:
             spans = outline(data, code)
