@@ -46,5 +46,13 @@ def _character_set(value: str) -> str:
     )
 
 
+def accepted_names() -> dict[str, list[str]]:
+    """What a setting may be given, by the character set that is meant: defined terms, then those of `LEGACY`."""
+    terms = [term for term in python_encoding if term and not term.startswith("ISO 2022")]
+    others = {name: [alias for alias, meant in _NAMES.items() if meant == name] for name in LEGACY}
+    named = {term: [alias for alias, meant in _NAMES.items() if meant == term] for term in terms}
+    return named | others
+
+
 CharacterSetName = Annotated[str, AfterValidator(_character_set)]
 """Defined terms, several joined by backslashes, or one of `LEGACY`; aliases become the name that is meant."""

@@ -31,6 +31,7 @@ from archive.standard.uids import (
 )
 from archive.worklist import performed
 from archive.worklist.attributes import rows as worklist_rows
+from config.character_sets import LEGACY, accepted_names
 from config.settings import load
 from dicom_node.commitment import status as commitment
 from dicom_node.commitment.information import STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE
@@ -284,6 +285,14 @@ def _first_line(about: dict[str, Any]) -> str:
     return text.split("\n", 1)[0]
 
 
+def character_sets() -> str:
+    rows = (
+        (f"`{name}`", "no" if name in LEGACY else "yes", ", ".join(f"`{alias}`" for alias in aliases if alias != name))
+        for name, aliases in accepted_names().items()
+    )
+    return table(("Setting", "Defined term of DICOM", "Also written"), rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "implementation": implementation,
     "rejections": rejections,
@@ -304,6 +313,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "problems": problems,
     "transactions": transactions,
     "media-types": media_types,
+    "character-sets": character_sets,
     "query-attributes": query_attributes,
 }
 

@@ -40,7 +40,7 @@ def register(add: Add) -> None:
 
 def _corrections(settings: Settings, given: argparse.Namespace) -> int:
     if not given.reapply and (given.peer or not given.study):
-        print("name a study, or give --reapply", file=sys.stderr)
+        print("--peer goes with --reapply" if given.peer else "name a study, or give --reapply", file=sys.stderr)
         return 2
     if given.reapply and given.peer and settings.peer_book().named(given.peer) is None:
         print(f"no peer has the AE title {given.peer!r}", file=sys.stderr)
@@ -103,8 +103,12 @@ def _original(settings: Settings, given: argparse.Namespace) -> int:
             for chunk in read_object(archive.store, inst):
                 sys.stdout.buffer.write(chunk)
             return 0
-        with output.open("xb") as file:
-            for chunk in read_object(archive.store, inst):
-                file.write(chunk)
+        try:
+            with output.open("xb") as file:
+                for chunk in read_object(archive.store, inst):
+                    file.write(chunk)
+        except OSError as error:
+            print(f"{output} cannot be written: {error.strerror}", file=sys.stderr)
+            return 1
     print(f"{output}: version {inst.version}, {inst.object.size} bytes, dataset SHA-256 {inst.object.digest.hex()}")
     return 0

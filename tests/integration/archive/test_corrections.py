@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 from collections.abc import Callable, Iterator
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import pydicom
@@ -27,6 +29,7 @@ from archive.retrieve import read_frames, read_header, read_object
 from archive.sender import source_of
 from config.settings import Settings
 from tests.integration.archive.support import assert_sound, sql, studies, value
+from tests.integration.archive.test_cli import run
 from tests.unit.correction.encoded import coding_of_syntax, encoded, sequence, tcvn3
 from tests.worklist import put
 
@@ -440,3 +443,68 @@ def test_an_object_that_cannot_be_read_does_not_stop_the_others(opened: Open) ->
     assert lost[2] in complaints[0]
     # The run is not over, but every study has been seen.
     assert archive.corrections.reapply().resumed
+
+
+# -- by hand -------------------------------------------------------------------------------------------------------
+
+
+def by_hand(archive: Archive, *arguments: str, peers: str) -> subprocess.CompletedProcess[str]:
+    return run(archive.settings, *arguments, PACS_FACILITIES='[{"code": "86001", "name": "A"}]', PACS_PEERS=peers)
+
+
+def test_an_operator_sees_corrections_makes_them_anew_and_gets_what_was_received(opened: Open, tmp_path: Path) -> None:
+    archive = opened()
+    sent = image()
+    stored = send(archive, sent)
+    peers = '[{"ae_title": "XQ1", "facility": "86001", "default_character_set": "TCVN3", "coerce": {"remove": ["PatientID"]}}]'
+    done = by_hand(archive, "corrections", sent[1], peers=peers)
+    assert (done.returncode, done.stdout) == (
+        0,
+        f"series {stored.series_instance_uid}: 1 instances\n  given as received\n",
+    )
+    done = by_hand(archive, "corrections", "--reapply", "--peer", "XQ1", peers=peers)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("studies: 1; objects: 1; corrected anew: 1; failed: 0\n")
+    done = by_hand(archive, "corrections", sent[1], "--former", peers=peers)
+    assert "  text is in TCVN3\n  PatientID: '77' -> removed (remove)\n" in done.stdout
+    assert done.stdout.endswith(f"instance {sent[2]}\n  given as received\n")
+
+    output = tmp_path / "original.dcm"
+    done = by_hand(archive, "original", sent[2], "--output", str(output), peers=peers)
+    assert done.returncode == 0, done.stderr
+    assert output.read_bytes().endswith(sent[0])
+    assert hashlib.sha256(sent[0]).hexdigest() in done.stdout
+    # Nothing is overwritten, and what there is not is said.
+    assert by_hand(archive, "original", sent[2], "--output", str(output), peers=peers).returncode == 1
+    done = by_hand(archive, "original", sent[2], "--version", "7", peers=peers)
+    assert (done.returncode, done.stderr) == (1, "the instance has no version 7\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["corrections"], "name a study, or give --reapply"),
+        (["corrections", "1.2", "--peer", "XQ1"], "--peer goes with --reapply"),
+        (["corrections", "--reapply", "--peer", "NOBODY"], "no peer has the AE title 'NOBODY'"),
+    ],
+)
+def test_calls_that_make_no_sense(opened: Open, arguments: list[str], said: str) -> None:
+    done = by_hand(opened(), *arguments, peers='[{"ae_title": "XQ1", "facility": "86001"}]')
+    assert (done.returncode, done.stderr) == (2, f"{said}\n")
+
+
+def test_a_study_that_there_is_not(opened: Open) -> None:
+    done = by_hand(opened(), "corrections", "--reapply", "1.2.3", peers="[]")
+    assert (done.returncode, done.stderr) == (1, "no such study\n")
+
+
+def test_what_a_report_says_of_itself_is_corrected_anew_with_it(opened: Open) -> None:
+    archive = opened()
+    sent = image()
+    send(archive, sent)
+    before = sql(archive, "SELECT attributes FROM instance")
+    archive = opened(default_character_set="TCVN3")
+    archive.corrections.reapply()
+    assert sql(archive, "SELECT attributes FROM instance") == before
+    (match,) = studies(archive, {0x0020000D: sent[1]})
+    assert value(match, 0x00100010) == MEANT
