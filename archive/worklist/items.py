@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import date, datetime
 from typing import Any, Final
 
@@ -123,6 +124,12 @@ class Items:
         rows = fetch(self._engine, page.limit(wanted.limit).offset(wanted.offset))
         counted = select(func.count()).select_from(Item).where(owned(scope), *limits)
         return [entry(row) for row in rows], fetch(self._engine, counted)[0][0]
+
+    def counts(self, wanted: ItemSearch, scope: Scope = EVERYTHING) -> dict[str, int]:
+        """How many items of each status a search finds, whatever status it asks for. Raises `IndexUnavailable`."""
+        limits = conditions(replace(wanted, statuses=()))
+        counted = select(Item.status, func.count()).where(owned(scope), *limits).group_by(Item.status)
+        return dict(tuple(row) for row in fetch(self._engine, counted))
 
     # -- by modalities -----------------------------------------------------------------------------------------------
 

@@ -167,6 +167,19 @@ class Steps:
         counted = select(func.count()).select_from(PerformedStep).where(_visible(scope), *limits)
         return self._entries(rows), fetch(self._engine, counted)[0][0]
 
+    def missing_of(self, items: list[int]) -> dict[int, int]:
+        """Of each of these worklist items, how many announced instances have not arrived. Raises `IndexUnavailable`."""
+        if not items:
+            return {}
+        links = select(PerformedStepItem.step_id, PerformedStepItem.item_id)
+        rows = fetch(self._engine, links.where(PerformedStepItem.item_id.in_(items)))
+        arrivals = self._arrivals(list({row.step_id for row in rows}))
+        found: dict[int, int] = {}
+        for row in rows:
+            lost = sum(len(each.missing) for each in arrivals.get(row.step_id, ()))
+            found[row.item_id] = found.get(row.item_id, 0) + lost
+        return found
+
     def _entries(self, rows: Any) -> list[StepEntry]:
         series = self._arrivals([row.id for row in rows])
         return [

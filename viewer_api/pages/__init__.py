@@ -2,10 +2,10 @@
 
 from fastapi import APIRouter
 
-from viewer_api.pages import hidden, queues, study_list
+from viewer_api.pages import hidden, queues, study_list, worklist
 
 router = APIRouter()
-for module in (study_list, queues, hidden):
+for module in (study_list, worklist, queues, hidden):
     router.include_router(module.router)
 
 __all__ = ["router"]

@@ -45,10 +45,10 @@ def row(match: DicomJSON, facility: str, text: Texts) -> Row:
         name=_name(match) or text("no_name"),
         patient_id=_text(match, "00100020"),
         sex=text.get(f"sex_{sex}") or sex,
-        age=_age(_text(match, "00101010"), _date(born), _date(taken), text),
-        birth_date=_shown_date(born, text.language),
-        date=_shown_date(taken, text.language),
-        time=_shown_time(_text(match, "00080030")),
+        age=_age(_text(match, "00101010"), read_date(born), read_date(taken), text),
+        birth_date=shown_date(born, text.language),
+        date=shown_date(taken, text.language),
+        time=shown_time(_text(match, "00080030")),
         modalities=tuple(str(value) for value in _values(match, "00080061") if value),
         description=_text(match, "00081030"),
         accession=_text(match, "00080050"),
@@ -71,25 +71,32 @@ def _name(match: DicomJSON) -> str:
     """The name as it is spoken: components of PS3.5 6.2.1 joined by spaces."""
     values = _values(match, "00100010")
     groups = values[0] if values and isinstance(values[0], dict) else {}
-    text = groups.get("Alphabetic") or groups.get("Ideographic") or groups.get("Phonetic") or ""
-    return " ".join(part for part in text.replace("^", " ").split(" ") if part)
+    return spoken_name(groups.get("Alphabetic") or groups.get("Ideographic") or groups.get("Phonetic") or "")
 
 
-def _date(text: str) -> date | None:
+def spoken_name(name: str) -> str:
+    """One group of a person name as it is spoken: its components joined by spaces (PS3.5 6.2.1)."""
+    return " ".join(part for part in name.replace("^", " ").split(" ") if part)
+
+
+def read_date(text: str) -> date | None:
+    """A date of eight digits, None if it is none."""
     try:
         return date(int(text[:4]), int(text[4:6]), int(text[6:8])) if len(text) == 8 else None
     except ValueError:
         return None
 
 
-def _shown_date(text: str, language: str) -> str:
-    found = _date(text)
+def shown_date(text: str, language: str) -> str:
+    """A date of eight digits as people write it."""
+    found = read_date(text)
     if found is None:
         return text
     return found.strftime("%d/%m/%Y") if language == "vi" else found.isoformat()
 
 
-def _shown_time(text: str) -> str:
+def shown_time(text: str) -> str:
+    """Hours and minutes of a time of at least four digits."""
     digits = text[:4]
     return f"{digits[:2]}:{digits[2:]}" if len(digits) == 4 and digits.isdigit() else ""
 
@@ -98,6 +105,11 @@ def _age(stated: str, born: date | None, taken: date | None, text: Texts) -> str
     """The age at the study: as stated (PS3.5 6.2, AS), else by the dates."""
     if match := _AGE.fullmatch(stated):
         return text(_AGE_UNITS[match[2]], count=int(match[1]))
+    return age_between(born, taken, text)
+
+
+def age_between(born: date | None, taken: date | None, text: Texts) -> str:
+    """The age on a day, empty if it cannot be told."""
     if born is None or taken is None or taken < born:
         return ""
     months = (taken.year - born.year) * 12 + taken.month - born.month - (taken.day < born.day)

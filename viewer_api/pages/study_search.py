@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import date, timedelta
 from typing import Final
 
 from archive.errors import InvalidQuery
 from archive.records import Level, Query
+from config import clock
 from viewer_api.query_params import attribute_tag
 
 PAGE_SIZE: Final = 50
 _LONGEST: Final = 64
 _LAST_PAGE: Final = 10_000
-# Vietnam has one time zone and no summer time; the clock of a container is mostly UTC.
-_VIETNAM: Final = timezone(timedelta(hours=7))
 RANGES: Final = {"today": 1, "7": 7, "30": 30, "all": 0}
 MODALITIES: Final = ("CT", "MR", "DX", "CR", "US", "XA", "MG", "NM", "PT", "ES", "OT")
 _INCLUDE: Final = frozenset({attribute_tag("PatientAge")})
@@ -78,7 +77,7 @@ class Search:
         """The same search on the last days, today being one of them; of any date if 0."""
         if not days:
             return replace(self, first="", last="", page=1)
-        today = datetime.now(UTC).astimezone(_VIETNAM).date()
+        today = clock.today()
         first = today - timedelta(days=days - 1)
         return replace(self, first=first.isoformat(), last=today.isoformat(), page=1)
 
