@@ -68,6 +68,10 @@ def ready(settings: Settings, *, demo: bool, viewer: bool) -> None:
     """The addresses, how to send, where the data is, how to stop."""
     node, web = settings.node, settings.web
     address, title = reachable(node.host), node.ae_title
+    places = [str(node.port)] * node.plain + [f"{node.tls.port} (TLS)"] * node.tls.listens
+    port = ", ".join(places)
+    way = (f"storescu -aec {title}", node.port) if node.plain else (f"storescu +tla -ic -aec {title}", node.tls.port)
+    send = f"{way[0]} {address} {way[1]}"
     url = web.public_url or f"http://{reachable(web.host)}:{web.port}/"
     data, logs = settings.data_dir.resolve(), logs_dir(settings).resolve()
     notes = _notes(demo=demo, viewer=viewer)
@@ -76,16 +80,16 @@ def ready(settings: Settings, *, demo: bool, viewer: bool) -> None:
 ======================================================================
  Kho lưu trữ hình ảnh y tế đã sẵn sàng
    Danh sách ca chụp  : {url}
-   Nhận ảnh DICOM     : {address} cổng {node.port}, AE title {title}
-   Gửi thử một tệp    : storescu -aec {title} {address} {node.port} anh.dcm
+   Nhận ảnh DICOM     : {address} cổng {port}, AE title {title}
+   Gửi thử một tệp    : {send} anh.dcm
    Dữ liệu            : {data}
    Nhật ký            : {logs}
    Dừng               : Ctrl-C
 {"".join(f"   Lưu ý: {vietnamese}{chr(10)}" for vietnamese, _ in notes)}
  The imaging archive is ready
    Study list         : {url}
-   DICOM node         : {address} port {node.port}, AE title {title}
-   Send a file        : storescu -aec {title} {address} {node.port} file.dcm
+   DICOM node         : {address} port {port}, AE title {title}
+   Send a file        : {send} file.dcm
    Data               : {data}
    Logs               : {logs}
    Stop               : Ctrl-C

@@ -14,7 +14,10 @@ class PortUnusable(Spoken):
 
 
 def require_free(host: str, port: int, section: str) -> None:
-    """Raise `PortUnusable` unless a service could listen there. `section` names the settings: ``node`` or ``web``."""
+    """Raise `PortUnusable` unless a service could listen there.
+
+    `section` names the settings: ``node``, ``node.tls`` or ``web``.
+    """
     setting = f"{section}.port"
     if port == 0:
         raise PortUnusable(f"{setting} = 0: hãy chọn một cổng cụ thể", f"{setting} = 0: name a port to listen on")
@@ -29,7 +32,7 @@ def require_free(host: str, port: int, section: str) -> None:
 
 
 def _explained(error: OSError, host: str, port: int, section: str) -> PortUnusable:
-    variable = f"PACS_{section.upper()}__PORT"
+    variable = f"PACS_{section.upper().replace('.', '__')}__PORT"
     if error.errno == errno.EADDRINUSE:
         return PortUnusable(
             f"cổng {port} đang được chương trình khác dùng; đổi {section}.port (hoặc biến {variable})",
@@ -41,8 +44,8 @@ def _explained(error: OSError, host: str, port: int, section: str) -> PortUnusab
             f"no right to listen on port {port}; choose {section}.port of 1024 or more",
         )
     return PortUnusable(
-        f"không mở được {host}:{port} ({error.strerror}); kiểm tra {section}.host",
-        f"cannot listen on {host}:{port} ({error.strerror}); check {section}.host",
+        f"không mở được {host}:{port} ({error.strerror}); kiểm tra {section.partition('.')[0]}.host",
+        f"cannot listen on {host}:{port} ({error.strerror}); check {section.partition('.')[0]}.host",
     )
 
 

@@ -25,6 +25,7 @@ from archive.launch.lock import RunLock
 from archive.launch.logfile import RotatingFile
 from archive.launch.messages import Spoken, step, warn
 from config import logs
+from config.node import NodeSettings
 from config.settings import Settings
 
 HEALTH_AE_TITLE = "PACSCHECK"
@@ -103,8 +104,8 @@ class Supervisor:
         settings = self._settings
         lock = RunLock(settings.data_dir)
         stack.callback(lock.release)
-        for section, place in (("node", settings.node), ("web", settings.web)):
-            ports.require_free(place.host, place.port, section)
+        for section, host, port in (*_node_ports(settings.node), ("web", settings.web.host, settings.web.port)):
+            ports.require_free(host, port, section)
         own_log = stack.enter_context(RotatingFile(messages.logs_dir(settings) / "launch.log"))
         logs.configure(settings.log, cast(TextIO, own_log))
         viewer = self._python("viewer_api.viewer_setup", stack=stack)
@@ -153,15 +154,17 @@ class Supervisor:
 
     def _wait_until_ready(self, stack: ExitStack) -> None:
         node, web = self._settings.node, self._settings.web
-        self._poll("dicom_node", lambda: ports.accepts(node.host, node.port))
+        self._poll("dicom_node", lambda: all(ports.accepts(host, port) for _, host, port in _node_ports(node)))
         echo = self._echo(stack)
         self._poll("viewer_api", lambda: ports.is_ready(web.host, web.port))
         if echo is not None and echo.wait(READY_SECONDS) != 0:
             raise LaunchError("dịch vụ DICOM không trả lời C-ECHO", "the DICOM node does not answer a C-ECHO")
 
     def _echo(self, stack: ExitStack) -> subprocess.Popen[bytes] | None:
-        """Start a C-ECHO under a name that the node admits from here; None when it admits none."""
+        """Start a C-ECHO under a name that the node admits from here, without TLS; None when it admits none."""
         node, book = self._settings.node, self._settings.peer_book()
+        if not node.plain:
+            return None  # a C-ECHO by TLS may need a certificate that is not ours to show
         host = messages.reachable(node.host).strip("[]")
         names = [HEALTH_AE_TITLE, *(peer.ae_title for peer in self._settings.peers)]
         admitted = next((name for name in names if book.find(name, host)), None)
@@ -228,6 +231,12 @@ class Supervisor:
                 warn(f"{child.module} không dừng, buộc kết thúc", f"{child.module} does not stop and is killed")
                 child.kill()
                 child.wait(READY_SECONDS)
+
+
+def _node_ports(node: NodeSettings) -> list[tuple[str, str, int]]:
+    """Where the node listens, and the section of the settings that says so."""
+    plain = [("node", node.host, node.port)] if node.plain else []
+    return [*plain, *([("node.tls", node.host, node.tls.port)] if node.tls.listens else [])]
 
 
 def _died(child: Child) -> LaunchError:

@@ -11,16 +11,18 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from pydicom.dataset import FileMetaDataset
 from pynetdicom import AE, build_role, evt
 
 from archive.core import Archive
-from config.peers import Peer
+from config.peers import Limits, Peer
 from config.settings import Settings
 from dicom_node.certificate import fingerprint
 from dicom_node.echo import main as echo_command
@@ -555,3 +557,37 @@ def test_a_node_with_unusable_files_does_not_start_and_says_which(
     assert done.returncode == 2
     assert str(spoilt) in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_200_idle_associations_over_tls_and_one_that_stores(
+    settings: Settings, authority: Authority, own: Pair, ct1: Pair
+) -> None:
+    """Also those of a peer with a limit of its own: the 201st of it is rejected, and others are not."""
+    peers = (
+        Peer(ae_title="CT1", facility="86001", limits=Limits(maximum_associations=200)),
+        Peer(ae_title="MR1", facility="86001"),
+    )
+    process = psutil.Process(os.getpid())
+    chosen = listed(with_node(with_tls(settings, authority, own), maximum_associations=202), *peers)
+    with serving(chosen) as node:
+        threads, files, memory = threading.active_count(), open_files(), process.memory_info().rss
+        with ThreadPoolExecutor(8) as pool:
+            idle = list(pool.map(lambda _: SecurePeer(node, authority).associate(), range(200)))
+        assert outcome(node, authority, ct1) == (2, 3, 2)
+        images = [ct_image(seed=n, rows=200, columns=200) for n in range(10)]
+        with SecurePeer(node, authority).associate(calling="MR1") as peer:
+            for image in images:
+                assert peer.store(image.SOPInstanceUID, encode(image)) == 0
+            peer.release()
+        grown = process.memory_info().rss - memory
+        assert grown < 200 << 20
+        with ThreadPoolExecutor(8) as pool:
+            assert set(pool.map(RawPeer.echo, idle)) == {0}
+        print(f"\n200 idle associations over TLS: {grown / (1 << 20):.1f} MB more, of both ends")
+        for peer in idle:
+            peer.close()
+        node.wait_until_idle()
+        wait_until(lambda: threading.active_count() <= threads, "threads are back")
+        wait_until(lambda: open_files() <= files + 2, "file descriptors are back")
+        assert len(node.keys()) == len(images)

@@ -68,6 +68,8 @@ def test_a_taken_port_is_named_with_its_setting() -> None:
         with pytest.raises(ports.PortUnusable, match=rf"port {port} is taken.*node\.port.*PACS_NODE__PORT"):
             ports.require_free("127.0.0.1", port, "node")
         assert ports.accepts("127.0.0.1", port)
+        with pytest.raises(ports.PortUnusable, match=r"PACS_NODE__TLS__PORT"):
+            ports.require_free("127.0.0.1", port, "node.tls")
     ports.require_free("127.0.0.1", port, "node")
     assert not ports.accepts("127.0.0.1", port)
 
@@ -255,6 +257,16 @@ def test_the_summary_says_where_to_send_and_where_to_look(elsewhere: Path, capsy
         assert str(elsewhere / "var") in half
         assert "Ctrl-C" in half
     assert "any AE title on this machine" in english
+
+
+def test_the_ports_with_tls_are_said(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tls = {"certificate_file": "a", "private_key_file": "b"}
+    messages.ready(load(environ={}, node={"tls": tls}), demo=False, viewer=True)
+    assert "port 11112, 2762 (TLS), AE title" in capsys.readouterr().out
+    messages.ready(load(environ={}, node={"tls": tls, "plain": False}), demo=False, viewer=True)
+    said = capsys.readouterr().out
+    assert "port 2762 (TLS), AE title" in said
+    assert "storescu +tla -ic -aec PACS 127.0.0.1 2762 file.dcm" in said
 
 
 def test_a_missing_viewer_is_said(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
