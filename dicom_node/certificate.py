@@ -19,7 +19,7 @@ class PeerCertificate:
     fingerprint: str
     """``sha256:`` and hexadecimal digits."""
     subject: str
-    """RFC 4514."""
+    """RFC 4514, safe to log."""
     names: frozenset[str]
     """The subject, its common names and its alternative names, without regard to case."""
 
@@ -33,7 +33,8 @@ def read_peer_certificate(der: bytes, described: Mapping[str, Any]) -> PeerCerti
     subject = x509.load_der_x509_certificate(der).subject.rfc4514_string()
     names = {value for part in described.get("subject", ()) for kind, value in part if kind == "commonName"}
     names |= {value for kind, value in described.get("subjectAltName", ()) if kind in _NAMES}
-    return PeerCertificate(fingerprint(der), subject, frozenset(name.casefold() for name in (*names, subject) if name))
+    shown = "".join(each if each.isprintable() else "?" for each in subject)
+    return PeerCertificate(fingerprint(der), shown, frozenset(name.casefold() for name in (*names, subject) if name))
 
 
 def fingerprint(der: bytes) -> str:
