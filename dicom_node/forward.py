@@ -31,7 +31,7 @@ INTERVAL: Final = 1.0
 """Seconds between two looks at the queues."""
 MOST_ASSOCIATIONS: Final = 16
 """The most that `Peer.parallel` can say."""
-_FREE_EVERY, _POSTPONE_EVERY, _PRUNE_EVERY, _COMMIT_EVERY = 5.0, 60.0, 600.0, 15.0
+_FREE_EVERY, _REVIVE_EVERY, _POSTPONE_EVERY, _PRUNE_EVERY, _COMMIT_EVERY = 5.0, 30.0, 60.0, 600.0, 15.0
 
 
 class Forwarder:
@@ -100,6 +100,8 @@ class Forwarder:
         closed = self._closed()
         if self._due("free", _FREE_EVERY) and (freed := self._queue.free_dead()):
             log.info("objects of a dead process are sent by others", extra=fields(objects=freed))
+        if self._due("revive", _REVIVE_EVERY):
+            self._queue.revive()
         if self._due("prune", _PRUNE_EVERY):
             self._queue.prune()
         if self._due("commit", _COMMIT_EVERY):

@@ -17,7 +17,7 @@ from typing import Final
 from archive.core import Archive
 from archive.errors import ArchiveError, IndexUnavailable, NotAcceptable, Unavailable
 from archive.records import StoredInstance
-from archive.routing.queue import Queue, Task
+from archive.routing.queue import NOT_SHOWN, Queue, Task
 from config.logs import correlated, fields
 from config.peers import Peer
 from dicom_node import commands
@@ -121,7 +121,7 @@ class Delivery:
     def _send(self, tasks: Sequence[Task]) -> bool:
         found = self._archive.routing.instances([task.object_id for task in tasks if task.object_id is not None])
         gone = [task for task in tasks if task.object_id not in found]
-        self._persist(lambda: self._queue.skipped(gone, "the object is no longer shown"))
+        self._persist(lambda: self._queue.skipped(gone, NOT_SHOWN))
         # Those that must go as they are stored need an association of their own.
         left = sorted((task for task in tasks if task.object_id in found), key=lambda task: task.as_stored)
         self._sender.expect(found.values())

@@ -19,12 +19,9 @@ def require_same_origin(request: Request) -> None:
     """Raise `NotPermitted` for a request that a browser makes for a page of another site."""
     origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
     own = {urlsplit(address).netloc for address in (base_url(request), str(request.base_url))}
-    if site is not None:
-        # Browsers say so only where the connection is safe; then it is the better word of the two.
-        trusted = site in ("same-origin", "none")
-    else:
-        trusted = origin is None or urlsplit(origin).netloc in own
-    if not trusted:
+    # Browsers name the site only where the connection is safe; then it is the better word of the two.
+    by_origin = origin is None or urlsplit(origin).netloc in own
+    if not (by_origin if site is None else site in ("same-origin", "none")):
         raise NotPermitted("this can only be asked from a page of the archive")
 
 

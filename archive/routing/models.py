@@ -73,6 +73,11 @@ class RouteTask(Base):
             "destination",
             postgresql_where=text("state = 'sent' AND commitment AND order_id IS NULL"),
         ),
+        Index(
+            "ix_route_task_not_shown",
+            "object_id",
+            postgresql_where=text("state = 'skipped' AND error = 'the object is not shown'"),
+        ),
         Index("ix_route_task_order", "order_id", postgresql_where=text("order_id IS NOT NULL")),
     )
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from archive.index_session import Connection, IndexSession
+from archive.rejection.causes import NOTES
 from archive.routing.rules import PRIORITIES
 from archive.routing.scan import add
 from config.routes import ForwardSettings, Route
@@ -21,6 +22,8 @@ from config.routes import ForwardSettings, Route
 T = TypeVar("T")
 
 MOST_IN_ONE_BATCH: Final = 50
+NOT_SHOWN: Final = "the object is not shown"
+"""Why a task was skipped whose object was rejected or replaced."""
 AFTER_OTHERS: Final = 30.0
 """Seconds for which an object waits with which an association broke, so that others are tried first."""
 _PRUNED_AT_ONCE: Final = 5000
@@ -138,6 +141,12 @@ UPDATE route_task SET due_at = now() + make_interval(secs => %s)
  WHERE state = 'waiting' AND holder IS NULL AND route = %s AND destination = ANY(%s)
    AND due_at < now() + make_interval(secs => %s)
 """
+_REVIVE: Final = f"""
+UPDATE route_task SET state = 'waiting', error = '', ended_at = NULL, due_at = now()
+  FROM stored_object JOIN instance ON instance.id = instance_id
+ WHERE route_task.state = 'skipped' AND route_task.error = '{NOT_SHOWN}' AND stored_object.id = object_id
+   AND current AND hidden & {0xFF & ~int(NOTES)} = 0
+"""  # noqa: S608  put together from constants
 _PRUNE: Final = """
 DELETE FROM route_task WHERE id IN (
     SELECT id FROM route_task
@@ -234,6 +243,10 @@ class Queue:
         """Put off what a route has waiting until its hours begin."""
         given = (seconds, route.name, list(route.destinations), seconds)
         self._run(lambda connection: connection.execute(_POSTPONE, given).rowcount)
+
+    def revive(self) -> int:
+        """Have objects sent that were rejected when their turn came, and are shown again; give how many."""
+        return self._run(lambda connection: connection.execute(_REVIVE).rowcount)
 
     def prune(self) -> int:
         """Forget old ends, some thousands at most; give how many."""

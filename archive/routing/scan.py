@@ -35,18 +35,17 @@ SELECT DISTINCT virtualtransaction FROM pg_locks
 """
 _CURSOR: Final = "SELECT position, horizon, holders FROM route_cursor FOR UPDATE SKIP LOCKED"
 _MOVE: Final = "UPDATE route_cursor SET position = %s, horizon = %s, holders = %s"
-_OBJECTS: Final = """
+_NEW: Final = """
 SELECT stored_object.id, stored_object.instance_id, series.study_id, instance.series_id, facility.code,
-       calling_ae_title, instance.sop_class_uid, size, version, current AND state = 'available',
+       calling_ae_title, instance.sop_class_uid, size, version, current AND state = 'available' AND quarantine = '',
        sop_instance_uid, instance_number, rows, columns, bits_allocated, number_of_frames, transfer_syntax_uid
   FROM stored_object
   JOIN facility ON facility.id = stored_object.facility_id
   JOIN instance ON instance.id = stored_object.instance_id
   JOIN series ON series.id = instance.series_id
- WHERE {which} ORDER BY stored_object.id LIMIT %(most)s
+  JOIN study ON study.id = series.study_id
+ WHERE stored_object.id > %(position)s AND stored_object.id <= %(horizon)s ORDER BY stored_object.id LIMIT %(most)s
 """
-_NEW: Final = _OBJECTS.format(which="stored_object.id > %(position)s AND stored_object.id <= %(horizon)s")
-_THESE: Final = _OBJECTS.format(which="stored_object.id = ANY(%(ids)s)")
 _SERIES: Final = """
 SELECT series.id, modality, patient.attributes || study.attributes || series.attributes
   FROM series JOIN study ON study.id = series.study_id JOIN patient ON patient.id = study.patient_id
@@ -122,17 +121,6 @@ def scan(session: IndexSession, rules: Sequence[Rule]) -> Scanned:
             return _step(connection, rules)
 
     return session.run(work)
-
-
-def consider(session: IndexSession, objects: Iterable[int], rules: Sequence[Rule]) -> None:
-    """Hold the routes against objects that were passed over, because they were hidden when they came."""
-    ids = list(objects)
-
-    def work(connection: Connection) -> None:
-        with connection.transaction():
-            _apply(connection, connection.execute(_THESE, {"ids": ids, "most": len(ids)}).fetchall(), rules)
-
-    session.run(work)
 
 
 def _step(connection: Connection, rules: Sequence[Rule]) -> Scanned:

@@ -107,6 +107,13 @@ def upgrade() -> None:
         "ix_route_task_held", "route_task", ["holder"], unique=False, postgresql_where=sa.text("holder IS NOT NULL")
     )
     op.create_index(
+        "ix_route_task_not_shown",
+        "route_task",
+        ["object_id"],
+        unique=False,
+        postgresql_where=sa.text("state = 'skipped' AND error = 'the object is not shown'"),
+    )
+    op.create_index(
         "ix_route_task_order",
         "route_task",
         ["order_id"],
@@ -145,6 +152,11 @@ def downgrade() -> None:
         postgresql_where=sa.text("state = 'sent' AND commitment AND order_id IS NULL"),
     )
     op.drop_index("ix_route_task_study", table_name="route_task", postgresql_where=sa.text("study_id IS NOT NULL"))
+    op.drop_index(
+        "ix_route_task_not_shown",
+        table_name="route_task",
+        postgresql_where=sa.text("state = 'skipped' AND error = 'the object is not shown'"),
+    )
     op.drop_index("ix_route_task_order", table_name="route_task", postgresql_where=sa.text("order_id IS NOT NULL"))
     op.drop_index("ix_route_task_held", table_name="route_task", postgresql_where=sa.text("holder IS NOT NULL"))
     op.drop_index("ix_route_task_failed", table_name="route_task", postgresql_where=sa.text("state = 'failed'"))
