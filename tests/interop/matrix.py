@@ -34,18 +34,48 @@ MOVE = "C-MOVE"
 GET = "C-GET"
 DESTINATION = "destination of C-MOVE"
 NEGOTIATION = "negotiation"
+FORWARDING = "forwarding to it"
 COMMITMENT = "storage commitment"
-SERVICES: Final = (NEGOTIATION, VERIFICATION, STORE, FIND, MOVE, DESTINATION, GET, COMMITMENT)
+WORKLIST = "modality worklist"
+STEPS = "performed procedure step"
+TLS = "TLS"
+IDENTITY = "user identity"
+SERVICES: Final = (
+    NEGOTIATION,
+    VERIFICATION,
+    STORE,
+    FIND,
+    MOVE,
+    DESTINATION,
+    GET,
+    FORWARDING,
+    COMMITMENT,
+    WORKLIST,
+    STEPS,
+    TLS,
+    IDENTITY,
+)
 
 NOT_OFFERED: Final[Mapping[tuple[str, str], str]] = {
-    (DCMTK, COMMITMENT): "DCMTK has no program for it",
-    (PYNETDICOM, COMMITMENT): "there is no app for it",
-    (GDCM, COMMITMENT): "GDCM has no such service",
     (ORTHANC, GET): "Orthanc 1.10 is neither SCU nor SCP of C-GET",
+    (ORTHANC, STEPS): "Orthanc has no such service",
+    (ORTHANC, IDENTITY): "Orthanc names no user",
+    (ORTHANC, NEGOTIATION): "nothing can be chosen",
+    (DCMTK, COMMITMENT): "DCMTK has no program for it",
+    (DCMTK, STEPS): "DCMTK has no program for it",
+    (PYNETDICOM, COMMITMENT): "there is no app for it",
+    (PYNETDICOM, STEPS): "there is no app for it",
+    (PYNETDICOM, TLS): "the apps have no option for it",
+    (PYNETDICOM, IDENTITY): "the apps have no option for it",
     (GDCM, GET): "`gdcmscu --get` is not implemented",
     (GDCM, DESTINATION): "no program of GDCM waits for associations but `gdcmscu --move` itself",
+    (GDCM, FORWARDING): "no program of GDCM waits for associations but `gdcmscu --move` itself",
     (GDCM, NEGOTIATION): "nothing can be chosen",
-    (ORTHANC, NEGOTIATION): "nothing can be chosen",
+    (GDCM, COMMITMENT): "GDCM has no such service",
+    (GDCM, WORKLIST): "`gdcmscu --find --worklist` sends a query of Study Root all the same",
+    (GDCM, STEPS): "GDCM has no such service",
+    (GDCM, TLS): "GDCM has no TLS",
+    (GDCM, IDENTITY): "GDCM names no user",
 }
 """What a client does not have, and why there is no case for it."""
 

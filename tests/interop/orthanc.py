@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -41,6 +41,23 @@ class Orthanc:
         """Post JSON, or text as it is."""
         content = body if isinstance(body, str) else json.dumps(body)
         return self.http.post(path, content=content.encode()).raise_for_status().json()
+
+    def wait_for(self, path: str, is_done: Callable[[Any], bool]) -> Any:
+        """What it gives at a path, once that is as it should be."""
+        found: list[Any] = []
+
+        def done() -> bool:
+            found[:] = [self.get(path)]
+            return is_done(found[0])
+
+        wait_until(done, f"Orthanc has done {path}", PATIENCE)
+        return found[0]
+
+    def wait_for_job(self, job: str) -> None:
+        """Until it has succeeded."""
+        assert (
+            self.wait_for(f"/jobs/{job}", lambda found: found["State"] in ("Success", "Failure"))["State"] == "Success"
+        )
 
     def upload(self, image: Dataset) -> dict[str, Any]:
         """Give it an image by HTTP; what it says of it, such as its identifiers."""

@@ -85,6 +85,11 @@ class Site:
     def port(self) -> int:
         return self.node.port
 
+    @property
+    def tls_port(self) -> int:
+        found: int = next(line["tls_port"] for line in self.node.lines() if line["message"] == "DICOM node listens")
+        return found
+
     def digests(self) -> dict[str, bytes]:
         """SHA-256 of each stored dataset, recomputed, by SOP Instance UID."""
         return {instance: digest for digest, instance in stored_digests(self.archive.settings, self.archive)}
@@ -119,13 +124,17 @@ def settings_of(url: str, folder: Path, ports: Mapping[str, int]) -> dict[str, A
 
 
 @contextmanager
-def opened(url: str, folder: Path, **sections: Mapping[str, Any]) -> Iterator[Site]:
-    """A site with `holdings`. `sections` are more settings."""
+def opened(
+    url: str, folder: Path, peers: Mapping[str, Mapping[str, Any]] | None = None, **sections: Any
+) -> Iterator[Site]:
+    """A site with `holdings`. `peers` changes what is said of some of them by AE title, `sections` are more settings."""
     with ExitStack() as stack:
         ports = {title: stack.enter_context(reserved_port()) for title in LISTENERS}
         values = settings_of(url, folder, ports)
         for section, content in sections.items():
             values[section] = {**values.get(section, {}), **content} if isinstance(content, Mapping) else content
+        for peer in values["peers"]:
+            peer |= (peers or {}).get(peer["ae_title"], {})
         path = folder / "pacs.toml"
         path.write_text(toml(values), encoding="utf-8")
         archive = stack.enter_context(Archive.open(load(path, environ={})))
