@@ -1,4 +1,4 @@
-"""What modalities ask beside images: the worklist, performed procedure steps, storage commitment."""
+"""What modalities ask beside images: the worklist and performed procedure steps."""
 
 from __future__ import annotations
 
@@ -7,18 +7,12 @@ from pathlib import Path
 
 import pytest
 from pydicom import dcmread
-from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
-from pynetdicom import AE, evt
+from pynetdicom import AE
 from pynetdicom.association import Association
 
 from archive.worklist.rows import WorklistEntry
-from tests.factories import ct_image
-from tests.integration.dicom_node.committing import COMMITMENT as COMMITMENT_CLASS
-from tests.integration.dicom_node.committing import WELL_KNOWN as COMMITMENT_INSTANCE
-from tests.integration.dicom_node.committing import Reports, about
 from tests.interop.matrix import (
-    COMMITMENT,
     DCMTK,
     ORTHANC,
     PYNETDICOM,
@@ -148,66 +142,3 @@ def test_pynetdicom_performs_a_step(site: Site) -> None:
     with _Modality(site, WORKLIST_FIND) as association:
         asked = question(AccessionNumber="A300")
         assert [match for _, match in association.send_c_find(asked, WORKLIST_FIND) if match is not None] == []
-
-
-@case(
-    PYNETDICOM_API,
-    "send_n_action",
-    COMMITMENT,
-    "objects stored are committed, on the same association; what is missing is told",
-)
-def test_pynetdicom_asks_for_commitment(site: Site) -> None:
-    reports = Reports()
-    missing = ct_image()
-    images = site.study(0)
-    wanted = 0
-    with _Modality(site, COMMITMENT_CLASS, (evt.EVT_N_EVENT_REPORT, reports)) as association:
-        for asked in (about(images), about([images[0], missing])):
-            status, _ = ready(association).send_n_action(asked, 1, COMMITMENT_CLASS, COMMITMENT_INSTANCE)
-            assert status.Status == 0
-            wanted += 1
-            reports.wait(wanted)
-        whole, part = reports.got
-    assert sorted(whole.committed) == sorted(image.SOPInstanceUID for image in images)
-    assert (whole.kind, part.kind) == (1, 2)
-    assert part.failed == {missing.SOPInstanceUID: 0x0112}
-
-
-@case(
-    ORTHANC,
-    "/modalities/{id}/storage-commitment",
-    COMMITMENT,
-    "the result comes on an association that we open to Orthanc",
-)
-def test_orthanc_asks_for_commitment(site: Site, peer: Orthanc) -> None:
-    image = site.study(1)[0]
-    known = {"SOPClassUID": str(image.SOPClassUID), "SOPInstanceUID": str(image.SOPInstanceUID)}
-    unknown = {"SOPClassUID": str(image.SOPClassUID), "SOPInstanceUID": "1.2.3.4.5.6"}
-    report = _report(peer, peer.post("/modalities/pacs/storage-commitment", {"DicomInstances": [known, unknown]}))
-    assert report["Status"] == "Failure"
-    assert [each["SOPInstanceUID"] for each in report["Success"]] == [known["SOPInstanceUID"]]
-    assert [each["SOPInstanceUID"] for each in report["Failures"]] == [unknown["SOPInstanceUID"]]
-
-
-@case(
-    ORTHANC,
-    "/modalities/{id}/store with StorageCommitment",
-    COMMITMENT,
-    "Orthanc stores, asks, and is told that it may delete",
-)
-def test_orthanc_stores_and_asks_for_commitment(site: Site, peer: Orthanc) -> None:
-    image: Dataset = ct_image(PatientID="COMMIT")
-    image.file_meta = site.images[0].file_meta
-    instance = peer.upload(image)["ID"]
-    job = peer.post(
-        "/modalities/pacs/store", {"Resources": [instance], "StorageCommitment": True, "Synchronous": False}
-    )
-    peer.wait_for_job(job["ID"])
-    transaction = peer.get(f"/jobs/{job['ID']}")["Content"]["StorageCommitmentTransactionUID"]
-    report = _report(peer, {"ID": transaction})
-    assert report["Status"] == "Success"
-    assert [each["SOPInstanceUID"] for each in report["Success"]] == [image.SOPInstanceUID]
-
-
-def _report(peer: Orthanc, asked: dict[str, str]) -> dict[str, object]:
-    return peer.wait_for(f"/storage-commitment/{asked['ID']}", lambda found: found["Status"] != "Pending")

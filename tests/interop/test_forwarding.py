@@ -13,8 +13,8 @@ from pynetdicom import AE, evt
 
 from tests.conftest import fresh_database
 from tests.factories import ct_image
-from tests.integration.dicom_node.running import sql, wait_until
-from tests.interop.matrix import COMMITMENT, DCMTK, FORWARDING, ORTHANC, PYNETDICOM, PYNETDICOM_API, case
+from tests.integration.dicom_node.running import wait_until
+from tests.interop.matrix import DCMTK, FORWARDING, ORTHANC, PYNETDICOM, PYNETDICOM_API, case
 from tests.interop.orthanc import Orthanc, orthanc
 from tests.interop.programs import assert_same, dcmqrscp, dcmtk, listening, received, storescp
 from tests.interop.site import Site, opened, saved
@@ -22,10 +22,9 @@ from tests.interop.site import Site, opened, saved
 
 @pytest.fixture(scope="module")
 def site(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A site that sends on what names a destination as its study description; what is for Orthanc it has committed."""
+    """A site that sends on what names a destination as its study description."""
     routes = [
         {"name": f"to {title}", "destinations": [title], "where": [f"StudyDescription = {title}"]}
-        | ({"commit": True} if title == "ORTHANC" else {})
         for title in ("STORESCP", "DCMQRSCP", "PYNETSCP", "QRSCP", "ORTHANC")
     ]
     more = {"routes": routes, "forward": {"first_wait": 0.2, "longest_wait": 1.0}}
@@ -126,26 +125,8 @@ def peer(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ortha
         yield started
 
 
-@pytest.fixture(scope="module")
-def sent_on(site: Site, peer: Orthanc, tmp_path_factory: pytest.TempPathFactory) -> list[Dataset]:
-    """Objects that are being sent on to Orthanc."""
-    return sent_in(site, tmp_path_factory.mktemp("in") / "in", "ORTHANC")
-
-
 @case(ORTHANC, "its storage", FORWARDING, "objects that meet a rule are sent on")
-def test_orthanc_is_forwarded_to(sent_on: list[Dataset], peer: Orthanc) -> None:
+def test_orthanc_is_forwarded_to(site: Site, peer: Orthanc, tmp_path: Path) -> None:
+    images = sent_in(site, tmp_path / "in", "ORTHANC")
     wait_until(lambda: len(peer.holds()) == 2, "both have arrived", 60)
-    assert_same(sent_on, peer.holds())
-
-
-@case(ORTHANC, "its storage", COMMITMENT, "asked by us, Orthanc says that it has what we sent on")
-def test_orthanc_is_asked_for_commitment(site: Site, sent_on: list[Dataset]) -> None:
-    wait_until(lambda: committed(site) == 2, "Orthanc has said that it has them", 90)
-
-
-def committed(site: Site) -> int:
-    """Objects that another archive has said it has, in answers without failures."""
-    statement = (
-        "SELECT coalesce(sum(item_count), 0) FROM commitment_order WHERE state = 'answered' AND failed_count = 0"
-    )
-    return int(sql(site.archive.settings, statement)[0][0])
+    assert_same(images, peer.holds())
