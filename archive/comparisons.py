@@ -16,7 +16,7 @@ EMPTY: Final = '""'
 
 
 def any_of(value: str, condition: Callable[[str], Condition]) -> Condition:
-    """Each of several values (C.2.2.2.8); those that are empty are none."""
+    """One of several values (C.2.2.2.8); those that are empty are none."""
     found = [condition(part) for part in value.split("\\") if part.strip()]
     return or_(*found) if found else true()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Text, and_, func, or_, select
+from sqlalchemy import ColumnElement, Text, and_, func, select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from archive.access import shown
@@ -99,10 +99,12 @@ def conditions(query: Query, scope: Scope) -> list[Condition]:
     for tag, given in query.keys.items():
         if not matching.is_universal(given.rstrip("\0 ")):
             attribute = _attribute(query.level, tag)
-            wanted[tag] = attribute, matching.matching_text(given, attribute.keyword)
+            value = matching.matching_text(given, attribute.keyword)
+            if not matching.has_universal(value, attribute.vr):
+                wanted[tag] = attribute, value
     made = []
     for first, second in _MOMENTS if query.combined else ():
-        if first in wanted and second in wanted and "-" in wanted[first][1] and "-" in wanted[second][1]:
+        if _is_one_range(wanted.get(first)) and _is_one_range(wanted.get(second)):
             made.append(_moment_condition(*wanted.pop(first), *wanted.pop(second)))
     made += [_condition(attribute, value, scope, how) for attribute, value in wanted.values()]
     for tag, nested in query.sequences.items():
@@ -111,6 +113,10 @@ def conditions(query: Query, scope: Scope) -> list[Condition]:
             raise InvalidQuery(f"{attribute.keyword} is no sequence")
         made.append(sequence_condition(TABLES[attribute.level].attributes, tag, nested, how))
     return made
+
+
+def _is_one_range(key: tuple[Attribute, str] | None) -> bool:
+    return key is not None and "-" in key[1] and "\\" not in key[1]
 
 
 def can_be_matched(level: Level, tag: int) -> bool:
@@ -213,9 +219,8 @@ def _array_condition(column: Any, attribute: Attribute, value: str) -> Condition
     if attribute.vr == "UI":
         overlap = column.overlap(matching.uid_list(value, attribute.keyword))
         return overlap
-    parts = [part.strip() for part in value.split("\\")]
     if not matching.has_wildcard(value):
-        overlap = column.overlap(parts)
+        overlap = column.overlap([part.strip() for part in value.split("\\")])
         return overlap
     element = func.unnest(column).column_valued("element")
-    return select(element).where(or_(*(text_is(element, part) for part in parts if part))).exists()
+    return any_of(value, lambda part: select(element).where(text_is(element, part)).exists())

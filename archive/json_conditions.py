@@ -18,8 +18,6 @@ from archive.standard import matching
 from archive.standard.coding import show, vr_of
 
 NUMBERS: Final = frozenset({"DS", "FD", "FL", "IS", "SL", "SS", "SV", "UL", "US", "UV"})
-_WHOLE_TEXT_VRS: Final = frozenset({"LT", "ST", "UT", "UR"})
-"""In these a backslash is a character (PS3.5 6.2)."""
 _UNMATCHED: Final = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
 
 
@@ -39,7 +37,8 @@ def sequence_condition(attributes: Any, tag: int, nested: Nested, how: NameMatch
     parts: list[Condition] = []
     for each, given in nested.keys.items():
         value = matching.matching_text(given, _named(each))
-        if each not in nested.sequences and not matching.is_universal(value) and can_be_nested(each):
+        universal = each in nested.sequences or matching.has_universal(value, vr_of(each))
+        if not universal and can_be_nested(each):
             parts.append(json_condition(item, each, vr_of(each), value, how))
     parts += [
         sequence_condition(item, each, inner, how)
@@ -51,7 +50,7 @@ def sequence_condition(attributes: Any, tag: int, nested: Nested, how: NameMatch
 
 def is_universal(nested: Nested) -> bool:
     """Whether keys within an item match everything (C.2.2.2.3)."""
-    return all(matching.is_universal(value) for value in nested.keys.values()) and all(
+    return all(matching.has_universal(value, vr_of(tag)) for tag, value in nested.keys.items()) and all(
         is_universal(inner) for inner in nested.sequences.values()
     )
 
@@ -81,7 +80,7 @@ def _value_condition(found: Any, tag: int, vr: str, value: str, how: NameMatchin
         # A CASE, because a text that is no number must not be cast.
         number = case((func.jsonb_typeof(found) == "number", cast(found, Numeric)))
         return any_of(value, lambda part: equals(number, _number(part, what)))
-    if vr in _WHOLE_TEXT_VRS:
+    if vr in matching.WHOLE_TEXT_VRS:
         return text_is(element, value, vr)
     return any_of(value, lambda part: text_is(element, part, vr))
 

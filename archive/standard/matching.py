@@ -16,6 +16,8 @@ T = TypeVar("T", date, time)
 
 WILDCARD_VRS: Final = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
 """Value representations in which ``*`` and ``?`` are wildcards (C.2.2.2.4)."""
+WHOLE_TEXT_VRS: Final = frozenset({"LT", "ST", "UR", "UT"})
+"""In these a backslash is a character, there is one value (PS3.5 6.2)."""
 _TIME: Final = re.compile(r"(\d\d)(?::?(\d\d)(?::?(\d\d)(?:\.(\d{1,6}))?)?)?")
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,12}")
 
@@ -31,6 +33,14 @@ class Range(Generic[T]):
 def is_universal(value: str) -> bool:
     """Whether the value matches everything: empty (C.2.2.2.3), or nothing but asterisks."""
     return not value.strip("* \0")
+
+
+def has_universal(value: str, vr: str) -> bool:
+    """Whether one of several values (C.2.2.2.8) is universal, which makes all of them so; empty ones are none."""
+    if vr in WHOLE_TEXT_VRS:
+        return is_universal(value)
+    parts = [part for part in value.split("\\") if part.strip("\0 ")]
+    return not parts or any(map(is_universal, parts))
 
 
 def matching_text(value: str, what: str) -> str:
