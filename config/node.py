@@ -60,9 +60,18 @@ class TLSSettings(Section):
             raise ValueError("certificate_file and private_key_file are given together")
         if self.client_certificates == "required" and self.ca_file is None:
             raise ValueError('client_certificates = "required" needs ca_file')
-        password = secret(self.private_key_password, self.private_key_password_file, "private_key_password")
-        object.__setattr__(self, "private_key_password", password)
+        if self.private_key_password_file is not None and self.private_key_password.get_secret_value():
+            raise ValueError("give private_key_password or private_key_password_file, not both")
         return self
+
+    def password(self) -> str:
+        """The password of the key, read when it is needed: other processes of the archive need not see the file.
+
+        Raises `ValueError`.
+        """
+        return secret(
+            self.private_key_password, self.private_key_password_file, "private_key_password"
+        ).get_secret_value()
 
 
 def _passcode_hash(value: str) -> str:

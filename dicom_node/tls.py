@@ -54,7 +54,12 @@ class Credentials:
     def __init__(self, settings: TLSSettings) -> None:
         """Read the files. Raises `BadTLSFile`."""
         self._settings = settings
-        given = (settings.certificate_file, settings.private_key_file, settings.ca_file)
+        given = (
+            settings.certificate_file,
+            settings.private_key_file,
+            settings.private_key_password_file,
+            settings.ca_file,
+        )
         paths = [path for path in given if path is not None]
         self._contexts = Watched(paths, lambda: (self._server(), self._client()))
 
@@ -99,8 +104,11 @@ class Credentials:
             _loaded(str(settings.ca_file), lambda: context.load_verify_locations(settings.ca_file))
         if settings.certificate_file is not None and settings.private_key_file is not None:
             certificate, key = settings.certificate_file, settings.private_key_file
+            try:
+                password = settings.password()
+            except ValueError as error:
+                raise BadTLSFile(str(error)) from None
             # Given even if empty: OpenSSL would ask for it at the terminal.
-            password = settings.private_key_password.get_secret_value()
             _loaded(f"{certificate} with {key}", lambda: context.load_cert_chain(certificate, key, lambda: password))
         return context
 

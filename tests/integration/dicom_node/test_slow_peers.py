@@ -7,10 +7,11 @@ import threading
 from typing import Any
 
 import pytest
+from pydicom.dataset import Dataset
 
 from archive.core import Archive
 from config.settings import Settings
-from tests.factories import ct_image, encode
+from tests.factories import ct_image, encode, store
 from tests.integration.dicom_node.peer import (
     COMMAND,
     CT_IMAGE_STORAGE,
@@ -20,10 +21,12 @@ from tests.integration.dicom_node.peer import (
     Closed,
     RawPeer,
     associate_rq,
+    command_set,
     echo_rq,
     message,
     p_data,
     pdv,
+    role_item,
     store_rq,
 )
 from tests.integration.dicom_node.running import Node, running, wait_until, with_node
@@ -79,6 +82,27 @@ def test_who_trickles_in_the_middle_is_aborted(settings: Settings, archive: Arch
         honest.close()
         node.wait_until_idle()
         assert node.leftovers() == []
+
+
+def test_who_trickles_its_answer_to_a_sub_operation_is_aborted(settings: Settings, archive: Archive) -> None:
+    """C-GET: the node waits for the response to its C-STORE."""
+    image = ct_image()
+    store(archive, image)
+    get = "1.2.840.10008.5.1.4.1.2.2.3"
+    asked = Dataset()
+    asked.QueryRetrieveLevel, asked.StudyInstanceUID = "STUDY", image.StudyInstanceUID
+    request = command_set({2: get.encode(), 0x100: 0x10, 0x110: 1, 0x700: 0, 0x800: 0})
+    answer = command_set({2: CT_IMAGE_STORAGE.encode(), 0x100: 0x8001, 0x120: 1, 0x800: 0x101, 0x900: 0})
+    contexts = [(get, [EXPLICIT]), (CT_IMAGE_STORAGE, [EXPLICIT])]
+    with running(settings_with(settings), archive) as node:
+        with node.peer().associate(contexts, items=role_item(CT_IMAGE_STORAGE, 0, 1)) as peer:
+            peer.send(message(1, request, encode(asked)))
+            while peer.receive()[1][5] != DATA | LAST:
+                pass  # the C-STORE, to the end of its dataset
+            assert not trickle(peer, p_data(pdv(3, COMMAND | LAST, answer))[:-1])
+            peer.socket.settimeout(20)
+            assert peer.aborted() == (PROVIDER, 0)
+        node.wait_until_idle()
 
 
 def test_without_a_minimum_rate_the_idle_timeout_is_all(settings: Settings, archive: Archive) -> None:

@@ -424,6 +424,8 @@ def test_four_senders_of_100_mb_over_tls_in_bounded_memory(
         grown = node.peak_memory() - before
         print(f"\n4 x {megabytes} MB over TLS: peak memory {before >> 20} + {grown >> 20} MB")
         assert grown < 64 << 20
+        # The certificate of the test lasts for twenty days.
+        wait_until(lambda: "a certificate is about to expire" in node.log(), "the log warns")
         assert node.terminate() == 0
     finally:
         if node.process.poll() is None:

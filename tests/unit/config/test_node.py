@@ -43,8 +43,12 @@ def test_certificates_are_asked_for_when_there_is_who_vouches_for_them() -> None
 def test_the_password_of_the_key_comes_from_a_file_and_does_not_show(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("geheim-0123\n")
     tls = TLSSettings(private_key_password_file=tmp_path / "password")
-    assert tls.private_key_password.get_secret_value() == "geheim-0123"
-    assert "geheim" not in repr(tls)
+    assert tls.password() == "geheim-0123"
+    assert TLSSettings(private_key_password="geheim-0123").password() == "geheim-0123"
+    assert "geheim" not in repr(tls) + repr(TLSSettings(private_key_password="geheim-0123"))
+    # Only the node needs it: settings that other processes read name a file that those need not see.
+    with pytest.raises(ValueError, match="no-such-file"):
+        TLSSettings(private_key_password_file=tmp_path / "no-such-file").password()
     refused("not both", tls={"private_key_password_file": tmp_path / "password", "private_key_password": "x"})
 
 

@@ -207,6 +207,23 @@ def test_a_wrong_password_does_not_ask_at_the_terminal(tmp_path: Path) -> None:
             Credentials(settings)
 
 
+def test_a_key_and_its_password_are_exchanged_together(tmp_path: Path) -> None:
+    authority, word = Authority(tmp_path), tmp_path / "password"
+    word.write_text("geheim-0123")
+    own = authority.pair("node", password="geheim-0123")
+    settings = TLSSettings(certificate_file=own.certificate, private_key_file=own.key, private_key_password_file=word)
+    used = Credentials(settings)
+    before = used.server()
+    assert used.server() is before
+    authority.pair("node", password="another-4567")
+    assert used.server() is before
+    word.write_text("another-4567")
+    assert used.server() is not before
+    word.unlink()
+    with pytest.raises(BadTLSFile, match="password"):
+        Credentials(settings)
+
+
 # --- files that change
 
 
