@@ -318,16 +318,23 @@ class Association:
             raise ProtocolError(wire.INVALID_PDU_PARAMETER, "a command set in fragments of two presentation contexts")
         self.busy = True
         self._context_id = context_id
+        command = self._gathered(control, fragment)
+        if command is not None:
+            self._start(command)
+
+    def _gathered(self, control: int, fragment: memoryview) -> Command | None:
+        """The command set that this fragment completes; None if more of it is to come."""
         self._command_bytes += fragment
         if len(self._command_bytes) > LONGEST_COMMAND:
             raise ProtocolError(wire.INVALID_PDU_PARAMETER, "the command set is too long")
-        if control & wire.LAST_FRAGMENT:
-            try:
-                command = decode_command(self._command_bytes)
-            except BadCommand as error:
-                raise ProtocolError(wire.INVALID_PDU_PARAMETER, str(error)) from None
-            self._command_bytes.clear()
-            self._start(command)
+        if not control & wire.LAST_FRAGMENT:
+            return None
+        try:
+            command = decode_command(self._command_bytes)
+        except BadCommand as error:
+            raise ProtocolError(wire.INVALID_PDU_PARAMETER, str(error)) from None
+        self._command_bytes.clear()
+        return command
 
     def _command_during_operation(self, control: int, fragment: memoryview) -> None:
         """Only a C-CANCEL may overtake a message. It counts for an operation that will have several responses.
@@ -335,16 +342,9 @@ class Association:
         The answer to an event is taken as well: a peer that answers from another thread than it sends from
         (pynetdicom) may put it between the fragments of an object.
         """
-        self._command_bytes += fragment
-        if not control & wire.LAST_FRAGMENT:
-            if len(self._command_bytes) > LONGEST_COMMAND:
-                raise ProtocolError(wire.INVALID_PDU_PARAMETER, "the command set is too long")
+        command = self._gathered(control, fragment)
+        if command is None:
             return
-        try:
-            command = decode_command(self._command_bytes)
-        except BadCommand as error:
-            raise ProtocolError(wire.INVALID_PDU_PARAMETER, str(error)) from None
-        self._command_bytes.clear()
         if command.field == N_EVENT_REPORT_RQ | RESPONSE and not command.has_data_set:
             self._outbox.answered(command.number(MESSAGE_ID_BEING_RESPONDED_TO), command.number(STATUS))
             return

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from sqlalchemy import Engine, Row, Select, and_, bindparam, func, or_, select, text
 
-from archive.access import visible
+from archive.access import visible, visible_instance
 from archive.commitment.models import AlsoSent
 from archive.commitment.records import (
     CLASS_INSTANCE_CONFLICT,
@@ -33,6 +33,7 @@ from archive.commitment.requests import LEASE, Requests
 from archive.database import change, fetch
 from archive.models import Facility, Instance, Series, StoredObject, Study
 from archive.records import Scope
+from archive.rejection.causes import View
 from archive.standard.uids import is_storage_sop_class
 from archive.wholeness import SET_STATE, Kept, State, log_change, state_in_store
 from config.peers import UNKNOWN_FACILITY
@@ -193,8 +194,10 @@ def _candidates_of(requester: Requester) -> Select[Any]:
         .where(AlsoSent.object_id == StoredObject.id, AlsoSent.facility_id == facility, *resender)
         .exists()
     )
-    mine = or_(and_(StoredObject.facility_id == facility, *sender), sent_again)
-    seen = and_(StoredObject.current, visible(Scope(requester.scope)))
+    # Also what it may not see: what was rejected, and what waits in quarantine, is kept all the same.
+    kept = visible_instance(Scope(view=View.EVERYTHING))
+    mine = and_(kept, or_(and_(StoredObject.facility_id == facility, *sender), sent_again))
+    seen = and_(StoredObject.current, visible(requester.scope), visible_instance(requester.scope))
     columns: tuple[Any, ...] = (
         Instance.sop_instance_uid,
         Instance.sop_class_uid,

@@ -37,6 +37,8 @@ class CommitmentRequest(Base):
     """Facility code of the peer: what that facility sent may be asked about, whoever owns the study."""
     scope: Mapped[list[str] | None]
     """Facilities whose studies the peer may see; null for all."""
+    view: Mapped[str]
+    """What of the hidden it may see, see `archive.rejection.causes.View`."""
     content: Mapped[bytes]
     """SHA-256 of the references, to know a request that was sent again."""
     duplicate: Mapped[bool] = mapped_column(Boolean)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
 
+from archive.records import Scope
+
 COMMITTED: Final = 0x0000
 PROCESSING_FAILURE: Final = 0x0110
 NO_SUCH_OBJECT_INSTANCE: Final = 0x0112
@@ -66,8 +68,8 @@ class Requester:
     called_ae_title: str
     address: str
     facility: str
-    scope: frozenset[str] | None
-    """Facilities whose studies it may see; None for all."""
+    scope: Scope
+    """What it may see."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ from sqlalchemy import Engine, Row, text
 from archive.commitment.records import Claimed, Reference, Requester, Result, content_digest
 from archive.database import change, fetch
 from archive.errors import IndexUnavailable
+from archive.records import Scope
+from archive.rejection.causes import View
 
 LEASE: Final = 120.0
 """Seconds that a lease lasts; whoever works longer renews it."""
@@ -25,7 +27,7 @@ _ATTEMPTS: Final = 3
 
 _FREE: Final = "due_at <= now() AND (leased_until IS NULL OR leased_until < now())"
 _CLAIMED: Final = """request.id, request.lease, transaction_uid, ae_title, called_ae_title, address, facility, scope,
-    duplicate, attempts, received_at, failed_count"""
+    view, duplicate, attempts, received_at, failed_count"""
 
 _ACCEPT = text("""
 WITH open AS (
@@ -33,8 +35,9 @@ WITH open AS (
      WHERE ae_title = :ae_title AND transaction_uid = :transaction_uid AND state IN ('received', 'ready')
 ), new AS (
     INSERT INTO commitment_request
-           (transaction_uid, ae_title, called_ae_title, address, facility, scope, content, duplicate, home, item_count)
-    SELECT :transaction_uid, :ae_title, :called_ae_title, :address, :facility, CAST(:scope AS text[]), :content,
+           (transaction_uid, ae_title, called_ae_title, address, facility, scope, view, content, duplicate, home,
+            item_count)
+    SELECT :transaction_uid, :ae_title, :called_ae_title, :address, :facility, CAST(:scope AS text[]), :view, :content,
            EXISTS (SELECT 1 FROM open), :home, cardinality(CAST(:instances AS text[]))
      WHERE NOT EXISTS (SELECT 1 FROM open WHERE content = :content)
     ON CONFLICT (ae_title, transaction_uid) WHERE state IN ('received', 'ready') AND NOT duplicate DO NOTHING
@@ -176,13 +179,15 @@ class Requests:
         in use is kept as a duplicate, to be answered with failures (PS3.3 C.14.1.1).
         """
         wanted = list(dict.fromkeys(references))
+        facilities = requester.scope.facilities
         parameters = {
             "transaction_uid": transaction_uid,
             "ae_title": requester.ae_title,
             "called_ae_title": requester.called_ae_title,
             "address": requester.address,
             "facility": requester.facility,
-            "scope": None if requester.scope is None else sorted(requester.scope),
+            "scope": None if facilities is None else sorted(facilities),
+            "view": requester.scope.view.value,
             "content": content_digest(wanted),
             "home": self.home,
             "classes": [reference.sop_class_uid for reference in wanted],
@@ -274,7 +279,7 @@ def _held(claimed: Claimed) -> dict[str, object]:
 
 
 def _claimed(row: Row[Any]) -> Claimed:
-    scope = None if row.scope is None else frozenset(row.scope)
+    scope = Scope(None if row.scope is None else frozenset(row.scope), View(row.view))
     return Claimed(
         id=row.id,
         lease=row.lease,

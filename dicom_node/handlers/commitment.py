@@ -79,7 +79,7 @@ class Request(_Told):
             called_ae_title=caller.called_ae_title,
             address=caller.address,
             facility=peer.facility,
-            scope=caller.scope.facilities,
+            scope=caller.scope,
         )
         # The result may be there before this method ends.
         here = None

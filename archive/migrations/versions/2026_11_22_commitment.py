@@ -69,6 +69,7 @@ def upgrade() -> None:
         sa.Column("address", sa.Text(collation="C"), nullable=False),
         sa.Column("facility", sa.Text(collation="C"), nullable=False),
         sa.Column("scope", postgresql.ARRAY(sa.Text(collation="C")), nullable=True),
+        sa.Column("view", sa.Text(collation="C"), nullable=False),
         sa.Column("content", sa.LargeBinary(), nullable=False),
         sa.Column("duplicate", sa.Boolean(), nullable=False),
         sa.Column("state", sa.Text(collation="C"), server_default="received", nullable=False),

@@ -16,7 +16,7 @@ from archive.commitment.records import Claimed, Reference, Requester
 from archive.commitment.requests import LeaseLost, Requests
 from archive.core import Archive
 from archive.errors import IndexUnavailable
-from archive.records import Source
+from archive.records import EVERYTHING, Scope, Source
 from config.settings import Settings
 from dicom_node.commitment.desk import Desk
 from storage.errors import StorageUnavailable
@@ -39,6 +39,7 @@ from tests.integration.dicom_node.committing import (
 from tests.integration.dicom_node.peer import EXPLICIT
 from tests.integration.dicom_node.roleless import roleless_peer
 from tests.integration.dicom_node.running import Node, running, wait_until, with_node
+from tests.rejection_notes import note
 
 
 def wait_for(node: Node, *wanted: str) -> None:
@@ -171,7 +172,7 @@ def node_has_result(node: Node) -> list[Dataset]:
 
 
 def requester_of(ae_title: str, facility: str = "86001") -> Requester:
-    return Requester(ae_title, "PACS", "127.0.0.1", facility, None)
+    return Requester(ae_title, "PACS", "127.0.0.1", facility, EVERYTHING)
 
 
 def request(node: Node, images: Sequence[Dataset], ae_title: str = "CT1", facility: str = "86001") -> str:
@@ -313,6 +314,24 @@ def test_what_nobody_may_see_is_still_of_its_sender(settings: Settings) -> None:
         assert outcome(node, "CT9", "86001", None, [mine]) == [0]
 
 
+def test_what_was_rejected_is_kept_for_its_sender_and_gone_for_others(settings: Settings) -> None:
+    with committing(settings) as node:
+        rejected, shown = stored(node.archive, 2)
+        store(node.archive, note([rejected]))
+        assert outcome(node, "CT1", "86001", None, [rejected, shown]) == [0, 0]
+        assert outcome(node, "US2", "86002", None, [rejected, shown]) == [0x0112, 0]
+
+
+def test_what_was_discarded_from_quarantine_is_not_kept(settings: Settings) -> None:
+    with committing(settings) as node:
+        stranger = Source("UNKNOWN", "UNKNOWN", "import", calling_ae_title="A", address="10.0.0.1", quarantined=True)
+        image = ct_image()
+        store(node.archive, image, stranger)
+        assert outcome(node, "A", "UNKNOWN", frozenset(["UNKNOWN"]), [image]) == [0]
+        node.sql("UPDATE instance SET hidden = hidden | 128")
+        assert outcome(node, "A", "UNKNOWN", frozenset(["UNKNOWN"]), [image]) == [0x0112]
+
+
 def test_strangers_share_a_facility_and_nothing_else(settings: Settings) -> None:
     with committing(settings) as node:
         first = Source("UNKNOWN", "UNKNOWN", "import", calling_ae_title="A")
@@ -345,7 +364,7 @@ def test_of_several_versions_the_one_that_was_sent_counts(settings: Settings) ->
 def outcome(
     node: Node, ae_title: str, facility: str, scope: frozenset[str] | None, images: Sequence[Dataset]
 ) -> list[int]:
-    requester = Requester(ae_title, "PACS", "127.0.0.1", facility, scope)
+    requester = Requester(ae_title, "PACS", "127.0.0.1", facility, Scope(scope))
     number = node.archive.commitments.requests.accept(requester, generate_uid(), references(images))
     wait_until(
         lambda: node.sql("SELECT state FROM commitment_request WHERE id = %s", number) == [("ready",)], "it is decided"
