@@ -27,6 +27,7 @@ from dicom_node.commands import (
     encode_command,
     response,
 )
+from dicom_node.commitment.calls import Calls
 from dicom_node.commitment.information import (
     REQUEST_STORAGE_COMMITMENT,
     STORAGE_COMMITMENT,
@@ -54,8 +55,9 @@ _LOOK: Final = 1.0
 class Asking:
     """Sends orders. Used by one thread at a time."""
 
-    def __init__(self, archive: Archive) -> None:
+    def __init__(self, archive: Archive, calls: Calls | None = None) -> None:
         self._archive = archive
+        self._calls = calls or Calls()
         self._orders = archive.commitments.orders
 
     def ask_next(self) -> bool:
@@ -82,27 +84,17 @@ class Asking:
     def _ask(self, peer: Peer, order: Order, stay: float) -> str:
         """Give what went wrong; nothing once the peer has taken the request."""
         proposal = (STORAGE_COMMITMENT, COMMAND_SERVICES[STORAGE_COMMITMENT])
+        problem = "the peer does not accept the presentation context of Storage Commitment"
         try:
-            association = Outgoing.open(peer, self._archive.settings.node, [proposal])
-        except Refused as error:
-            return str(error)
-        taken = False
-        try:
-            for context in association.exchange.agreement.contexts.values():
-                problem = self._request(association, context, order)
-                if not problem:
-                    taken = True
-                    self._await_answer(association, order, stay)
-                break
-            else:
-                problem = "the peer does not accept the presentation context of Storage Commitment"
-        except (PeerGone, PeerSilent, ProtocolError) as error:
-            association.abort()
-            return "" if taken else str(error)
-        except BaseException:
-            association.abort()
-            raise
-        association.release(self._archive.settings.node.artim_timeout)
+            with self._calls.call(peer, self._archive.settings.node, [proposal]) as association:
+                for context in association.exchange.agreement.contexts.values():
+                    problem = self._request(association, context, order)
+                    if not problem:
+                        self._await_answer(association, order, stay)
+                    break
+        except (Refused, PeerGone, PeerSilent, ProtocolError) as error:
+            # Once the peer has taken the request, the end of the association is no fault.
+            return problem and str(error)
         return problem
 
     def _request(self, association: Outgoing, context: Context, order: Order) -> str:

@@ -30,6 +30,7 @@ from dicom_node.commands import (
     WITH_DATA_SET,
     encode_command,
 )
+from dicom_node.commitment.calls import Calls
 from dicom_node.commitment.information import STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE, encode_event
 from dicom_node.commitment.open_associations import OpenAssociations
 from dicom_node.contexts import COMMAND_SERVICES
@@ -51,8 +52,9 @@ _BASE: Final[dict[int, int | str]] = {
 class Delivery:
     """Used by several threads at once; each delivers to another peer."""
 
-    def __init__(self, archive: Archive, associations: OpenAssociations) -> None:
+    def __init__(self, archive: Archive, associations: OpenAssociations, calls: Calls) -> None:
         self._archive = archive
+        self._calls = calls
         self._requests = archive.commitments.requests
         self._associations = associations
 
@@ -92,27 +94,19 @@ class Delivery:
 
     def _on_new_association(self, peer: Peer, batch: Sequence[Claimed]) -> None:
         proposal = (STORAGE_COMMITMENT, COMMAND_SERVICES[STORAGE_COMMITMENT])
-        try:
-            association = Outgoing.open(peer, self._known_as(batch[-1]), [proposal], as_scp={STORAGE_COMMITMENT})
-        except Refused as error:
-            self._put_off(batch, str(error))
-            return
         done = 0
         problem = "the peer does not accept the presentation context of Storage Commitment"
         try:
-            for context in association.exchange.agreement.contexts.values():
-                for claimed in batch:
-                    if self._is_held(claimed):
-                        self._settle(claimed, self._send(association, context, claimed, done + 1))
-                    done += 1
-        except (PeerGone, PeerSilent, ProtocolError) as error:
+            with self._calls.call(
+                peer, self._known_as(batch[-1]), [proposal], as_scp={STORAGE_COMMITMENT}
+            ) as association:
+                for context in association.exchange.agreement.contexts.values():
+                    for claimed in batch:
+                        if self._is_held(claimed):
+                            self._settle(claimed, self._send(association, context, claimed, done + 1))
+                        done += 1
+        except (Refused, PeerGone, PeerSilent, ProtocolError) as error:
             problem = str(error)
-            association.abort()
-        except BaseException:
-            association.abort()
-            raise
-        else:
-            association.release(self._archive.settings.node.artim_timeout)
         self._put_off(batch[done:], problem)
 
     def _known_as(self, claimed: Claimed) -> NodeSettings:

@@ -25,6 +25,7 @@ from archive.core import Archive
 from archive.errors import IndexUnavailable
 from config.logs import fields
 from dicom_node.commitment.asking import Asking
+from dicom_node.commitment.calls import Calls
 from dicom_node.commitment.delivery import Delivery
 from dicom_node.commitment.information import STORAGE_COMMITMENT
 from dicom_node.commitment.open_associations import OpenAssociations
@@ -49,8 +50,9 @@ class Desk:
         self._poll = poll
         self._requests = archive.commitments.requests
         self.associations = OpenAssociations()
-        self._delivery = Delivery(archive, self.associations)
-        self._asking = Asking(archive)
+        self._calls = Calls()
+        self._delivery = Delivery(archive, self.associations, self._calls)
+        self._asking = Asking(archive, self._calls)
         self._check = Background("commitment check", self._check_next)
         self._checker = archive.commitments.checker(lambda: self._check.stopping)
         self._deliverers = [
@@ -69,6 +71,7 @@ class Desk:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
+        self._calls.stop()
         self._running.close()
 
     def wake(self) -> None:

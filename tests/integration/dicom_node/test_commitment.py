@@ -213,6 +213,23 @@ def test_the_peer_is_called_under_the_title_that_it_knows(settings: Settings) ->
     assert titles == ["OLD_PACS"]
 
 
+def test_a_node_that_stops_does_not_wait_for_a_peer(settings: Settings) -> None:
+    """The peer has taken the report, and does not answer; the next node reports again."""
+    gate = Gate()
+    reports = Reports(before=gate)
+    with listening(reports) as port, Archive.open(with_peer(settings, host="127.0.0.1", port=port)) as archive:
+        with running(archive.settings, archive, committing=True) as node:
+            request(node, stored(archive, 1))
+            assert gate.reached.wait(20)
+        assert states(node) == ["ready"]
+        assert column(node, "attempts") == [1]
+        gate.opened.set()
+        due_now(node)
+        with running(archive.settings, archive, committing=True):
+            wait_for(node, "delivered")
+    assert len(reports.got) == 2
+
+
 # -- trying again
 
 
