@@ -13,18 +13,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+import psycopg
 from sqlalchemy import Engine
 
 from archive.correction import reapply_sql as sql
-from archive.correction.reapply_index import exchange
+from archive.correction.reapply_index import PatientGone, exchange
 from archive.correction.record import Corrections
 from archive.correction.rules import Worklist, correct
 from archive.description import Description, describe
-from archive.errors import ArchiveError, NotFound
+from archive.errors import ArchiveError, IndexUnavailable, NotFound
 from archive.index_session import Connection, IndexSession
 from archive.locate import by_object
 from archive.records import Source, StoredInstance
@@ -35,6 +37,7 @@ from config.peers import PeerBook
 from storage.base import ObjectStore
 
 PAGE: Final = 50
+ATTEMPTS: Final = 3
 _EXPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2.1"
 
 
@@ -117,11 +120,13 @@ class Reapply:
         changes: list[_Changed] = []
         objects = self._all(sql.OBJECTS, {"study": study_id, "titles": titles, "peer": peer})
         located = by_object(self._engine, [row[0] for row in objects], hidden=True)
-        for object_id, title, facility, shown in objects:
+        for object_id, title, facility, shown, held in objects:
+            inst = located.get(object_id)
+            if inst is None:  # removed since
+                continue
             done.objects += 1
-            inst = located[object_id]
             try:
-                changed = self._object(object_id, inst, self._source(title, facility), shown=shown)
+                changed = self._object(_Row(object_id, held, shown), inst, self._source(title, facility))
             except ArchiveError as error:
                 done.failed += 1
                 complain(f"{inst.sop_instance_uid}: {error}")
@@ -135,7 +140,7 @@ class Reapply:
     def _source(self, title: str, facility: str) -> Source:
         return source_of(self._peers, self._peers.named(title), "import", facility=facility, calling_ae_title=title)
 
-    def _object(self, object_id: int, inst: StoredInstance, source: Source, *, shown: bool) -> _Changed | None:
+    def _object(self, row: _Row, inst: StoredInstance, source: Source) -> _Changed | None:
         wanted = Description.WANTED if source.coercion is None else Description.WANTED | source.coercion.tags
         scanned = _scan(self._store, inst, wanted)
         before = inst.corrections
@@ -148,7 +153,7 @@ class Reapply:
         def described(corrections: Corrections | None) -> Description:
             return describe(scanned, source, corrections, *uids, _no_pixels)
 
-        return _Changed(object_id, before, after, (described(before), described(after)) if shown else None)
+        return _Changed(row, after, (described(before), described(after)) if row.shown else None)
 
     def _lookup(self, before: Corrections | None) -> Worklist:
         """The worklist; what was taken from an item that is gone by now is kept."""
@@ -159,10 +164,17 @@ class Reapply:
         return lookup
 
 
+class _Row(NamedTuple):
+    """A row of ``stored_object``."""
+
+    id: int
+    corrections: dict[str, Any] | None
+    shown: bool
+
+
 @dataclass(frozen=True, slots=True)
 class _Changed:
-    object_id: int
-    before: Corrections | None
+    row: _Row
     after: Corrections | None
     described: tuple[Description, Description] | None
     """Before and after, of a version that is shown."""
@@ -183,7 +195,16 @@ def _write(connection: Connection, study_id: int, changes: Sequence[_Changed]) -
 
     An object that somebody else has corrected meanwhile is left to them.
     """
+    for _ in range(ATTEMPTS):
+        # Ingest may wait for us while we wait for it, or `reconcile` remove the patient that we found.
+        with suppress(psycopg.errors.DeadlockDetected, PatientGone):
+            return _write_once(connection, study_id, changes)
+    raise IndexUnavailable("the study is being changed by others; try again")
+
+
+def _write_once(connection: Connection, study_id: int, changes: Sequence[_Changed]) -> int:
     with connection.transaction():
+        connection.execute(sql.LOCK_PATIENT, {"study": study_id})
         connection.execute(sql.LOCK_STUDY, {"study": study_id})
         written = [change for change in changes if _exchange_corrections(connection, change)]
         for before, after in _distinct(written):
@@ -193,8 +214,8 @@ def _write(connection: Connection, study_id: int, changes: Sequence[_Changed]) -
 
 def _exchange_corrections(connection: Connection, change: _Changed) -> bool:
     given = {
-        "id": change.object_id,
-        "before": None if change.before is None else sql.jsonb(change.before.to_json()),
+        "id": change.row.id,
+        "before": None if change.row.corrections is None else sql.jsonb(change.row.corrections),
         "after": None if change.after is None else sql.jsonb(change.after.to_json()),
     }
     if not connection.execute(sql.EXCHANGE_CORRECTIONS, given).fetchall():
@@ -203,7 +224,7 @@ def _exchange_corrections(connection: Connection, change: _Changed) -> bool:
         before, after = (each.instance.attributes for each in change.described)
         if before != after:
             held, new = (each and sql.jsonb(each) for each in (before, after))
-            parameters = {"id": change.object_id, "before": held, "after": new}
+            parameters = {"id": change.row.id, "before": held, "after": new}
             connection.execute(sql.EXCHANGE_ATTRIBUTES, parameters)
     return True
 

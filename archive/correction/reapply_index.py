@@ -28,6 +28,10 @@ UPDATE study SET patient_id = patient.id, updated_at = clock_timestamp()
 """
 
 
+class PatientGone(Exception):
+    """The patient that a study was to move to was removed at that moment, for they had none."""
+
+
 def exchange(connection: Connection, study_id: int, before: Description, after: Description) -> None:
     """Exchange values of the study's patient, the study and the series, within the transaction of the caller."""
     old, new = before.parents(), after.parents()
@@ -39,7 +43,8 @@ def exchange(connection: Connection, study_id: int, before: Description, after: 
             # The former patient may have other studies; one who has none is removed by `archive.reconcile`.
             record = {field.name: getattr(new.patient, field.name) for field in fields(new.patient)}
             connection.execute(_ADD_PATIENT, record | {"attributes": Jsonb(new.patient.attributes)})
-            connection.execute(_MOVE_STUDY, record | {"study": study_id, "attributes": None})
+            if not connection.execute(_MOVE_STUDY, record | {"study": study_id, "attributes": None}).rowcount:
+                raise PatientGone
     study = _row(connection, _STUDY, study_id)
     if study is not None:
         _exchange(connection, "study", study, old.study, new.study)

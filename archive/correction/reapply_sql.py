@@ -19,7 +19,7 @@ SELECT id FROM study
 """
 
 OBJECTS: Final = """
-SELECT stored_object.id, calling_ae_title, facility.code, current
+SELECT stored_object.id, calling_ae_title, facility.code, current, corrections
   FROM series JOIN instance ON instance.series_id = series.id
   JOIN stored_object ON stored_object.instance_id = instance.id
   JOIN facility ON facility.id = stored_object.facility_id
@@ -28,6 +28,11 @@ SELECT stored_object.id, calling_ae_title, facility.code, current
  ORDER BY stored_object.id
 """
 
+# In the order in which ingest takes them.
+LOCK_PATIENT: Final = """
+SELECT patient.id FROM patient JOIN study ON study.patient_id = patient.id WHERE study.id = %(study)s
+   FOR UPDATE OF patient
+"""
 LOCK_STUDY: Final = "SELECT id FROM study WHERE id = %(study)s FOR UPDATE"
 
 EXCHANGE_CORRECTIONS: Final = """

@@ -27,8 +27,9 @@ from archive.metadata import instance_metadata
 from archive.records import StoredInstance
 from archive.retrieve import read_frames, read_header, read_object
 from archive.sender import source_of
+from archive.standard.rewrite import outline, with_changes
 from config.settings import Settings
-from tests.integration.archive.support import assert_sound, sql, studies, value
+from tests.integration.archive.support import assert_sound, sql, studies, together, value
 from tests.integration.archive.test_cli import run
 from tests.unit.correction.encoded import coding_of_syntax, encoded, sequence, tcvn3
 from tests.worklist import put
@@ -110,7 +111,9 @@ def image(syntax: str = ExplicitVRLittleEndian, **values: bytes) -> tuple[bytes,
     return data, study, instance
 
 
-def send(archive: Archive, sent: tuple[bytes, str, str], syntax: str = ExplicitVRLittleEndian) -> StoredInstance:
+def send(
+    archive: Archive, sent: tuple[bytes, str, str], syntax: str = ExplicitVRLittleEndian, *, single: bool = True
+) -> StoredInstance:
     """Store as the node does for the peer XQ1; the bytes in the store are the bytes sent."""
     data, study, instance = sent
     source = source_of(archive.peers, archive.peers.named("XQ1"), "dimse", facility="86001", calling_ae_title="XQ1")
@@ -122,7 +125,8 @@ def send(archive: Archive, sent: tuple[bytes, str, str], syntax: str = ExplicitV
     ) as receiving:
         receiving.write(data)
         receiving.finish()
-    (stored,) = archive.locate(study)
+    stored = next(each for each in archive.locate(study) if each.sop_instance_uid == instance)
+    assert not single or len(archive.locate(study)) == 1
     raw = b"".join(read_object(archive.store, stored))
     assert raw[stored.object.dataset_offset :] == data
     assert hashlib.sha256(data).digest() == stored.object.digest
@@ -508,3 +512,39 @@ def test_what_a_report_says_of_itself_is_corrected_anew_with_it(opened: Open) ->
     assert sql(archive, "SELECT attributes FROM instance") == before
     (match,) = studies(archive, {0x0020000D: sent[1]})
     assert value(match, 0x00100010) == MEANT
+
+
+def test_objects_may_arrive_in_a_study_while_it_is_corrected_anew(opened: Open) -> None:
+    """Every object is corrected once, whoever was first; nothing waits for ever and the counters are right."""
+    archive = opened()
+    study, series = generate_uid(), generate_uid()
+    for _ in range(10):
+        send(archive, _of(study, series, image()), single=False)
+    archive = opened(default_character_set="TCVN3", coerce={"prefix": {"PatientID": "T-"}})
+
+    def work(n: int) -> None:
+        if n == 0:
+            for _ in range(5):
+                archive.corrections.reapply(study=study)
+        else:
+            for _ in range(10):
+                send(archive, _of(study, generate_uid() if n == 2 else series, image()), single=False)
+
+    assert together(work, 3) == []
+    archive.corrections.reapply(study=study)
+    assert sql(archive, "SELECT DISTINCT corrections ->> 'character_set' FROM stored_object") == ["TCVN3"]
+    (match,) = studies(archive, {0x0020000D: study})
+    assert (value(match, 0x00100010), value(match, 0x00100020)) == (MEANT, "T-77")
+    assert {str(given(archive, inst).PatientID) for inst in archive.locate(study)} == {"T-77"}
+    archive.reconcile(empty_parents=True)
+    assert_sound(archive)
+
+
+def _of(study: str, series: str, sent: tuple[bytes, str, str]) -> tuple[bytes, str, str]:
+    """The object in this study and series. All are in Explicit VR Little Endian, and UIDs of any length fit."""
+    data, own, instance = sent
+    spans = {span.tag: span for span in outline(data, coding_of_syntax(ExplicitVRLittleEndian))}
+    code = coding_of_syntax(ExplicitVRLittleEndian)
+    changes = {tag: code.element(tag, "UI", uid.encode()) for tag, uid in ((0x0020000D, study), (0x0020000E, series))}
+    assert own in data.decode("latin-1") and set(changes) <= set(spans)
+    return with_changes(data, code, changes), study, instance
