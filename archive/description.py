@@ -27,9 +27,8 @@ from archive.records import (
 )
 from archive.standard.frames import frame_table
 from archive.standard.json_model import sequence_json
-from archive.standard.rewrite import UTF_8
 from archive.standard.scan import Element, Read, Scan, scan_head
-from archive.standard.text import decode, fold, parse_date, parse_int, parse_time
+from archive.standard.text import UTF_8, decode, fold, parse_date, parse_int, parse_time
 from archive.standard.uids import check_uid
 from archive.standard.walk import RawSequence
 

@@ -14,7 +14,8 @@ from archive.correction.record import Change, Corrections
 from archive.correction.rules import character_sets, unicode_of
 from archive.errors import CannotParse
 from archive.standard.coding import Coding, Element
-from archive.standard.rewrite import SPECIFIC_CHARACTER_SET, UTF_8, Span, items_of, joined, outline, with_changes
+from archive.standard.rewrite import SPECIFIC_CHARACTER_SET, Span, items_of, joined, outline, with_changes
+from archive.standard.text import UTF_8
 from archive.standard.uids import IMPLEMENTATION_VERSION_NAME
 
 ORIGINAL_ATTRIBUTES_SEQUENCE: Final = 0x04000561
@@ -39,11 +40,11 @@ def apply(corrections: Corrections, header: bytes, trailer: bytes, code: Coding)
     if given.converted:
         changes[SPECIFIC_CHARACTER_SET] = code.element(SPECIFIC_CHARACTER_SET, "CS", UTF_8.encode())
         # An item of its own: Specific Character Set in an item is also about the text beside it.
-        before = given.original(header, SPECIFIC_CHARACTER_SET, "CS")
+        before = given.declaration or code.element(SPECIFIC_CHARACTER_SET, "CS", b"")
         items.append(given.item([before], CORRECT if corrections.character_set else COERCE))
     if corrections.changes:
         originals = [
-            given.original(given.header, change.tag, change.vr)
+            given.original(change.tag, change.vr)
             for change in sorted(corrections.changes, key=lambda change: change.tag)
         ]
         items.append(given.item(originals, COERCE))
@@ -60,7 +61,9 @@ class _Given:
         self._corrections = corrections
         self._code = code
         self.header, self.trailer = header, trailer
-        span = _find(header, code, SPECIFIC_CHARACTER_SET)
+        self._spans = _by_tag(header, code)
+        span = self._spans.get(SPECIFIC_CHARACTER_SET)
+        self.declaration = header[span.offset : span.end] if span else b""
         named = {SPECIFIC_CHARACTER_SET: Element("CS", header[span.start : span.end])} if span else {}
         declared = character_sets(named, None)
         # Even where all that was received is ASCII, what is put beside it may not be.
@@ -71,6 +74,7 @@ class _Given:
             rewritten = text.rewrite(header, code), text.rewrite(trailer, code)
             if text.changed or foreign:
                 self.header, self.trailer = rewritten
+                self._spans = _by_tag(self.header, code)
                 self.converted = True
 
     def corrected(self, change: Change) -> bytes | None:
@@ -89,10 +93,10 @@ class _Given:
     def _text(self, tag: int, vr: str, value: str) -> bytes:
         return self._code.element(tag, vr, value.encode())
 
-    def original(self, header: bytes, tag: int, vr: str) -> bytes:
-        """The element as it was; without a value if it was not there."""
-        span = _find(header, self._code, tag)
-        return header[span.offset : span.end] if span else self._code.element(tag, vr, b"")
+    def original(self, tag: int, vr: str) -> bytes:
+        """The element as it was, but for the encoding of its text; without a value if it was not there."""
+        span = self._spans.get(tag)
+        return self.header[span.offset : span.end] if span else self._code.element(tag, vr, b"")
 
     def item(self, originals: Iterable[bytes], reason: str) -> bytes:
         """An item of Original Attributes Sequence."""
@@ -112,7 +116,7 @@ class _Given:
 
         One that came as UN in another coding stays as it is: what others have told is not taken away.
         """
-        span = _find(self.header, self._code, ORIGINAL_ATTRIBUTES_SEQUENCE)
+        span = self._spans.get(ORIGINAL_ATTRIBUTES_SEQUENCE)
         before = b""
         if span is not None and span.end > span.start:
             try:
@@ -124,6 +128,6 @@ class _Given:
         return self._code.element(ORIGINAL_ATTRIBUTES_SEQUENCE, "SQ", before + b"".join(items))
 
 
-def _find(header: bytes, code: Coding, tag: int) -> Span | None:
-    """The last element of the tag: that one readers take."""
-    return next((span for span in reversed(outline(header, code)) if span.tag == tag), None)
+def _by_tag(header: bytes, code: Coding) -> dict[int, Span]:
+    """The elements by tag; of two with the same one the last, which readers take."""
+    return {span.tag: span for span in outline(header, code)}

@@ -11,7 +11,7 @@ from typing import Final
 from pydicom.datadict import keyword_for_tag
 
 from archive.standard.coding import Element
-from archive.standard.text import CHARSET_VRS, decode_whole, is_plain
+from archive.standard.text import CHARSET_VRS, UTF_8, decode_whole, is_plain, is_utf_8
 
 MOST: Final = 5
 """Attributes that are named; of a device that declares wrongly, nearly all are wrong."""
@@ -20,8 +20,9 @@ _SINGLE_BYTE_LATIN: Final = frozenset(("ISO_IR 100", "ISO 2022 IR 100"))
 
 def misfits(elements: Mapping[int, Element], character_sets: list[str]) -> list[str]:
     """Sentences about values whose bytes are not text of these character sets, without the values themselves."""
-    values = [element.value for element in elements.values() if element.vr in CHARSET_VRS]
-    if is_plain(b"".join(values), character_sets):
+    text = b"".join([element.value for element in elements.values() if element.vr in CHARSET_VRS])
+    # This is done for every object, so what is well is to be found so at once.
+    if is_plain(text, character_sets) or (character_sets == [UTF_8] and is_utf_8(text)):
         return []
     return list(islice(_misfits(elements, tuple(character_sets)), MOST))
 

@@ -12,8 +12,8 @@ from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
 from archive.correction.record import WORKLIST, Change, Corrections
 from archive.records import Source
 from archive.standard.coding import Element
-from archive.standard.rewrite import SPECIFIC_CHARACTER_SET, UTF_8, Unicode
-from archive.standard.text import CHARSET_VRS, character_sets_of, decode
+from archive.standard.rewrite import SPECIFIC_CHARACTER_SET, Unicode
+from archive.standard.text import CHARSET_VRS, UTF_8, character_sets_of, decode, is_utf_8
 from config.coercion import Coercion, fits_vr
 
 INSTITUTION_CODE_SEQUENCE: Final = 0x00080082
@@ -72,17 +72,16 @@ def _character_set(elements: Mapping[int, Element], source: Source) -> str | Non
 
 
 def _is_utf_8(elements: Mapping[int, Element]) -> bool:
-    text = b"".join(element.value for element in elements.values() if element.vr in CHARSET_VRS)
-    try:
-        return not text.isascii() and bool(text.decode())
-    except UnicodeDecodeError:
-        return False
+    text = b"".join([element.value for element in elements.values() if element.vr in CHARSET_VRS])
+    return not text.isascii() and is_utf_8(text)
 
 
 def correct(
     elements: Mapping[int, Element], source: Source, at: datetime, worklist: Worklist = no_worklist
 ) -> Corrections | None:
     """The corrections of an object, None where there is nothing to correct. `elements` holds `Coercion.tags`."""
+    if not (source.default_character_set or source.actual_character_set or source.coercion):
+        return None
     found = Corrections(_character_set(elements, source), (), source.calling_ae_title, at)
     if source.coercion is not None:
         original = _Original(elements, character_sets(elements, found))

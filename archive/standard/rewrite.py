@@ -14,11 +14,10 @@ from pydicom.datadict import private_dictionary_VR
 
 from archive.errors import CannotParse
 from archive.standard.coding import LONGEST_SHORT, UNDEFINED, Coding, coding, is_vr, vr_of
-from archive.standard.text import CHARSET_VRS, character_sets_of, decode_whole, is_plain
+from archive.standard.text import CHARSET_VRS, UTF_8, character_sets_of, decode_whole, is_plain
 from archive.standard.walk import MAX_DEPTH, Everything, RawSequence, Walk, item_spans
 
 SPECIFIC_CHARACTER_SET: Final = 0x00080005
-UTF_8: Final = "ISO_IR 192"
 
 _NO_LIMIT: Final = 1 << 62
 
@@ -125,7 +124,7 @@ def with_changes(data: bytes, code: Coding, changes: Mapping[int, bytes | None])
         if span.offset > at:
             pieces.append((None, data[at : span.offset]))
         at = span.end
-        for tag in [tag for tag in left if tag < span.tag]:
+        while left and (tag := next(iter(left))) < span.tag:
             _add(pieces, left.pop(tag))
         if span.tag not in changes:
             pieces.append((span, data[span.offset : span.end]))

@@ -18,6 +18,7 @@ from pydicom.charset import CODES_TO_ENCODINGS, STAND_ALONE_ENCODINGS, handled_e
 from archive.standard.vietnamese import NAMES as LEGACY
 from archive.standard.vietnamese import decode_legacy
 
+UTF_8: Final = "ISO_IR 192"
 # PS3.5 6.1.2.3: only these VRs are affected by Specific Character Set.
 CHARSET_VRS: Final = frozenset(("LO", "LT", "PN", "SH", "ST", "UC", "UT"))
 # PS3.5 6.2: leading spaces are significant in these, and line breaks are allowed.
@@ -111,7 +112,7 @@ def _corrected(term: str) -> str:
         return f"ISO 2022 IR {found[1]}"
     if found := re.fullmatch(r"ISO[ _-]?IR[ _-]?(\d+)", term):
         return f"ISO_IR {found[1]}"
-    return "ISO_IR 192" if term in ("UTF-8", "UTF8", "UTF_8") else term
+    return UTF_8 if term in ("UTF-8", "UTF8", "UTF_8") else term
 
 
 def without_code_extensions(term: str) -> str:
@@ -141,6 +142,11 @@ def is_plain(value: bytes, character_sets: Sequence[str]) -> bool:
     """Whether the bytes are ASCII text in any character set that may be meant."""
     # VISCII has six letters among the control characters.
     return value.isascii() and _ESCAPE not in value and "VISCII" not in character_sets
+
+
+def is_utf_8(value: bytes) -> bool:
+    """Whether the bytes are text in UTF-8 as DICOM has it (PS3.5 6.1.3); ASCII is."""
+    return _strict(value, "utf-8") is not None
 
 
 def decode_whole(value: bytes, vr: str, character_sets: Sequence[str]) -> Found:
