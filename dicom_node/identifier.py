@@ -33,6 +33,8 @@ _NUMBERS: Final = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": 
 _BYTES: Final = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "UN"))
 _TEXTS: Final = frozenset(("LO", "LT", "PN", "SH", "ST", "UC", "UT"))
 """The only VRs that Specific Character Set is about (PS3.5 6.1.2.3)."""
+_LONGEST_SHORT: Final = 0xFFFE
+"""Bytes of a value whose length has 16 bits (PS3.5 7.1.2)."""
 _GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
 
 
@@ -172,9 +174,9 @@ class _Encoder:
             text = _joined(vr, [_plain_name(each) for each in values]) if vr == "PN" else text
             text = to_ascii(text)
         data = text.encode(self._codec if vr in _TEXTS else "ascii")
-        if vr in SHORT_VRS and len(data) > 0xFFFE:
+        if vr in SHORT_VRS and vr != "UI" and len(data) > _LONGEST_SHORT and not self._implicit:
             # Its length has 16 bits. Not in the middle of a character.
-            data = data[:0xFFFE].decode(self._codec, "ignore").encode(self._codec)
+            data = data[:_LONGEST_SHORT].decode(self._codec, "ignore").encode(self._codec)
         return data
 
     def _item(self, data: bytes) -> bytes:
@@ -187,6 +189,9 @@ class _Encoder:
         group, element, order = tag >> 16, tag & 0xFFFF, self._order
         if self._implicit:
             return struct.pack(order + "HHI", group, element, len(value)) + value
+        if vr == "UI" and len(value) > _LONGEST_SHORT:
+            # A list of UIDs may have any length; what is too long for its VR goes as UN (PS3.5 6.2.2).
+            vr = "UN"
         if vr in SHORT_VRS:
             return struct.pack(order + "HH2sH", group, element, vr.encode(), len(value)) + value
         return struct.pack(order + "HH2sHI", group, element, vr.encode(), 0, len(value)) + value

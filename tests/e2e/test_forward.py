@@ -381,3 +381,50 @@ def test_a_stop_does_not_wait_for_a_silent_destination(settings: Settings, tmp_p
         assert node.terminate() == 0
         over.set()
         assert "Traceback" not in node.log()
+
+
+def test_two_nodes_on_one_index_share_the_queue(settings: Settings, tmp_path: Path) -> None:
+    found = Receiver()
+    with receiver(found) as peer:
+        changed = with_routes(settings, peer, to())
+        with node_process(changed, tmp_path) as one, node_process(changed, tmp_path) as other:
+            images = [ct_image(seed=n) for n in range(40)]
+            with one.peer().associate() as sender, other.peer().associate() as second:
+                for n, image in enumerate(images):
+                    assert (sender if n % 2 else second).store(image.SOPInstanceUID, encode(image)) == 0
+                sender.release()
+                second.release()
+            wait_until(lambda: len(found.digests) == 40, "all have arrived", 60)
+            wait_until(lambda: settled(changed), "all is noted", 60)
+            assert one.terminate() == 0
+            assert other.terminate() == 0
+            assert "Traceback" not in one.log() + other.log()
+    assert set(found.times.values()) == {1}
+
+
+def test_a_database_that_cuts_the_line_does_not_stop_the_queues(settings: Settings, tmp_path: Path) -> None:
+    found = Receiver()
+    with receiver(found) as peer:
+        changed = with_routes(settings, peer, to())
+        with node_process(changed, tmp_path) as node:
+            senders = [Sender(node.port, n) for n in range(2)]
+            for sender in senders:
+                sender.start()
+            for goal in range(10, 50, 10):
+                wait_until(lambda goal=goal: len(found.digests) >= goal, "more have arrived", 60)  # type: ignore[misc]
+                wait_until(lambda: cut_the_line(changed), "a session of forwarding was ended", 60)
+            for sender in senders:
+                sender.enough.set()
+            for sender in senders:
+                sender.join()
+            expected = {uid: digest for sender in senders for uid, digest in sender.acknowledged.items()}
+            wait_until(lambda: expected.keys() <= found.digests.keys(), "all have arrived", 60)
+            wait_until(lambda: settled(changed), "all is noted", 60)
+            assert node.terminate() == 0
+    assert expected.items() <= found.digests.items()
+
+
+def cut_the_line(settings: Settings) -> bool:
+    query = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                WHERE application_name = 'pacs forwarding' AND datname = current_database()"""
+    return bool(sql(settings, query))
