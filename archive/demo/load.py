@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from archive.demo.datasets import DemoFile, count, files
+from archive.demo.orders import orders
 from archive.errors import NotPermitted
 from archive.records import Level, Query, Source
 
@@ -23,7 +24,9 @@ def is_empty(archive: Archive) -> bool:
 
 
 def load(archive: Archive, progress: Progress | None = None) -> int:
-    """Store the demo province and return the number of its objects. Doing it again changes nothing.
+    """Store the demo province and return the number of its objects; put today's orders on the worklist.
+
+    Doing it again changes nothing.
 
     Raises `NotPermitted` where the demo's hospitals are not in the settings: an archive of real patients.
     """
@@ -52,6 +55,8 @@ def load(archive: Archive, progress: Progress | None = None) -> int:
             receiving.finish()
         if progress is not None:
             progress(done, total)
+    for order in orders():
+        archive.worklist.put(order, source="import")
     return total
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 import orjson
 from pydicom.datadict import keyword_for_tag, tag_for_keyword
 
+from archive.description import cut
 from archive.records import DicomJSON
 from archive.standard.text import parse_date, parse_time
 from archive.standard.uids import is_uid
@@ -103,7 +104,8 @@ def check_create(attributes: DicomJSON) -> None:
     for keyword in REQUIRED:
         if _key(keyword) not in attributes:
             raise MissingAttribute(f"{keyword} is missing")
-        if not _values(attributes, _key(keyword)):
+        found = _items if _key(keyword) == _SCHEDULED else _values
+        if not found(attributes, _key(keyword)):
             raise MissingValue(f"{keyword} has no value")
     if _text(attributes, STATUS) != IN_PROGRESS:
         raise InvalidValue("PerformedProcedureStepStatus of an N-CREATE must be IN PROGRESS")
@@ -147,13 +149,13 @@ def facts(attributes: DicomJSON) -> Facts:
     scheduled = scheduled_steps(attributes)
     return Facts(
         state=_text(attributes, STATUS),
-        performed_procedure_step_id=_text(attributes, _key("PerformedProcedureStepID")),
-        modality=_text(attributes, _key("Modality")),
-        station_ae_title=_text(attributes, _key("PerformedStationAETitle")),
+        performed_procedure_step_id=_column(attributes, _key("PerformedProcedureStepID")),
+        modality=_column(attributes, _key("Modality")),
+        station_ae_title=_column(attributes, _key("PerformedStationAETitle")),
         start_date=parse_date(_text(attributes, _key("PerformedProcedureStepStartDate"))),
         start_time=parse_time(_text(attributes, _key("PerformedProcedureStepStartTime"))),
-        patient_id=_text(attributes, _key("PatientID")),
-        accession_number=next((step.accession_number for step in scheduled if step.accession_number), ""),
+        patient_id=_column(attributes, _key("PatientID")),
+        accession_number=cut(next((step.accession_number for step in scheduled if step.accession_number), "")),
         study_instance_uids=list(dict.fromkeys(step.study_instance_uid for step in scheduled)),
     )
 
@@ -211,6 +213,11 @@ def _values(item: Mapping[str, Any], key: str) -> list[Any]:
 
 def _items(item: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
     return [value for value in _values(item, key) if isinstance(value, dict)]
+
+
+def _column(item: Mapping[str, Any], key: str) -> str:
+    """A value as an index can hold it; devices do not all keep to the length of a VR."""
+    return cut(_text(item, key))
 
 
 def _text(item: Mapping[str, Any], key: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import threading
 from datetime import timedelta
 from pathlib import Path
@@ -11,16 +12,18 @@ from typing import Any
 import pytest
 
 from archive.core import Archive
+from archive.errors import ArchiveError
 from archive.records import EVERYTHING, Scope
-from archive.standard.json_model import dataset_json
+from archive.standard.json_model import dataset_json, header_json
 from archive.worklist.steps import StepSource
 from archive.worklist.upkeep import WorklistUpkeep
 from config import clock
 from config.settings import Settings, WorklistSettings
-from tests.factories import ct_image, store
+from tests.factories import ct_image, encode, store
 from tests.integration.archive.support import sql
 from tests.integration.archive.test_cli import run
 from tests.integration.dicom_node.running import wait_until
+from tests.integration.dicom_node.scu import EXPLICIT, IMPLICIT
 from tests.worklist import NAME, begin, order, put
 
 SOURCE = StepSource("86001", "CT1", "10.0.0.1", EVERYTHING)
@@ -201,6 +204,37 @@ def test_postgresql_went_away_between_two_orders(archive: Archive) -> None:
     )
     assert put(archive, PatientWeight=70).version == 2
     assert archive.worklist.search(_everything(), Scope(frozenset({"86001"})))[1] == 1
+
+
+# -- what devices send wrong ------------------------------------------------------------------------------------------
+
+
+def test_values_longer_than_they_should_be(archive: Archive) -> None:
+    attributes = dataset_json(begin(), None)
+    for key in ("00100020", "00400253", "00080060"):
+        attributes[key]["Value"] = ["X" * 5000]
+    attributes["00400270"]["Value"][0]["00080050"]["Value"] = ["Y" * 5000]
+    archive.performed.create("1.2.3", attributes, SOURCE)
+    assert archive.performed.get("1.2.3").attributes["00100020"]["Value"] == ["X" * 5000]
+
+
+def test_broken_datasets_are_refused_and_nothing_else(archive: Archive) -> None:
+    """Whatever comes is an error of the archive or a step; the database takes all that decoding lets through."""
+    chance = random.Random(5)
+    entry = put(archive)
+    whole = {syntax: encode(begin(entry), syntax) for syntax in (IMPLICIT, EXPLICIT)}
+    outcomes = set()
+    for number in range(150):
+        syntax = chance.choice((IMPLICIT, EXPLICIT))
+        data = bytearray(whole[syntax])
+        for _ in range(chance.choice((1, 1, 2, 3))):
+            data[chance.randrange(len(data))] = chance.randrange(256)
+        try:
+            archive.performed.create(f"1.2.{number}", header_json(bytes(data), syntax, None), SOURCE)
+            outcomes.add("taken")
+        except ArchiveError as error:
+            outcomes.add(type(error).__name__)
+    assert {"taken", "CannotParse"} < outcomes
 
 
 # -- commands ---------------------------------------------------------------------------------------------------------

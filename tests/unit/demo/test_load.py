@@ -10,9 +10,12 @@ import pytest
 from archive.core import Archive
 from archive.demo import SETTINGS, load
 from archive.demo.datasets import count
-from archive.demo.province import DISTRICT, STUDIES
+from archive.demo.orders import orders
+from archive.demo.province import DISTRICT, PROVINCIAL, STUDIES
 from archive.errors import NotPermitted
 from archive.records import Level, Query
+from archive.worklist.listing import ItemSearch
+from config import clock
 from config.settings import load as load_settings
 
 PATIENT_NAME, PATIENT_ID, ISSUER, INSTANCES = 0x00100010, 0x00100020, 0x00100021, "00201208"
@@ -62,3 +65,12 @@ def test_an_archive_of_other_hospitals_is_not_touched(archive: Archive) -> None:
     with pytest.raises(NotPermitted, match="facility 99001 of the demo is not in the settings"):
         load.load(archive)
     assert load.is_empty(archive)
+
+
+def test_today_s_orders_are_on_the_worklist_once(demo_archive: Archive) -> None:
+    load.load(demo_archive)
+    first, total = demo_archive.worklist.search(ItemSearch(first=clock.today(), last=clock.today()))
+    assert total == len(first) == len(orders())
+    assert {entry.facility for entry in first} == {PROVINCIAL, DISTRICT}
+    load.load(demo_archive)
+    assert demo_archive.worklist.search(ItemSearch())[0] == first
