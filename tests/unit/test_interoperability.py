@@ -35,3 +35,11 @@ def test_a_case_that_failed_or_did_not_run_is_told() -> None:
     assert "fail" in cell(first.client, first.service, [first], {first.test: Result(first.test, 1, 1, "")})
     assert "not run" in cell(first.client, first.service, [first], {})
     assert cell(first.client, first.service, [first], {first.test: Result(first.test, 2, 0, "")}) == "pass (1)"
+
+
+def test_the_tests_of_the_pain_points_exist() -> None:
+    pains = DOCUMENT.split("## What users of other archives suffer from")[1]
+    named = re.findall(r"`([\w/]+\.py)::(\w+)`", pains)
+    assert len(named) > 40
+    for path, name in named:
+        assert f"\ndef {name}(" in (ROOT / "tests" / path).read_text(encoding="utf-8"), f"{path}::{name}"

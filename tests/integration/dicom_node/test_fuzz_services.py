@@ -98,6 +98,8 @@ def drained(peer: RawPeer, statuses: set[int]) -> str:
                 command = b""
                 if number(elements[0x100]) & 0x8000:
                     statuses.add(number(elements[0x900]))
+                    # 0110 alone is no fault of ours: it also says that a performed step may no longer be changed.
+                    assert b"internal error" not in elements.get(0x902, b"")
 
 
 @pytest.mark.slow
@@ -190,7 +192,6 @@ def test_odd_requests_of_every_service(settings: Settings, archive: Archive) -> 
     with fuzzed(settings, archive) as node, unharmed(node, f"{SESSIONS} odd requests"):
         ended = play(node, session, 2)
     print(dict(ended), "statuses:", " ".join(f"{each:04X}" for each in sorted(statuses)))
-    assert INTERNAL_ERROR not in statuses
     assert {0x0000, 0x0211, 0xA900} <= statuses
 
 
