@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from enum import Enum
 from typing import Final
 
 from archive.core import Archive
@@ -38,6 +39,21 @@ LINGER: Final = 4
 """How often an empty queue is looked at again, a quarter of a second apart, before the association is released."""
 DUPLICATE: Final = 0x0111
 _STORE_PAUSE: Final = 30.0
+
+
+class Judged(Enum):
+    """What the status of a C-STORE or N-CREATE response means for the queue."""
+
+    ARRIVED = "arrived"
+    NO_ROOM = "the destination is left alone for a while, the object keeps its tries"
+    REFUSED = "the object is tried again later, and set aside after `forward.tries`"
+
+
+def judge(status: int) -> Judged:
+    """PS3.4 B.2.3, PS3.7 C. An object that is there already (0111) has arrived."""
+    if status == 0 or status == DUPLICATE or is_warning(status):
+        return Judged.ARRIVED
+    return Judged.NO_ROOM if status >> 8 == 0xA7 else Judged.REFUSED
 
 
 class Delivery:
@@ -174,14 +190,15 @@ class Delivery:
 
     def _answered(self, task: Task, inst: StoredInstance, answer: Command) -> bool:
         status = answer.number(commands.STATUS)
-        if status == 0 or status == DUPLICATE or is_warning(status):
+        judged = judge(status)
+        if judged is Judged.ARRIVED:
             note = "the destination had it already" if status == DUPLICATE else ""
             self._arrived.append((task, status, note))
             if time.monotonic() - self._noted >= NOTED_EVERY:
                 self._note()
             return True
         told = _told(answer)
-        if status >> 8 == 0xA7:
+        if judged is Judged.NO_ROOM:
             self._broke(task, inst, status, told)
             self._unreached(told)
             return False

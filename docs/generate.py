@@ -36,6 +36,7 @@ from config.settings import load
 from dicom_node.commitment import status as commitment
 from dicom_node.commitment.information import STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE
 from dicom_node.contexts import COMMAND_SERVICES, VERIFICATION
+from dicom_node.forward_delivery import Judged, judge
 from dicom_node.models import FIND, GET, MOVE
 from dicom_node.mpps_status import N_MEANING
 from dicom_node.negotiation import Rejection
@@ -186,6 +187,21 @@ def mpps_statuses() -> str:
     return table(("Status", "Meaning"), rows)
 
 
+def forward_statuses() -> str:
+    """How the answers of destinations are judged, by ranges that are judged alike."""
+    rows: list[tuple[str, str]] = []
+    start, before = 0, judge(0)
+    for status in range(1, 0x10001):
+        now = judge(status) if status <= 0xFFFF else None
+        if now is not before:
+            last = status - 1
+            rows.append((f"`{start:04X}`" if start == last else f"`{start:04X}` to `{last:04X}`", before.value))
+            if now is not None:
+                start, before = status, now
+    kept = [row for row in rows if row[1] != Judged.REFUSED.value]
+    return table(("Status", "Means"), [*kept, ("any other", Judged.REFUSED.value)])
+
+
 def storage_sop_classes() -> str:
     return table(("SOP class", "UID"), ((name, f"`{uid}`") for uid, name in STORAGE_SOP_CLASSES.items()))
 
@@ -310,6 +326,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "worklist-attributes": worklist_attributes,
     "mpps-attributes": mpps_attributes,
     "mpps-statuses": mpps_statuses,
+    "forward-statuses": forward_statuses,
     "problems": problems,
     "transactions": transactions,
     "media-types": media_types,
