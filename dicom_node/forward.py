@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable
 from datetime import datetime
 from types import TracebackType
 from typing import Final, Self
@@ -53,6 +52,8 @@ class Forwarder:
         self._stopping = threading.Event()
         self._running: dict[Delivery, threading.Thread] = {}
         self._last: dict[str, float] = {}
+        self._closed: list[str] = []
+        """Routes outside of their hours."""
         self._background = Background("forwarding", self._step)
         try:
             (scan.begin if self._rules else scan.end)(self._session)
@@ -97,7 +98,7 @@ class Forwarder:
 
     def _step(self) -> float:
         behind = self._fill()
-        closed = self._closed()
+        self._closed = self._outside_hours()
         if self._due("free", _FREE_EVERY) and (freed := self._queue.free_dead()):
             log.info("objects of a dead process are sent by others", extra=fields(objects=freed))
         if self._due("revive", _REVIVE_EVERY):
@@ -109,8 +110,8 @@ class Forwarder:
             follow_commitment(self._session, self._archive.commitments, tries)
         self._running = {delivery: self._running[delivery] for delivery in self._alive()}
         if not self._stopping.is_set():
-            for work in self._queue.ready(self._peers.keys(), closed, BATCH * MOST_ASSOCIATIONS):
-                self._assign(work, closed)
+            for work in self._queue.ready(self._peers.keys(), self._closed, BATCH * MOST_ASSOCIATIONS):
+                self._assign(work)
         return 0.05 if behind else self._interval
 
     def _fill(self) -> bool:
@@ -128,7 +129,7 @@ class Forwarder:
             return False
         return scanned.behind
 
-    def _closed(self) -> list[str]:
+    def _outside_hours(self) -> list[str]:
         """The routes outside of their hours."""
         now = datetime.now(self._zone)
         closed = [(route, seconds) for route in self._routes if (seconds := route.closed_for(now))]
@@ -144,7 +145,7 @@ class Forwarder:
         self._last[what] = now
         return True
 
-    def _assign(self, work: Work, closed: Iterable[str]) -> None:
+    def _assign(self, work: Work) -> None:
         """Start threads for a destination, as far as it has work for them and takes their associations."""
         peer = self._peers[work.ae_title]
         running = sum(delivery.peer is peer for delivery in self._running)
@@ -153,7 +154,7 @@ class Forwarder:
         else:
             more = min(peer.parallel - running, -(-work.waiting // BATCH))
         for _ in range(more):
-            delivery = Delivery(self._archive, self._queue, peer, tuple(closed), self._stopping)
+            delivery = Delivery(self._archive, self._queue, peer, lambda: self._closed, self._stopping)
             thread = threading.Thread(target=delivery.run, name=f"forward to {peer.ae_title}", daemon=True)
             thread.start()
             self._running[delivery] = thread

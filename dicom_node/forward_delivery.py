@@ -60,7 +60,7 @@ class Delivery:
     """One thread with one association. `run` never raises."""
 
     def __init__(
-        self, archive: Archive, queue: Queue, peer: Peer, closed: Sequence[str], stopping: threading.Event
+        self, archive: Archive, queue: Queue, peer: Peer, closed: Callable[[], Sequence[str]], stopping: threading.Event
     ) -> None:
         self.peer = peer
         self._archive = archive
@@ -94,11 +94,11 @@ class Delivery:
 
     def _next(self) -> bool:
         """Work on the next tasks; whether to go on."""
-        tasks = self._queue.claim(self.peer.ae_title, self._closed, BATCH)
+        tasks = self._queue.claim(self.peer.ae_title, self._closed(), BATCH)
         for _ in range(LINGER if self._sender.is_open else 0):
             if tasks or self._stopping.wait(0.25):
                 break
-            tasks = self._queue.claim(self.peer.ae_title, self._closed, BATCH)
+            tasks = self._queue.claim(self.peer.ae_title, self._closed(), BATCH)
         if not tasks:
             return False
         if tasks[0].study_id is not None:

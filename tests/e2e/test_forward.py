@@ -428,3 +428,28 @@ def cut_the_line(settings: Settings) -> bool:
     query = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                 WHERE application_name = 'pacs forwarding' AND datname = current_database()"""
     return bool(sql(settings, query))
+
+
+def test_what_is_sent_on_is_committed_by_the_other_archive(settings: Settings, tmp_path: Path) -> None:
+    """A sends to B and asks it to commit; B, an archive like A, reports to A."""
+    port_a, port_b = free_port(), free_port()
+    (tmp_path / "ccc").mkdir()
+    rule = to("B", commit=True)
+    a = with_routes(settings, Peer(ae_title="B", facility="86001", host="127.0.0.1", port=port_b), rule)
+    node = {"port": port_b, "host": "127.0.0.1", "ae_title": "B"}
+    with another_database(settings, tmp_path / "ccc", node=node) as base:
+        b = with_routes(base, Peer(ae_title="PACS", facility="86001", host="127.0.0.1", port=port_a))
+        with node_process(a, tmp_path, port=port_a) as one, node_process(b, tmp_path / "ccc", **node) as other:
+            images = [ct_image(seed=n) for n in range(3)]
+            with one.peer().associate() as sender:
+                for image in images:
+                    assert sender.store(image.SOPInstanceUID, encode(image)) == 0
+                sender.release()
+            wait_until(lambda: count(b) == 3, "B has all", 60)
+            wait_until(lambda: settled(a), "A knows", 60)
+            # Not to wait half a minute for more.
+            sql(a, "UPDATE route_destination SET sent_at = now() - interval '1 hour'")
+            done = "SELECT count(*) FROM route_task WHERE state = 'sent' AND NOT commitment AND error = ''"
+            wait_until(lambda: sql(a, done) == [(3,)], "B has committed to all", 90)
+            assert one.terminate() == 0
+            assert other.terminate() == 0
