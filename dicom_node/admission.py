@@ -11,15 +11,19 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import Counter
 from dataclasses import dataclass
 
+from config.logs import fields
 from config.node import NodeSettings
 from config.peers import Peer, PeerBook
 from dicom_node.certificate import PeerCertificate
 from dicom_node.identity import Identities
 from dicom_node.negotiation import DICOM_APPLICATION_CONTEXT, Rejection, Request
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,19 @@ class Connection:
     secured: bool = False
     """By TLS."""
     certificate: PeerCertificate | None = None
+
+    def facts(self, request: Request) -> dict[str, object]:
+        """What the log says of a request, let in or not."""
+        facts: dict[str, object] = {
+            "calling": request.calling_ae_title,
+            "called": request.called_ae_title,
+            "address": self.address,
+            "implementation": request.implementation,
+            "tls": self.secured,
+        }
+        if self.certificate is not None:
+            facts |= {"certificate": self.certificate.subject, "fingerprint": self.certificate.fingerprint}
+        return facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +102,13 @@ class Admission:
         self.stopping = False
 
     def decide(self, request: Request, connection: Connection) -> Admitted | Rejection:
-        """Whether this request is let in. Who is has taken a place, and must `leave`."""
+        """Whether this request is let in. Who is has taken a place, and must `leave`. A refusal is logged."""
+        decided = self._decide(request, connection)
+        if isinstance(decided, Rejection):
+            log.warning("association rejected", extra=fields(**connection.facts(request), reason=decided.name))
+        return decided
+
+    def _decide(self, request: Request, connection: Connection) -> Admitted | Rejection:
         peer = self._known(request, connection)
         if isinstance(peer, Rejection):
             return peer

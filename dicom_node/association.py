@@ -29,7 +29,7 @@ from dicom_node.commands import (
 )
 from dicom_node.events import Outbox
 from dicom_node.exchange import Agreement, Exchange
-from dicom_node.negotiation import Acceptance, Context, Rejection, Request, accept, receive_request
+from dicom_node.negotiation import Context, Rejection, Request, accept, receive_request
 from dicom_node.operation import NOTHING, Caller, Dialogue, Greet, Ignored, Operation, Service, Unrecognized
 from dicom_node.secure_wire import HandshakeFailed
 from dicom_node.wire import PeerGone, PeerSilent, ProtocolError, Wire
@@ -167,39 +167,24 @@ class Association:
         connection = Connection(self.address, self._wire.secured, self._wire.certificate)
         decided = self._admission.decide(request, connection)
         if isinstance(decided, Rejection):
-            log.warning("association rejected", extra=fields(**self._facts(request), reason=decided.name))
             self._wire.send(decided.encode())
             self._wire.await_close(self._patience)
             return False
-        self._admitted = decided
-        limits = decided.peer.limits
-        self._maximum_length = limits.maximum_pdu_length or self._settings.maximum_pdu_length
-        self._wire.set_write_timeout(limits.write_timeout or self._settings.write_timeout)
+        self._admitted, peer = decided, decided.peer
+        self._maximum_length = peer.limits.maximum_pdu_length or self._settings.maximum_pdu_length
+        self._wire.set_write_timeout(peer.limits.write_timeout or self._settings.write_timeout)
         acceptance = accept(request, self._maximum_length, decided.identity_response)
-        self._begin(request, acceptance, decided)
-        self._wire.send(acceptance.pdu)
-        self._wire.set_read_timeout(limits.idle_timeout or self._settings.idle_timeout)
-        if self._greet is not None and self._caller is not None:
-            self._greet(self._contexts, self._caller)
-        return True
-
-    def _facts(self, request: Request) -> dict[str, str]:
-        """What the log says of a request, accepted or not."""
-        facts = {"calling": request.calling_ae_title, "called": request.called_ae_title, "address": self.address}
-        facts["implementation"] = request.implementation
-        if self._wire.certificate is not None:
-            facts["certificate"] = self._wire.certificate.subject
-            facts["fingerprint"] = self._wire.certificate.fingerprint
-        return facts
-
-    def _begin(self, request: Request, acceptance: Acceptance, admitted: Admitted) -> None:
-        peer = admitted.peer
         self._contexts = acceptance.contexts
         self._peer_maximum_length = acceptance.peer_maximum_length
         titles = request.calling_ae_title, request.called_ae_title
-        self._caller = Caller(peer, *titles, self.address, self._outbox, admitted.user)
-        facts = {**self._facts(request), "facility": peer.facility, "contexts": len(acceptance.contexts)}
-        log.info("association accepted", extra=fields(**facts, tls=self._wire.secured, user=admitted.user))
+        self._caller = Caller(peer, *titles, self.address, self._outbox, decided.user)
+        agreed = {"facility": peer.facility, "user": decided.user, "contexts": len(acceptance.contexts)}
+        log.info("association accepted", extra=fields(**connection.facts(request), **agreed))
+        self._wire.send(acceptance.pdu)
+        self._wire.set_read_timeout(peer.limits.idle_timeout or self._settings.idle_timeout)
+        if self._greet is not None:
+            self._greet(self._contexts, self._caller)
+        return True
 
     # -- data transfer ---------------------------------------------------------------------------------------------
 
@@ -410,4 +395,6 @@ class Association:
     # -- ending ----------------------------------------------------------------------------------------------------
 
     def _abort(self, source: int, reason: int) -> None:
+        # Whoever is dead keeps his place no longer than that.
+        self._leave()
         self._wire.abort(source, reason, self._patience)
