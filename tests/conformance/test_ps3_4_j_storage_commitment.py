@@ -23,6 +23,7 @@ from tests.integration.dicom_node.committing import (
     asking,
     committing,
     listening,
+    undecided,
     with_peer,
 )
 from tests.integration.dicom_node.conftest import node
@@ -80,7 +81,7 @@ def test_all_committed_is_reported_on_an_association_to_the_peer(settings: Setti
     reports = Reports()
     with listening(reports) as port, committing(with_peer(settings, host="127.0.0.1", port=port)) as node:
         images = stored(node.archive, 2)
-        with asking(node, Reports()) as association:
+        with undecided(settings), asking(node, Reports()) as association:
             asked = about(images)
             assert ask(association, asked) == 0
         (report,) = reports.wait()

@@ -13,7 +13,7 @@ from archive.core import Archive
 from config.peers import Peer
 from config.settings import Settings
 from tests.conformance.test_ps3_4_j_storage_commitment import stored
-from tests.integration.dicom_node.committing import COMMITMENT, Gate, Reports, about, ask, listening
+from tests.integration.dicom_node.committing import COMMITMENT, Gate, Reports, about, ask, listening, undecided
 from tests.integration.dicom_node.peer import EXPLICIT
 from tests.integration.dicom_node.process import NodeProcess, node_process
 from tests.integration.dicom_node.running import sql, wait_until
@@ -25,8 +25,9 @@ def request(node: NodeProcess, images: list[Dataset]) -> str:
     ae = AE(ae_title="ASKER")
     ae.add_requested_context(COMMITMENT, EXPLICIT)
     association = ae.associate("127.0.0.1", node.port, ae_title="PACS")
-    assert ask(association, asked) == 0
-    association.abort()
+    with undecided(node.settings):
+        assert ask(association, asked) == 0
+        association.release()
     ae.shutdown()
     return str(asked.TransactionUID)
 

@@ -12,7 +12,7 @@ from pydicom.uid import generate_uid
 
 from archive.commitment.records import Reference
 from tests.factories import store
-from tests.integration.dicom_node.committing import CT, Reports, about, action, ask, asking, listening
+from tests.integration.dicom_node.committing import CT, Reports, about, action, ask, asking, listening, undecided
 from tests.integration.dicom_node.keeper import Keeper, keeping, kept_but
 from tests.integration.dicom_node.running import wait_until
 from tests.interop.matrix import COMMITMENT, ORTHANC, PYNETDICOM_API, case
@@ -118,9 +118,8 @@ def test_pynetdicom_releases_and_is_called(site: Site) -> None:
     reports = Reports()
     never = generate_uid()
     with listening(reports, "PYNETSCP", port=site.ports["PYNETSCP"]):
-        with asking(site.node, Reports(), calling="PYNETSCP") as association:
+        with undecided(site.archive.settings), asking(site.node, Reports(), calling="PYNETSCP") as association:
             assert ask(association, action([(CT, never)])) == 0
-            association.abort()
         (report,) = reports.wait()
         wait_until(lambda: delivered(site, report.transaction), "the report is confirmed")
     assert (report.kind, report.failed) == (2, {never: 0x0112})

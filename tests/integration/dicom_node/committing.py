@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import psycopg
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, generate_uid
 from pynetdicom import AE, build_role, evt
@@ -152,6 +153,14 @@ def committing(settings: Settings) -> Iterator[Node]:
     with Archive.open(settings) as archive, running(settings, archive, committing=True) as node:
         yield node
         node.wait_until_idle()
+
+
+@contextmanager
+def undecided(settings: Settings) -> Iterator[None]:
+    """Requests are taken in, and not decided before the end of the block."""
+    with psycopg.connect(settings.database.url.get_secret_value()) as connection:
+        connection.execute("LOCK TABLE instance IN ACCESS EXCLUSIVE MODE")
+        yield
 
 
 class Gate:

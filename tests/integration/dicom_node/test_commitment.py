@@ -33,6 +33,7 @@ from tests.integration.dicom_node.committing import (
     asking,
     committing,
     listening,
+    undecided,
     with_commitment,
     with_peer,
 )
@@ -205,8 +206,9 @@ def test_the_peer_is_called_under_the_title_that_it_knows(settings: Settings) ->
             ae = AE(ae_title="CT1")
             ae.add_requested_context(COMMITMENT, EXPLICIT)
             association = ae.associate("127.0.0.1", node.port, ae_title="OLD_PACS")
-            assert ask(association, about(images)) == 0
-            association.abort()
+            with undecided(settings):
+                assert ask(association, about(images)) == 0
+                association.release()
             reports.wait()
             wait_for(node, "delivered")
             ae.shutdown()
