@@ -59,7 +59,7 @@ class StoppableConnection(psycopg.Connection[Any]):
                 ready = yield wanted
                 if not (ready or stopped) and stop():
                     stopped = True
-                    self.cancel_safe(timeout=5.0)
+                    self._cancel()
                 wanted = gen.send(ready)
         except StopIteration as end:
             return end.value
@@ -67,6 +67,14 @@ class StoppableConnection(psycopg.Connection[Any]):
             if stopped:
                 raise Withdrawn("the query was cancelled") from None
             raise
+
+    def _cancel(self) -> None:
+        try:
+            self.cancel_safe(timeout=5.0)
+        except psycopg.Error:
+            # A connection in the middle of a statement is of no use to anybody else.
+            self.pgconn.finish()
+            raise Withdrawn("the query was cancelled") from None
 
     @classmethod
     def connect_for(cls, _dialect: object, _record: object, arguments: list[Any], parameters: dict[str, Any]) -> Self:

@@ -120,9 +120,10 @@ class Peer(BaseModel):
     addresses: tuple[Network, ...] = ()
     """Where it may call from; empty means anywhere."""
     default_character_set: CharacterSetName | None = None
-    """Assumed for objects that have no SpecificCharacterSet (PS3.3 C.12.1.1.2)."""
+    """Assumed for objects and queries that have no SpecificCharacterSet (PS3.3 C.12.1.1.2)."""
     actual_character_set: CharacterSetName | None = None
-    """What its objects are in whatever SpecificCharacterSet they name, for a device that names a wrong one."""
+    """What its objects and queries are in, whatever SpecificCharacterSet they name, for a device that names a wrong
+    one."""
     coerce: Coercion | None = None
     """What to correct in what it sends, beside the stored object."""
     character_sets: tuple[CharacterSet, ...] = ()

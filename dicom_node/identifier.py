@@ -18,7 +18,7 @@ from archive.records import DicomJSON
 from archive.standard.coding import ITEM, SHORT_VRS, coding
 from archive.standard.text import character_sets_of, decode, encodable, to_ascii, without_code_extensions
 from archive.standard.uids import TransferSyntax, transfer_syntax
-from archive.standard.walk import Everything, Read, Walk, walk_items
+from archive.standard.walk import Everything, RawSequence, Read, Walk, walk_items
 
 LONGEST: Final = 1 << 20
 """Bytes of an identifier that we read; one with thousands of UIDs has a tenth."""
@@ -52,39 +52,55 @@ class Identifier:
 # -- reading -------------------------------------------------------------------------------------------------------
 
 
-def read_identifier(data: bytes, transfer_syntax_uid: str, default_character_set: str | None) -> Identifier:
-    """Decode an identifier, with its sequences of any length form. Raises `CannotParse`."""
+def read_identifier(
+    data: bytes, transfer_syntax_uid: str, default_character_set: str | None, actual_character_set: str | None = None
+) -> Identifier:
+    """Decode an identifier, with its sequences of any length form. Raises `CannotParse`.
+
+    The default character set is that of a request which names none, the actual one that of whatever it names.
+    """
     syntax = transfer_syntax(transfer_syntax_uid)
     assert syntax is not None
     code = coding(implicit=syntax.implicit_vr, little=syntax.little_endian)
     walk = Walk(_reader(data), len(data), code, Everything(code), max_value=LONGEST).run()
-    named = walk.elements.get(SPECIFIC_CHARACTER_SET)
-    character_sets = character_sets_of(named.value if named else None, default_character_set)
-    return _identifier(walk, character_sets, 0, iter(range(MOST_ITEMS)))
+    if actual_character_set:
+        return _Reading(whatever_it_says=True).dataset(walk, actual_character_set.split("\\"), 0)
+    return _Reading().dataset(walk, default_character_set.split("\\") if default_character_set else [], 0)
 
 
 def _reader(data: bytes) -> Read:
     return lambda offset, length: data[offset : offset + length]
 
 
-def _identifier(walk: Walk, inherited: list[str], depth: int, room: Iterator[int]) -> Identifier:
-    """A dataset and all below it. An item without a character set has that of what it is in (PS3.3 C.12.1.1.2)."""
-    named = walk.elements.get(SPECIFIC_CHARACTER_SET)
-    character_sets = (character_sets_of(named.value) if named else []) or inherited
-    keys = dict.fromkeys(walk.sequences, "")
-    for tag, element in walk.elements.items():
-        if tag & 0xFFFF and tag != SPECIFIC_CHARACTER_SET:
-            keys[tag] = _text(element.value, element.vr, character_sets)
-    sequences: dict[int, list[Identifier]] = {}
-    for tag, raw in walk.sequences.items():
-        if depth == DEEPEST:
+class _Reading:
+    """Turns walks into identifiers, up to so many items."""
+
+    def __init__(self, *, whatever_it_says: bool = False) -> None:
+        self._whatever_it_says = whatever_it_says
+        self._items = 0
+
+    def dataset(self, walk: Walk, character_sets: list[str], depth: int) -> Identifier:
+        """A dataset and all below it. One without a character set has that of what it is in (PS3.3 C.12.1.1.2)."""
+        named = walk.elements.get(SPECIFIC_CHARACTER_SET)
+        if named and not self._whatever_it_says:
+            character_sets = character_sets_of(named.value) or character_sets
+        keys = dict.fromkeys(walk.sequences, "")
+        for tag, element in walk.elements.items():
+            if tag & 0xFFFF and tag != SPECIFIC_CHARACTER_SET:
+                keys[tag] = _text(element.value, element.vr, character_sets)
+        if walk.sequences and depth == DEEPEST:
             raise CannotParse(f"the identifier has sequences more than {DEEPEST} deep")
-        items = sequences[tag] = []
+        sequences = {tag: self._sequence(raw, character_sets, depth + 1) for tag, raw in walk.sequences.items()}
+        return Identifier(keys, character_sets, sequences)
+
+    def _sequence(self, raw: RawSequence, character_sets: list[str], depth: int) -> list[Identifier]:
+        items = []
         for item in walk_items(raw, max_value=LONGEST, max_sequence=LONGEST):
-            if next(room, None) is None:
+            self._items += 1
+            if self._items > MOST_ITEMS:
                 raise CannotParse(f"the identifier has more than {MOST_ITEMS} items in its sequences")
-            items.append(_identifier(item, character_sets, depth + 1, room))
-    return Identifier(keys, character_sets, sequences)
+            items.append(self.dataset(item, character_sets, depth))
+        return items
 
 
 def _text(value: bytes, vr: str, character_sets: Sequence[str]) -> str:

@@ -48,8 +48,10 @@ class Asked:
         """The identifier, decoded. Raises `CannotParse`."""
         if self._collected.too_long:
             raise CannotParse(f"the identifier is longer than {LONGEST} bytes")
-        default = self._caller.peer.default_character_set
-        return read_identifier(bytes(self._collected.data), self._context.transfer_syntax, default)
+        peer, data = self._caller.peer, bytes(self._collected.data)
+        return read_identifier(
+            data, self._context.transfer_syntax, peer.default_character_set, peer.actual_character_set
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from config.settings import IngestSettings, Settings
 from tests.factories import ct_image, store
 from tests.integration.archive.support import unchecked
 from tests.integration.dicom_node.conftest import node
-from tests.integration.dicom_node.peer import ABORT, COMMAND, DATA, LAST, cancel_rq, command_set, p_data, pdv
+from tests.integration.dicom_node.peer import ABORT, COMMAND, DATA, LAST, RawPeer, cancel_rq, command_set, p_data, pdv
 from tests.integration.dicom_node.running import Node, running, wait_until
 from tests.integration.dicom_node.scu import (
     BIG_ENDIAN,
@@ -449,6 +451,90 @@ def test_c_4_1_1_3_2_a_key_in_the_character_set_of_the_request(node: Node) -> No
     assert len(find(node, asked)[0]) == 1
 
 
+@pytest.mark.parametrize(
+    ("term", "name", "codec"),
+    [
+        ("ISO_IR 192", "Nguye\u0302\u0303n^Va\u0306n \u0110u\u031b\u0301c", "utf-8"),
+        ("ISO_IR 192", "Nguyễn^Văn Đức", "utf-8"),
+        ("GB18030", "Nguyễn^Văn Đức", "gb18030"),
+        ("\\ISO 2022 IR 149", "Hong^Gildong=\x1b$)C洪^\x1b$)C吉洞=\x1b$)C홍^\x1b$)C길동", "euc_kr"),
+        ("ISO 2022 IR 6\\ISO 2022 IR 100", "Buc^J\x1b-Aérôme", "latin-1"),
+        ("ISO_IR 100", "Buc^Jérôme", "latin-1"),
+    ],
+)
+def test_c_4_1_1_3_1_names_in_any_character_set(node: Node, term: str, name: str, codec: str) -> None:
+    stored = ("Nguyễn^Văn Đức", "Hong^Gildong=洪^吉洞=홍^길동", "Buc^Jérôme")
+    for number, each in enumerate(stored):
+        store(node.archive, ct_image(PatientName=each, PatientID=str(number)))
+    value, charset = name.encode(codec), term.encode()
+    with node.peer().associate([(STUDY_ROOT + FIND, [EXPLICIT])]) as peer:
+        data = element(0x00080005, b"CS", charset) + element(0x00080052, b"CS", b"STUDY")
+        peer.send(find_rq(data + element(0x00100010, b"PN", value)))
+        assert len(list(responses(peer))) == 1
+
+
+def element(tag: int, vr: bytes, value: bytes) -> bytes:
+    value += b" " * (len(value) % 2)
+    return struct.pack("<HH2sH", tag >> 16, tag & 0xFFFF, vr, len(value)) + value
+
+
+def responses(peer: RawPeer) -> Iterator[bytes]:
+    """The pending responses up to the final one, which must be Success; as bytes."""
+    while True:
+        _, body = peer.receive()
+        if body[5] & COMMAND and b"\0\0\0\x09\2\0\0\0\0\0" in body:
+            return
+        if not body[5] & COMMAND:
+            yield body
+
+
+@pytest.mark.parametrize("how", ["default_character_set", "actual_character_set"])
+def test_c_4_1_1_3_1_a_device_that_speaks_tcvn3(settings: Settings, how: str) -> None:
+    """Its keys are read as its objects are; it is answered in letters that it has."""
+    old = Peer.model_validate(
+        {"ae_title": "OLD", "facility": "86001", "rights": ["find"], "character_sets": ["ISO_IR 6"], how: "TCVN3"}
+    )
+    changed = settings.model_copy(update={"peers": (old,)})
+    with Archive.open(changed) as archive, running(changed, archive) as node:
+        store(archive, ct_image(PatientName="Nguyễn^Văn Đức", StudyDescription="Sọ não"))
+        with node.peer().associate([(STUDY_ROOT + FIND, [EXPLICIT])], calling="OLD") as peer:
+            data = element(0x00080052, b"CS", b"STUDY")
+            if how == "actual_character_set":
+                data = element(0x00080005, b"CS", b"ISO_IR 100") + data
+            data += element(0x00081030, b"LO", "Sọ não".translate(TCVN3).encode("latin-1"))
+            peer.send(find_rq(data + element(0x00100010, b"PN", b"NGUYEN*")))
+            (answer,) = responses(peer)
+        assert b"Nguyen^Van Duc" in answer
+        assert b"So nao" in answer
+        assert b"ISO_IR" not in answer
+
+
+TCVN3 = str.maketrans({"ọ": "\xe4", "ã": "\xb7"})
+
+
+@pytest.mark.parametrize(
+    ("root", "level", "count"),
+    [
+        (PATIENT_ROOT, "STUDY", 3),
+        (PATIENT_ROOT, "SERIES", 4),
+        (PATIENT_ROOT, "IMAGE", 5),
+        (STUDY_ROOT, "SERIES", 4),
+        (STUDY_ROOT, "IMAGE", 5),
+        (PATIENT_STUDY_ONLY, "STUDY", 3),
+    ],
+)
+def test_c_4_1_2_2_relational_queries_at_every_level(
+    node: Node, images: list[Dataset], root: str, level: str, count: int
+) -> None:
+    asked = identifier(level, PatientName="", PatientID="")
+    assert find(node, asked, root=root)[1] == NO_MATCH_OF_CLASS
+    matches, status, pending = find(node, asked, root=root, extended=b"\1")
+    assert (len(matches), status, pending) == (count, SUCCESS, {PENDING})
+    assert {match.PatientID for match in matches} == {"BN0001", "BN0002"}
+    with_name = identifier(level, PatientName="*thi*")
+    assert len(find(node, with_name, root=root, extended=b"\1")[0]) == 1
+
+
 def test_c_4_1_1_4_more_matches_than_may_be_given(settings: Settings) -> None:
     few = settings.model_copy(update={"ingest": IngestSettings(query_limit=3)})
     series = ct_image()
@@ -627,6 +713,26 @@ def test_findscu_shows_vietnamese_names(node: Node, images: list[Dataset], tmp_p
     (match,) = found.responses
     assert (str(match.PatientName), match.StudyDescription) == ("Nguyễn^Văn Đức", "X-quang ngực")
     assert "[Nguyễn^Văn Đức" in found.output
+
+
+@pytest.mark.parametrize(
+    ("keys", "count"),
+    [
+        (["ProcedureCodeSequence[0].CodeValue=CT02"], 1),
+        (["ProcedureCodeSequence[0].CodeValue=CT0*", "ProcedureCodeSequence[0].CodingSchemeDesignator"], 2),
+        (["ProcedureCodeSequence"], 2),
+        (["(0008,1032)[0].(0008,0100)=CT03"], 0),
+        (['StudyDescription=""'], 0),
+        (['OtherPatientNames=""'], 2),
+        (["ModalitiesInStudy=MR\\CT", "StudyDate=20261101-", "StudyTime=-0900"], 2),
+    ],
+)
+@pytest.mark.parametrize("option", ["-x=", "-xi", "-xb"])
+def test_findscu_asks_by_sequences_and_for_what_is_empty(
+    node: Node, requested: list[Dataset], tmp_path: Path, keys: list[str], count: int, option: str
+) -> None:
+    found = findscu(node, tmp_path / "found", "QueryRetrieveLevel=STUDY", "StudyInstanceUID", *keys, options=[option])
+    assert (found.code, len(found.responses)) == (0, count), found.output
 
 
 def test_findscu_cancels(node: Node, images: list[Dataset], tmp_path: Path) -> None:
