@@ -74,6 +74,9 @@ class Faults:
     def __contains__(self, field: str) -> bool:
         return field in self._found
 
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
     def check(self) -> None:
         """Raise `InvalidItem` if there are any."""
         if self._found:
@@ -87,6 +90,8 @@ def read_key(values: Mapping[str, Any]) -> OrderKey:
     accession, procedure, step = (_first(_element(keyword, values.get(keyword), faults)) for keyword in names)
     if not (accession or procedure) and not any(name in faults for name in names):
         faults.add("AccessionNumber", "is missing; without it, RequestedProcedureID must be given")
+    if faults:
+        _elements(values, faults)
     faults.check()
     procedure = procedure or accession
     return OrderKey(accession, procedure, step or procedure)
@@ -98,20 +103,7 @@ def read_order(values: Mapping[str, Any], issuer: str) -> Order:
     StudyInstanceUID and ScheduledProcedureStepStartDate must be there. Raises `InvalidItem`, which names the fields.
     """
     faults = Faults()
-    elements = {}
-    for keyword, given in values.items():
-        if keyword in (FACILITY, STATUS):
-            continue
-        if keyword not in FLAT:
-            faults.add(str(keyword)[:64], "is not an attribute of a worklist item")
-            continue
-        element = _element(keyword, given, faults)
-        if "Value" in element:
-            elements[keyword] = element
-    for keyword in _NEEDED:
-        if keyword not in elements:
-            faults.add(keyword, "is missing")
-    _describe(elements, faults)
+    elements = _elements(values, faults)
     faults.check()
     return _order(elements, read_key(values), issuer)
 
@@ -141,6 +133,25 @@ def _element(keyword: str, given: Any, faults: Faults) -> dict[str, Any]:
         where, text = error.args
         faults.add(keyword + where, text)
         return {"vr": attribute.vr}
+
+
+def _elements(values: Mapping[str, Any], faults: Faults) -> dict[str, dict[str, Any]]:
+    """The elements that have a value, by keyword; what is wrong is noted."""
+    elements = {}
+    for keyword, given in values.items():
+        if keyword in (FACILITY, STATUS):
+            continue
+        if keyword not in FLAT:
+            faults.add(str(keyword)[:64], "is not an attribute of a worklist item")
+            continue
+        element = _element(keyword, given, faults)
+        if "Value" in element:
+            elements[keyword] = element
+    for keyword in _NEEDED:
+        if keyword not in elements:
+            faults.add(keyword, "is missing")
+    _describe(elements, faults)
+    return elements
 
 
 def _first(element: Mapping[str, Any]) -> str:

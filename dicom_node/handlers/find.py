@@ -85,7 +85,7 @@ class Find(FindOperation):
                     found[f"{tag:08X}"] = _as_asked(found[f"{tag:08X}"], nested)
                 yield self._response(level, found)
 
-        return Answers(matches, PENDING_UNSUPPORTED_KEYS if unsupported else PENDING, {"level": level.value})
+        return Answers(matches, PENDING_UNSUPPORTED_KEYS if unsupported else PENDING, {"query_level": level.value})
 
     def _response(self, level: Level, found: DicomJSON) -> DicomJSON:
         """The identifier of a response (C.4.1.1.3.2)."""

@@ -48,4 +48,4 @@ class WorklistFind(FindOperation):
                 stop=stop,
             )
 
-        return Answers(items, PENDING if known else PENDING_UNSUPPORTED_KEYS, {"level": "WORKLIST"})
+        return Answers(items, PENDING if known else PENDING_UNSUPPORTED_KEYS, {"model": "worklist"})

@@ -166,6 +166,10 @@ def test_all_mistakes_are_told_at_once_and_no_value_is_repeated(shared: httpx.Cl
     response = shared.post("/worklist/items", json=order(PatientSex="secret", PatientBirthDate="secret", Modality=None))
     assert set(faults(response)) == {"PatientSex", "PatientBirthDate", "Modality"}
     assert "secret" not in response.text
+    bare = shared.post("/worklist/items", json={"Facility": "86001", "PatientSex": "secret"})
+    assert set(faults(bare)) == {
+        "AccessionNumber", "PatientSex", "PatientID", "PatientName", "Modality", "RequestedProcedureDescription",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
