@@ -120,7 +120,6 @@ _INPUT: Final = {
 }
 _ENCODED: Final = {"digest": "hex", "frame_table": "base64"}
 """Columns that are bytes, which JSON cannot hold."""
-_GIVEN: Final = ", ".join(f"{name} {'text' if name in _ENCODED else kind}" for name, kind in _INPUT.items())
 _SELECTED: Final = ", ".join(
     f"decode({name}, '{_ENCODED[name]}') AS {name}" if name in _ENCODED else name for name in _INPUT
 )
@@ -130,20 +129,30 @@ _OBJECT: Final = """key, size, digest, transfer_syntax_uid, dataset_offset, head
     corrections, facility_id, transport, calling_ae_title, address, received_at"""
 _OBJECT_VALUES: Final = ", ".join(f"%({name.strip()})s" for name in _OBJECT.split(","))
 
+
 # One statement is one transaction and one round trip. The rows come as one JSON text: to adapt 25 arrays took psycopg
 # a fifth of the time that Python spends on an object. The lock on the key blocks makes sure that none of them is being
 # settled; `n` comes back for the rows that were inserted. Should the epoch of a study not be the one by which `hidden`
 # was decided, its count becomes NULL, which the column refuses, and with it the statement.
-INSERT_INSTANCES: Final = f"""
+def _insert_instances(*, hidden: bool) -> str:
+    """For arrivals of which none is hidden, or for any: what is not counted need not be told apart."""
+    inputs = _INPUT if hidden else {name: kind for name, kind in _INPUT.items() if name != "hidden"}
+    given = ", ".join(f"{name} {'text' if name in _ENCODED else kind}" for name, kind in inputs.items())
+    selected = ", ".join(
+        f"decode({name}, '{_ENCODED[name]}') AS {name}" if name in _ENCODED else name for name in inputs
+    )
+    instance = f"hidden, {_INSTANCE}" if hidden else _INSTANCE
+    shown = "FILTER (WHERE hidden = 0)" if hidden else ""
+    return f"""
 WITH given AS (
-    SELECT {_SELECTED} FROM json_to_recordset(%(rows)s::json) AS t({_GIVEN})
+    SELECT {selected} FROM json_to_recordset(%(rows)s::json) AS t({given})
 ), open_block AS (
     SELECT id FROM key_block WHERE id IN (SELECT block FROM given) AND state = 'open' FOR SHARE
 ), input AS (
     SELECT given.* FROM given JOIN open_block ON open_block.id = given.block
 ), ins AS (
-    INSERT INTO instance (series_id, hidden, {_INSTANCE})
-    SELECT series_id, hidden, {_INSTANCE} FROM input ORDER BY n
+    INSERT INTO instance (series_id, {instance})
+    SELECT series_id, {instance} FROM input ORDER BY n
     ON CONFLICT (series_id, sop_instance_uid) DO NOTHING
     RETURNING id, series_id, sop_instance_uid
 ), chosen AS (
@@ -154,18 +163,19 @@ WITH given AS (
     INSERT INTO stored_object (instance_id, version, current, warnings, {_OBJECT})
     SELECT instance_id, 1, true, warnings, {_OBJECT} FROM chosen
 ), per_series AS (
-    SELECT series_id, count(*) FILTER (WHERE hidden = 0) AS instances, count(*) FILTER (WHERE hidden <> 0) AS others,
-           coalesce(sum(size) FILTER (WHERE hidden = 0), 0) AS bytes, min(epoch) AS epoch,
-           array_agg(DISTINCT sop_class_uid) FILTER (WHERE hidden = 0) AS classes
+    SELECT series_id, {"count(*) FILTER (WHERE hidden <> 0) AS others," if hidden else ""}
+           count(*) {shown} AS instances, sum(size) {shown} AS bytes, min(epoch) AS epoch,
+           array_agg(DISTINCT sop_class_uid) {shown} AS classes
       FROM chosen GROUP BY series_id
 ), new_series AS (
-    UPDATE series SET instance_count = instance_count + instances, hidden_count = hidden_count + others
+    UPDATE series SET instance_count = instance_count + instances
+                      {", hidden_count = hidden_count + others" if hidden else ""}
       FROM per_series WHERE series.id = per_series.series_id
-    RETURNING series.study_id, series.modality, instances > 0 AND instance_count = instances AS is_first, instances,
-              others, bytes, epoch, classes
+    RETURNING series.study_id, series.modality, {"instances > 0 AND" if hidden else ""}
+              instance_count = instances AS is_first, instances, {"others," if hidden else ""} bytes, epoch, classes
 ), per_study AS (
-    SELECT study_id, sum(instances) AS instances, sum(others) AS others, sum(bytes) AS bytes, min(epoch) AS epoch,
-           count(*) FILTER (WHERE is_first) AS series,
+    SELECT study_id, sum(instances) AS instances, {"sum(others) AS others," if hidden else ""} sum(bytes) AS bytes,
+           min(epoch) AS epoch, count(*) FILTER (WHERE is_first) AS series,
            array_agg(DISTINCT modality) FILTER (WHERE is_first AND modality <> '') AS modalities
       FROM new_series GROUP BY study_id
 ), per_class AS (
@@ -174,9 +184,9 @@ WITH given AS (
     UPDATE study
        SET instance_count = CASE WHEN study.rejection_epoch = per_study.epoch
                THEN study.instance_count + per_study.instances END,
-           hidden_count = study.hidden_count + per_study.others,
+           {"hidden_count = study.hidden_count + per_study.others," if hidden else ""}
            series_count = study.series_count + per_study.series,
-           byte_count = study.byte_count + per_study.bytes,
+           byte_count = study.byte_count + {"coalesce(per_study.bytes, 0)" if hidden else "per_study.bytes"},
            modalities_in_study = CASE WHEN study.modalities_in_study @> coalesce(modalities, '{{}}')
                THEN study.modalities_in_study
                ELSE ARRAY(SELECT DISTINCT unnest(study.modalities_in_study || modalities) ORDER BY 1) END,
@@ -184,11 +194,15 @@ WITH given AS (
                THEN study.sop_classes_in_study
                ELSE ARRAY(SELECT DISTINCT unnest(study.sop_classes_in_study || classes) ORDER BY 1) END,
            updated_at = clock_timestamp()
-      FROM per_study LEFT JOIN per_class USING (study_id)
+      FROM per_study {"LEFT" if hidden else ""} JOIN per_class USING (study_id)
      WHERE study.id = per_study.study_id
 )
 SELECT n FROM chosen
 """
+
+
+INSERT_INSTANCES: Final = _insert_instances(hidden=False)
+INSERT_SOME_HIDDEN: Final = _insert_instances(hidden=True)
 
 LOCK_INSTANCE: Final = """
 SELECT instance.id

@@ -199,7 +199,8 @@ class IndexWriter:
             hidden = int(arrival.hidden | rejected.get(n, 0))
             rows.append(input_row(n, arrival, Place(series.series_id, series.epoch, hidden, series.warning), facility))
         given = {"rows": orjson.dumps(rows).decode()}
-        inserted = {n for (n,) in connection.execute(sql.INSERT_INSTANCES, given).fetchall()}
+        statement = sql.INSERT_SOME_HIDDEN if any(row["hidden"] for row in rows) else sql.INSERT_INSTANCES
+        inserted = {n for (n,) in connection.execute(statement, given).fetchall()}
         return [n in inserted for n in range(len(rows))]
 
     # -- parents ---------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from psycopg.types.json import Jsonb
 
-STUDY_BY_UID: Final = "SELECT id FROM study WHERE study_instance_uid = %(study)s"
+STUDY_BY_UID: Final = "SELECT id FROM study WHERE study_instance_uid = %(study)s AND quarantine = ''"
 
 STUDIES: Final = """
 SELECT id FROM study

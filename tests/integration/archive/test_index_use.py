@@ -10,6 +10,7 @@ from sqlalchemy import event
 
 from archive.core import Archive
 from archive.records import Level, Query, Scope
+from archive.rejection.causes import View
 from tests.integration.archive.support import sql
 
 STUDIES = 20_000
@@ -116,3 +117,63 @@ def test_the_newest_studies_come_from_the_index_in_order(
 def test_retrieval_uses_indexes_only(large: Archive, plans: list[str], names: tuple[str, ...]) -> None:
     assert len(large.locate(*names)) == 1
     assert "Seq Scan" not in plans[0], plans[0]
+
+
+@pytest.fixture(scope="module")
+def partly_hidden(large: Archive) -> Archive:
+    """One study of a hundred has an instance that was rejected for quality reasons beside the other one."""
+    sql(
+        large,
+        """INSERT INTO instance (series_id, sop_instance_uid, sop_class_uid, number_of_frames, hidden)
+           SELECT id, series_instance_uid || '.2', '1.2.840.10008.5.1.4.1.1.2', 1, 1 FROM series WHERE id %% 100 = 0""",
+    )
+    sql(
+        large,
+        """INSERT INTO stored_object (instance_id, version, current, key, size, digest, transfer_syntax_uid, dataset_offset,
+                                      header_length, facility_id, transport, calling_ae_title, address, received_at)
+           SELECT id, 1, true, 'h' || id, 1, '', '1.2.840.10008.1.2.1', 0, 0, 1, 'import', '', '', now() FROM instance
+            WHERE hidden <> 0""",
+    )
+    sql(large, "UPDATE series SET hidden_count = 1 WHERE id %% 100 = 0")
+    sql(
+        large, "UPDATE study SET hidden_count = 1 FROM series WHERE series.study_id = study.id AND series.id %% 100 = 0"
+    )
+    sql(large, "ANALYZE")
+    return large
+
+
+@pytest.mark.parametrize("view", View)
+@pytest.mark.parametrize(
+    ("level", "keys"),
+    [
+        (Level.STUDY, {0x0020000D: "1.2.100"}),
+        (Level.STUDY, {0x00100020: "P77"}),
+        (Level.STUDY, {0x00080020: "20220101-20220102"}),
+        (Level.STUDY, {}),
+        (Level.SERIES, {0x0020000D: "1.2.100"}),
+        (Level.IMAGE, {0x0020000D: "1.2.100"}),
+        (Level.IMAGE, {0x00080018: "1.2.100.1.2"}),
+        (Level.PATIENT, {0x00100020: "P77"}),
+    ],
+)
+def test_no_view_reads_whole_tables(
+    partly_hidden: Archive, plans: list[str], level: Level, keys: dict[int, str], view: View
+) -> None:
+    partly_hidden.search(Query(level, keys, include="all", limit=50), Scope(view=view))
+    counted = "Aggregate" if not keys else "nothing"
+    for plan in plans:
+        if plan.startswith(counted):
+            continue  # how many studies there are in all is counted in every view
+        for table in ("patient", "study", "series", "instance", "stored_object"):
+            assert f"Seq Scan on {table}" not in plan, plan
+    if view is View.CLINICAL:
+        assert not [plan for plan in plans if "ix_instance_hidden" in plan]
+
+
+def test_retrieval_in_every_view_uses_indexes(partly_hidden: Archive, plans: list[str]) -> None:
+    study = sql(partly_hidden, "SELECT study_instance_uid FROM study WHERE hidden_count > 0 LIMIT 1")[0]
+    for view in View:
+        located = partly_hidden.locate(study, scope=Scope(view=view))
+        assert len(located) == (1 if view is View.CLINICAL else 2)
+    for plan in plans:
+        assert "Seq Scan" not in plan.replace("Seq Scan on facility", ""), plan

@@ -10,12 +10,14 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
+from archive.cli import main
 from archive.core import Archive
 from archive.errors import InvalidQuery, NotFound
 from archive.records import Level, Outcome, Query, Scope
 from archive.rejection.causes import View
+from archive.standard.file_format import encode_file_meta
 from config.settings import Settings
-from tests.factories import SOURCE, ct_image, store
+from tests.factories import SOURCE, ct_image, encode, store
 from tests.integration.archive.support import assert_sound, sql, studies, value
 from tests.rejection_notes import EXPIRED, QUALITY, SAFETY, WORKLIST, note
 
@@ -381,3 +383,66 @@ def test_a_rejection_that_cannot_be_made_is_refused(archive: Archive) -> None:
     with pytest.raises(NotFound):
         archive.rejections.show("1.2.3")
     assert seen(archive) == uids([image])
+
+
+def test_a_note_whose_row_a_crash_prevented_is_adopted_and_takes_effect(archive: Archive) -> None:
+    images = study_of(2)
+    for image in images:
+        store(archive, image)
+    document = note(images[:1], SAFETY)
+    sql(archive, "INSERT INTO key_block (prefix, size, writer) VALUES ('2026/01/01/dead', 4, 17)")
+    meta = encode_file_meta(document.SOPClassUID, document.SOPInstanceUID, "1.2.840.10008.1.2.1", "CT1")
+    with archive.store.create("2026/01/01/dead/000") as writer:
+        writer.write(meta + encode(document))
+        writer.commit()
+    repairs = archive.reconcile()
+    assert (repairs.adopted, repairs.notes) == (1, 1)
+    assert seen(archive) == uids(images[1:])
+    assert_sound(archive)
+
+
+def test_rejected_studies_are_no_empty_ones(archive: Archive) -> None:
+    images = study_of(2)
+    for image in images:
+        store(archive, image)
+    store(archive, rejected := note(images, SAFETY))
+    for table in ("patient", "study", "series"):
+        sql(archive, f"UPDATE {table} SET created_at = now() - interval '25 hours'")
+    assert archive.reconcile().empty == 0
+    store(archive, note([rejected]))
+    assert seen(archive) == uids(images)
+    assert_sound(archive)
+
+
+def test_the_commands_tell_undo_and_release(
+    settings: Settings, archive: Archive, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("archive.cli.load", lambda: settings)
+    images, strange = study_of(2), study_of(1)
+    for image in images:
+        store(archive, image)
+    stranger = replace(SOURCE, facility="UNKNOWN", calling_ae_title="WHO", address="10.1.2.3", quarantined=True)
+    store(archive, strange[0], stranger)
+
+    def run(*arguments: str) -> str:
+        assert main(list(arguments)) == 0
+        return capsys.readouterr().out
+
+    said = ("--who", "BS Lan", "--why", "sai")
+    study = images[0].StudyInstanceUID
+    uid = run("rejections", "reject", study, "--instance", images[0].SOPInstanceUID, "--code", SAFETY, *said).split()[
+        -1
+    ]
+    assert seen(archive) == uids(images[1:])
+    assert uid in run("rejections", "list", "--study", study) and "holds" in run("rejections", "list")
+    shown = run("rejections", "show", uid)
+    assert f"{images[0].SOPInstanceUID}  safety" in shown and "rejected by BS Lan: sai" in shown
+    run("rejections", "undo", uid, *said)
+    assert seen(archive) == uids(images)
+    assert "undone" in run("rejections", "list")
+    assert "WHO@10.1.2.3" in run("quarantine", "list")
+    assert "released: 1 objects" in run("quarantine", "release", "WHO@10.1.2.3", "--facility", "86002", *said)
+    assert seen(archive) == uids([*images, *strange])
+    assert main(["quarantine", "discard", "WHO@10.1.2.3"]) == 1
+    assert main(["rejections", "undo", "1.2.3"]) == 1
+    assert "no such rejection note" in capsys.readouterr().err
