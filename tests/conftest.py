@@ -14,8 +14,10 @@ import pytest
 from archive.core import Archive, migrate
 from archive.embedded import EmbeddedPostgres
 from config.settings import Settings, load
+from tests import patient_pynetdicom
 
 TEMPLATE = "pacs_template"
+patient_pynetdicom.install()
 
 # How long an example takes tells of what else the machine does.
 hypothesis.settings.register_profile("pacs", deadline=None)

@@ -20,14 +20,10 @@ from tests.e2e.test_dimse_process import MEGABYTE, large_object, stream
 from tests.integration.dicom_node.process import NodeProcess, node_process
 from tests.integration.dicom_node.running import Node, running, wait_until
 from tests.integration.dicom_node.scu import findscu
+from tests.ports import free_port
 
 LARGE = 256
 """Megabytes of a large object."""
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def answers(port: int) -> bool:

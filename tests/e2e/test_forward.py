@@ -28,7 +28,7 @@ from config.settings import Settings, load
 from tests.conftest import TEMPLATE
 from tests.corpus import corpus
 from tests.e2e.test_dimse_process import Sender, stored
-from tests.e2e.test_dimse_query_retrieve import answers, free_port
+from tests.e2e.test_dimse_query_retrieve import answers
 from tests.factories import SOURCE, ct_image, encode, store, store_bytes
 from tests.integration.dicom_node.forwarding import forwarding, queue, wait_until_empty, with_routes
 from tests.integration.dicom_node.peer import sha256
@@ -36,6 +36,7 @@ from tests.integration.dicom_node.process import archive_command, node_process
 from tests.integration.dicom_node.running import sql, wait_until
 from tests.interop.orthanc import Orthanc, orthanc
 from tests.interop.site import Site
+from tests.ports import free_port
 
 
 def to(*destinations: str, **values: Any) -> Route:

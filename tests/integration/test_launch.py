@@ -22,6 +22,7 @@ import yaml
 from pydicom.data import get_testdata_file
 
 from archive.demo.province import STUDIES
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 READY = "The imaging archive is ready"
@@ -96,11 +97,6 @@ class Launched:
                 self.process.kill()
                 self.process.wait()
         self._output.close()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

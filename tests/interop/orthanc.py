@@ -18,7 +18,8 @@ from pydicom.filebase import DicomBytesIO
 
 from tests.integration.dicom_node.running import wait_until
 from tests.interop.programs import PATIENCE, listening
-from tests.interop.site import Site, listens, reserved_port
+from tests.interop.site import Site, listens
+from tests.ports import reserved_port
 
 PROGRAM = "/usr/sbin/Orthanc"
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pynetdicom.association import Association
 
 from tests.integration.dicom_node.running import wait_until
 from tests.interop.site import CALLER, Site, listens
@@ -126,16 +125,6 @@ def qrscp(site: Site, folder: Path) -> Iterator[Path]:
     )
     with listening(port, sys.executable, "-m", "pynetdicom", "qrscp", "-c", str(config)):
         yield area
-
-
-def ready(association: Association) -> Association:
-    """Wait until pynetdicom is done with what it asked last.
-
-    Its reader of unexpected messages wakes up for a moment after each response, and takes the next response for one if
-    that comes too soon.
-    """
-    wait_until(lambda: not association._is_paused, "pynetdicom is ready")
-    return association
 
 
 def received(folder: Path) -> dict[str, Dataset]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -22,27 +21,13 @@ from tests.factories import ct_image, encode, store, store_bytes
 from tests.integration.dicom_node.peer import sha256
 from tests.integration.dicom_node.process import NodeProcess
 from tests.integration.dicom_node.running import stored_digests, wait_until
+from tests.ports import reserved_port
 
 RIGHTS = ["store", "commit", "find", "move", "worklist"]
 LISTENERS = ("STORESCP", "DCMQRSCP", "QRSCP", "ORTHANC", "MOVESCU", "GDCMSCU", "PYNETSCP")
 """AE titles of the peers that wait for associations, each on a port that is kept for it."""
 CALLER = "CT1"
 """AE title of those that only call."""
-
-
-@contextmanager
-def reserved_port() -> Iterator[int]:
-    """A port that nobody else is given while it is reserved, but that a server with SO_REUSEADDR can listen on."""
-    with socket.socket() as holder:
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        for _ in range(100):
-            try:
-                # Below what the system hands out to clients, which would be in the way.
-                holder.bind(("127.0.0.1", random.randrange(12_000, 32_000)))
-                break
-            except OSError:
-                continue
-        yield int(holder.getsockname()[1])
 
 
 def listens(port: int) -> bool:

@@ -22,7 +22,7 @@ from tests.interop.matrix import (
     case,
 )
 from tests.interop.orthanc import Orthanc, orthanc
-from tests.interop.programs import dcmtk, keys, pynet, ready
+from tests.interop.programs import dcmtk, keys, pynet
 from tests.interop.site import CALLER, Site
 from tests.worklist import MPPS, NAME, WORKLIST_FIND, begin, end, put, question
 
@@ -131,13 +131,13 @@ def test_pynetdicom_performs_a_step(site: Site) -> None:
     entry = put(site.archive, AccessionNumber="A300", PatientID="BN0300", ScheduledProcedureStepID="S300")
     uid = generate_uid()
     with _Modality(site, MPPS) as association:
-        status, _ = ready(association).send_n_create(begin(entry), MPPS, uid)
+        status, _ = association.send_n_create(begin(entry), MPPS, uid)
         assert status.Status == 0
         assert site.archive.worklist.get(entry.id).status == "STARTED"
-        status, _ = ready(association).send_n_set(end(), MPPS, uid)
+        status, _ = association.send_n_set(end(), MPPS, uid)
         assert status.Status == 0
         assert site.archive.worklist.get(entry.id).status == "COMPLETED"
-        status, _ = ready(association).send_n_set(end(), MPPS, uid)
+        status, _ = association.send_n_set(end(), MPPS, uid)
         assert status.Status in (0, 0x0110)
     with _Modality(site, WORKLIST_FIND) as association:
         asked = question(AccessionNumber="A300")

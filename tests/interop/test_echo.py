@@ -13,7 +13,7 @@ from pynetdicom.pdu_primitives import (
 )
 
 from tests.interop.matrix import DCMTK, GDCM, NEGOTIATION, PYNETDICOM, PYNETDICOM_API, VERIFICATION, case
-from tests.interop.programs import dcmtk, gdcm, pynet, ready
+from tests.interop.programs import dcmtk, gdcm, pynet
 from tests.interop.site import CALLER, Site
 
 CT, STUDY_ROOT_FIND, STUDY_ROOT_GET = (
@@ -95,7 +95,7 @@ def test_pynetdicom_echo(site: Site) -> None:
     ae.add_requested_context("1.2.840.10008.1.1", [EXPLICIT, IMPLICIT])
     association = ae.associate("127.0.0.1", site.port, ae_title="PACS")
     for number in (1, 65535):
-        assert ready(association).send_c_echo(number).Status == 0
+        assert association.send_c_echo(number).Status == 0
     association.release()
     ae.shutdown()
 

@@ -22,7 +22,6 @@ from tests.interop.programs import (
     keys,
     pynet,
     qrscp,
-    ready,
     received,
     run,
     storescp,
@@ -232,7 +231,7 @@ def got_by(
     )
     asked = identifier("STUDY", StudyInstanceUID=site.study(number)[0].StudyInstanceUID)
     responses, last = [], None
-    for status, data in ready(association).send_c_get(asked, model):
+    for status, data in association.send_c_get(asked, model):
         responses.append(status)
         last = data
     association.release()

@@ -20,7 +20,7 @@ from tests.integration.dicom_node.peer import sha256
 from tests.integration.dicom_node.running import stored_digests
 from tests.integration.dicom_node.tee import Tee
 from tests.interop.matrix import DCMTK, GDCM, PYNETDICOM, PYNETDICOM_API, STORE, case
-from tests.interop.programs import dcmtk, differences, gdcm, pynet, ready, run
+from tests.interop.programs import dcmtk, differences, gdcm, pynet, run
 from tests.interop.site import CALLER, Site, saved
 
 DEFLATED, BIG_ENDIAN, RLE = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.5"
@@ -167,7 +167,7 @@ def test_pynetdicom_stores_every_syntax(site: Site, tmp_path: Path) -> None:
         ae.add_requested_context(image.SOPClassUID, image.file_meta.TransferSyntaxUID)
     association = ae.associate("127.0.0.1", site.port, ae_title="PACS", max_pdu=0)
     for number, image in enumerate(images):
-        assert ready(association).send_c_store(tmp_path / f"{number}.dcm").Status == 0
+        assert association.send_c_store(tmp_path / f"{number}.dcm").Status == 0
         kept = stored(site, image)
         assert kept.file_meta.TransferSyntaxUID == image.file_meta.TransferSyntaxUID
         assert differences(image, kept) == []
