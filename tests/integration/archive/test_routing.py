@@ -21,6 +21,7 @@ from config.routes import ForwardSettings, Route
 from config.settings import Settings
 from tests.factories import SOURCE, ct_image, store
 from tests.integration.archive.support import sql, together, url_of
+from tests.integration.dicom_node.running import wait_until
 
 
 @pytest.fixture
@@ -135,7 +136,8 @@ def test_tasks_of_the_dead_are_free_at_once_and_those_of_the_living_are_not(
     assert queue.free_dead() == 0
     assert queue.claim("VIEWER", []) == []
     dying.close()
-    assert queue.free_dead() == 2
+    # The server may need a moment to see that the session has ended.
+    wait_until(lambda: queue.free_dead() == 2, "they are free")
     again = queue.claim("VIEWER", [])
     assert {task.id for task in again} == {task.id for task in held}
 
