@@ -104,6 +104,23 @@ def test_a_search_uses_its_index(
             assert f"Seq Scan on {table}" not in plan, plan
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        Query(Level.STUDY, {0x00100010: "abc"}, fuzzy=True, limit=100),
+        Query(Level.PATIENT, {0x00100010: "abc d"}, names="words", limit=100),
+        Query(Level.STUDY, {0x00100010: "*^ABC*"}, limit=100),
+    ],
+    ids=["fuzzy", "words", "behind a wildcard"],
+)
+def test_what_begins_any_part_of_a_name_is_found_by_the_index_of_words(
+    large: Archive, plans: list[str], query: Query
+) -> None:
+    large.search(query)
+    assert "ix_patient_name_words" in plans[0], plans[0]
+    assert "Seq Scan on patient" not in plans[0], plans[0]
+
+
 @pytest.mark.parametrize("keys", [{}, {0x00080020: "20210101-"}])
 def test_the_newest_studies_come_from_the_index_in_order(
     large: Archive, plans: list[str], keys: dict[int, str]

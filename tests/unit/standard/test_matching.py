@@ -8,7 +8,8 @@ import pytest
 
 from archive.errors import InvalidQuery
 from archive.standard import matching
-from archive.standard.matching import Range
+from archive.standard.matching import Range, has_universal, matching_text, text_matches
+from archive.standard.text import to_ascii
 
 
 @pytest.mark.parametrize("value", ["", " ", "*", "**", " * ", "\0", "*\0"])
@@ -104,3 +105,60 @@ def test_whole_numbers() -> None:
     for wrong in ("", "1.5", "1_000", "٣", "0x10", "1e3", "1\\2", "9" * 5000, "2147483648", "-2147483649"):
         with pytest.raises(InvalidQuery, match="X: "):
             matching.whole_number(wrong, "X")
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "found"),
+    [
+        ("ONLINE", "ONLINE", True),
+        ("ONLINE", "ON*", True),
+        ("ONLINE", "?NLIN?", True),
+        ("ONLINE", "online", False),
+        ("ONLINE", "LINE", False),
+        ("a.c", "a.c", True),
+        ("abc", "a.c", False),
+        ("", "*", True),
+        ("", "?", False),
+    ],
+)
+def test_c_2_2_2_4_a_text_and_a_value(text: str, value: str, found: bool) -> None:
+    assert text_matches(text, value) is found
+
+
+@pytest.mark.parametrize(
+    ("value", "vr", "universal"),
+    [
+        ("", "LO", True),
+        ("\\", "LO", True),
+        ("A\\*", "LO", True),
+        ("A\\", "LO", False),
+        ("A\\B", "LO", False),
+        ("A\\*", "LT", False),
+        ("**", "LT", True),
+    ],
+)
+def test_c_2_2_2_8_one_universal_value_makes_all_of_them_so(value: str, vr: str, universal: bool) -> None:
+    assert has_universal(value, vr) is universal
+
+
+def test_matching_text_is_composed_and_without_padding() -> None:
+    assert matching_text("Nguye\u0302\u0303n \0", "PatientName") == "Nguyễn"
+    for wrong in ("a\0b", "\ud800"):
+        with pytest.raises(InvalidQuery, match="PatientName"):
+            matching_text(wrong, "PatientName")
+
+
+@pytest.mark.parametrize(
+    ("text", "ascii_text"),
+    [
+        ("Nguyễn^Văn Đức", "Nguyen^Van Duc"),
+        ("NGUYE\u0302\u0303N", "NGUYEN"),
+        ("Ưng Ơn ỹ", "Ung On y"),
+        ("Straße – 5 °C", "Strasse - 5 oC"),
+        ("王", "_"),
+        ("１＊２＼", "1_2_"),
+        ("plain *?\\=^", "plain *?\\=^"),
+    ],
+)
+def test_text_for_who_has_only_ascii(text: str, ascii_text: str) -> None:
+    assert to_ascii(text) == ascii_text
