@@ -69,11 +69,13 @@ def header_json(
     inline_limit: int = 1024,
     *,
     default: str | None = None,
+    actual: str | None = None,
 ) -> JSONDataset:
     """Return the DICOM JSON model of encoded elements, such as those before the pixel data, without pydicom.
 
     `header` begins at the first byte after the file meta information and ends between two elements. A deflated
-    dataset must have been inflated. `default` is the character set to assume where none is declared.
+    dataset must have been inflated. `default` is the character set to assume where none is declared, `actual`
+    that of whatever is declared.
 
     Raises
     ------
@@ -90,7 +92,8 @@ def header_json(
         max_value=_NO_LIMIT,
         max_sequence=_NO_LIMIT,
     ).run()
-    return _Writer(bulk_uri, inline_limit).top(_of_walk(walk), implicit=code.implicit, default=default)
+    writer = _Writer(bulk_uri, inline_limit, assumed=actual or default or "", believes=actual is None)
+    return writer.top(_of_walk(walk), implicit=code.implicit)
 
 
 def sequence_json(items: RawSequence, character_sets: list[str]) -> list[JSONDataset]:
@@ -153,14 +156,18 @@ class _Made(Element):
 class _Writer:
     """Writes nodes: runs of (tag, value) in ascending order."""
 
-    def __init__(self, bulk_uri: BulkURI | None, inline_limit: int) -> None:
+    def __init__(
+        self, bulk_uri: BulkURI | None, inline_limit: int, *, assumed: str = "", believes: bool = True
+    ) -> None:
         self._bulk_uri = bulk_uri
         self._inline_limit = inline_limit
+        self._assumed = assumed.split("\\") if assumed else []
+        self._believes = believes
         self._beyond_ascii = False
 
-    def top(self, node: _Node, *, implicit: bool, default: str | None = None) -> JSONDataset:
+    def top(self, node: _Node, *, implicit: bool) -> JSONDataset:
         """Write the top level; declare UTF-8 if any text needs it, although the dataset declared nothing."""
-        written = self._node(node, character_sets_of(None, default), [], signed=False, implicit=implicit)
+        written = self._node(node, self._assumed, [], signed=False, implicit=implicit)
         if self._beyond_ascii and "00080005" not in written:
             written["00080005"] = {"vr": "CS", "Value": [_UTF_8]}
             written = dict(sorted(written.items()))
@@ -178,7 +185,8 @@ class _Writer:
                 written[key] = self.sequence(value, character_sets, [*path, key], signed)
                 continue
             if tag == _CHARACTER_SET:
-                character_sets = character_sets_of(value.value)
+                if self._believes:
+                    character_sets = character_sets_of(value.value) or self._assumed
                 written[key] = {"vr": "CS", "Value": [_UTF_8]} if character_sets else {"vr": "CS"}
                 continue
             if tag == _PIXEL_REPRESENTATION:

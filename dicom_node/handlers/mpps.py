@@ -95,8 +95,14 @@ class _Step(ABC):
     def _attributes(self) -> DicomJSON:
         if self._collected.too_long:
             raise CannotParse(f"the attributes are longer than {LONGEST} bytes")
-        default = self._caller.peer.default_character_set
-        return header_json(bytes(self._collected.data), self._context.transfer_syntax, None, default=default)
+        peer, data = self._caller.peer, bytes(self._collected.data)
+        return header_json(
+            data,
+            self._context.transfer_syntax,
+            None,
+            default=peer.default_character_set,
+            actual=peer.actual_character_set,
+        )
 
     def _source(self) -> StepSource:
         caller = self._caller

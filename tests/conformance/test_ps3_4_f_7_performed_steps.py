@@ -13,13 +13,17 @@ from pydicom.uid import generate_uid
 from pynetdicom import evt
 from pynetdicom.association import Association
 
+from archive.core import Archive
 from archive.errors import InvalidUID, NotFound
 from archive.records import EVERYTHING, Scope
 from archive.worklist.steps import StepSource
+from config.peers import Peer
+from config.settings import Settings
 from dicom_node.mpps_status import n_status
-from tests.factories import ct_image, store
+from tests.factories import ct_image, encode, store
 from tests.integration.dicom_node.conftest import node
-from tests.integration.dicom_node.running import Node
+from tests.integration.dicom_node.peer import command_set, elements_of, message
+from tests.integration.dicom_node.running import Node, running
 from tests.integration.dicom_node.scu import BIG_ENDIAN, EXPLICIT, IMPLICIT, associated
 from tests.worklist import MPPS, MPPS_RETRIEVE, NAME, begin, end, put
 
@@ -28,6 +32,9 @@ __all__ = ["node"]
 SUCCESS, ATTRIBUTE_LIST_ERROR, PROCESSING_FAILURE, NOT_AUTHORIZED = 0x0000, 0x0107, 0x0110, 0x0124
 INVALID_VALUE, DUPLICATE, NO_SUCH_INSTANCE, MISSING_ATTRIBUTE, MISSING_VALUE = 0x0106, 0x0111, 0x0112, 0x0120, 0x0121
 INVALID_INSTANCE, NO_SUCH_CLASS, OPTIONAL_NOT_SUPPORTED = 0x0117, 0x0118, 0x0001
+
+
+TCVN3 = str.maketrans({"ọ": "\xe4", "ã": "\xb7"})
 
 
 @contextmanager
@@ -337,6 +344,25 @@ def test_a_name_without_a_character_set(node: Node) -> None:
     attributes = begin(SpecificCharacterSet=None, PatientName="NGUYEN^VAN DUC", PerformedProcedureStepDescription="")
     _, uid = create(node, attributes)
     assert node.archive.performed.get(uid).attributes["00100010"]["Value"] == [{"Alphabetic": "NGUYEN^VAN DUC"}]
+
+
+@pytest.mark.parametrize("how", ["default_character_set", "actual_character_set"])
+def test_names_in_the_character_set_that_the_device_really_writes(settings: Settings, how: str) -> None:
+    """Old devices write TCVN3, under no name or a wrong one."""
+    peer = Peer.model_validate({"ae_title": "OLD", "facility": "86001", "rights": ["worklist"], how: "TCVN3"})
+    changed = settings.model_copy(update={"peers": (peer,)})
+    declared = "ISO_IR 100" if how == "actual_character_set" else None
+    sent = begin(SpecificCharacterSet=None, PatientName="NGUYEN^VAN DUC", PerformedProcedureStepDescription="So nao")
+    data = elements_of((8, 5, "CS", declared)) if declared else b""
+    data += encode(sent).replace(b"So nao", "Sọ não".translate(TCVN3).encode("latin-1"))
+    with Archive.open(changed) as archive, running(changed, archive) as node:
+        command = command_set({2: MPPS.encode(), 0x100: 0x140, 0x110: 1, 0x800: 1, 0x1000: b"1.2.3"})
+        device = node.peer().associate([(MPPS, [EXPLICIT])], calling="OLD")
+        device.send(message(1, command, data))
+        assert device.status() == SUCCESS
+        device.release()
+        assert archive.performed.get("1.2.3").attributes["00400254"]["Value"] == ["Sọ não"]
+        node.wait_until_idle()
 
 
 def test_thousands_of_instances(node: Node) -> None:
