@@ -144,12 +144,29 @@ def fetch(
             return _fetch(engine, statement, parameters, stop)
 
 
-def change(engine: Engine, statement: Executable, parameters: Mapping[str, object] | None = None) -> Sequence[Row[Any]]:
+def change(
+    engine: Engine,
+    statement: Executable,
+    parameters: Mapping[str, object] | None = None,
+    *,
+    repeatable: bool = False,
+) -> Sequence[Row[Any]]:
     """Run a statement that writes, as a transaction of its own; give the rows that it returns.
 
-    Raises `IndexUnavailable`; then it is not known whether it was done.
+    Raises `IndexUnavailable`; then it is not known whether it was done. One that is `repeatable` may have been done,
+    and is then sent once more, when the connection turns out to be lost.
     """
-    with translated(), engine.connect() as connection:
+    with translated():
+        try:
+            return _change(engine, statement, parameters)
+        except DBAPIError as error:
+            if not (repeatable and error.connection_invalidated):
+                raise
+            return _change(engine, statement, parameters)
+
+
+def _change(engine: Engine, statement: Executable, parameters: Mapping[str, object] | None) -> Sequence[Row[Any]]:
+    with engine.connect() as connection:
         done = connection.execute(statement, parameters or {})
         return done.all() if done.returns_rows else ()
 

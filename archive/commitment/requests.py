@@ -194,7 +194,8 @@ class Requests:
             "instances": [reference.sop_instance_uid for reference in wanted],
         }
         for _ in range(_ATTEMPTS):
-            row = change(self._engine, _ACCEPT, parameters)[0]
+            # The same request is the same request also when it was kept, and the news of that was lost.
+            row = change(self._engine, _ACCEPT, parameters, repeatable=True)[0]
             if row.new is not None:
                 return int(row.new)
             # Neither: another association made the same request at this moment, which is seen the next time.

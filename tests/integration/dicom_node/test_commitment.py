@@ -558,6 +558,18 @@ def test_without_the_index_a_request_is_not_acknowledged(settings: Settings, mon
         assert states(node) == []
 
 
+def test_a_database_that_was_restarted_keeps_the_next_request(settings: Settings) -> None:
+    """Its connections are gone, and nobody has noticed yet."""
+    with Archive.open(settings) as archive, running(settings, archive) as node, asking(node, Reports()) as association:
+        for _ in range(2):
+            assert ask(association, action([(CT, "1.2.3")])) == 0
+            node.sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        assert len(states(node)) == 2
+
+
 @pytest.mark.slow
 def test_tens_of_thousands_of_instances_in_one_request(settings: Settings) -> None:
     reports = Reports()
