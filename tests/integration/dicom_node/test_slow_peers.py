@@ -232,9 +232,10 @@ def test_a_flood_from_everywhere_costs_the_oldest_that_ask_for_nothing(settings:
 def test_a_connection_during_the_stop_is_closed_or_rejected_for_now(settings: Settings, archive: Archive) -> None:
     image = ct_image(rows=300, columns=300)
     whole = message(1, store_rq(image.SOPInstanceUID), encode(image), size=5000)
-    with running(settings, archive) as node:
+    with running(with_node(settings, shutdown_grace=60), archive) as node:
         busy = node.peer().associate()
         busy.send(whole[:20_000])
+        wait_until(lambda: any(each.busy for each, _ in node.server._running.values()), "the object is on its way")
         silent = [node.peer() for _ in range(5)]
         stopping = threading.Thread(target=node.server.stop)
         stopping.start()
