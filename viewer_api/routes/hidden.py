@@ -18,6 +18,7 @@ from archive.rejection.rejections import Rejection
 from archive.standard.uids import check_uid
 from viewer_api.deps import ArchiveDep, get_archive
 from viewer_api.problems import UnsupportedMediaType
+from viewer_api.same_origin import require_same_origin
 
 
 def administrators(request: Request) -> None:
@@ -33,7 +34,7 @@ def _json_body(request: Request) -> None:
 
 
 router = APIRouter(tags=["Hidden objects"], dependencies=[Depends(administrators)])
-_CHANGES: Final = [Depends(_json_body)]
+_CHANGES: Final = [Depends(require_same_origin), Depends(_json_body)]
 _TEXT: Final = 1024
 _MOST: Final = 1000
 

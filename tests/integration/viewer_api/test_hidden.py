@@ -140,6 +140,7 @@ def test_rejecting_and_undoing_by_http(opened: tuple[Archive, httpx.Client]) -> 
         assert client.post("/rejections", json=wrong).status_code == status, wrong
     # No page of another site can send this type.
     assert client.post("/rejections", data={"study": study}).status_code == 415
+    assert client.post("/rejections", json=body, headers={"origin": "http://evil.example"}).status_code == 403
     assert client.get("/rejections?limit=100000").status_code == 400
 
 
