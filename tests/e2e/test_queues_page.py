@@ -47,7 +47,7 @@ def test_the_page_follows_the_queues_and_steers_them(settings: Settings) -> None
         summary = page.locator("summary")
         expect(summary).to_be_visible(timeout=20_000)
         summary.click()
-        page.locator("h1").click()
+        page.locator("caption").click()
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         page.screenshot(path=SCREENSHOTS / "queues.png")
         page.locator("tr.queue", has_text="WS_CDHA").get_by_role("button", name="Tạm dừng").click()

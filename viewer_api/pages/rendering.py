@@ -12,10 +12,17 @@ from fastapi import Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import Response
 
+from archive.rejection.causes import View
 from viewer_api.pages.language import LANGUAGES, language_of, remember, texts
 
 _HERE: Final = Path(__file__).parent
 STATIC: Final = _HERE / "static"
+_PLACES: Final[tuple[tuple[str, str], ...]] = (
+    ("/", "studies_title"),
+    ("/worklist", "worklist_title"),
+    ("/queues", "queues_title"),
+    ("/hidden", "hidden_title"),
+)
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
@@ -32,6 +39,7 @@ def page(request: Request, template: str, status: int = HTTPStatus.OK, **values:
             t=text,
             other_language=next(language for language in LANGUAGES if language != text.language),
             asset=_asset,
+            places=_places(request),
             **values,
         )
     )
@@ -43,6 +51,12 @@ def page(request: Request, template: str, status: int = HTTPStatus.OK, **values:
     response = Response(content, status_code=status, headers=headers, media_type="text/html; charset=utf-8")
     remember(response, request)
     return response
+
+
+def _places(request: Request) -> list[tuple[str, str]]:
+    """The pages that the reader may open: the address of each, and the name of its title."""
+    allowed = request.app.state.archive.settings.web.views
+    return [place for place in _PLACES if place[0] != "/hidden" or View.EVERYTHING in allowed]
 
 
 @lru_cache(maxsize=1)

@@ -12,7 +12,7 @@
   });
 
   async function refresh() {
-    const shown = document.getElementById('queues');
+    const shown = document.getElementById('results');
     // Not under the hands of somebody who is about to press a button.
     if (document.hidden || shown.contains(document.activeElement) && document.activeElement !== shown || shown.matches(':active')) {
       return;
@@ -21,7 +21,7 @@
     if (!response.ok) {
       return;
     }
-    const found = new DOMParser().parseFromString(await response.text(), 'text/html').getElementById('queues');
+    const found = new DOMParser().parseFromString(await response.text(), 'text/html').getElementById('results');
     if (!found) {
       return;
     }
