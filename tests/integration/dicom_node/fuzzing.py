@@ -124,7 +124,7 @@ class Honest:
         """End; give the number of turns. Fails if any answer was wrong."""
         self.stop.set()
         self.thread.join()
-        assert self.member.wrong == []
+        assert not self.member.wrong, self.member.wrong
         return self.turns
 
 

@@ -41,6 +41,8 @@ CONTEXTS = [
 ROLES = role_item(CT_IMAGE_STORAGE, 1, 1)
 FIND, GET = 5, 7
 PENDING = 0xFF00
+PATIENT_HAS = 100
+"""Studies of one patient; the next one is for another."""
 
 
 def number(data: bytes) -> int:
@@ -77,7 +79,9 @@ class Member:
 
     def __init__(self, port: int, which: int) -> None:
         self.peer = RawPeer(port, timeout=120).associate(CONTEXTS, items=ROLES)
+        self.which = which
         self.patient = f"LOAD{which:04}"
+        self.patients = 0
         self.studies: list[str] = []
         self.wrong: list[str] = []
         self.seconds: dict[str, list[float]] = {"C-ECHO": [], "C-STORE": [], "C-FIND": [], "C-GET": []}
@@ -85,6 +89,11 @@ class Member:
 
     def turn(self) -> None:
         """Each operation once; what is answered must be right."""
+        if len(self.studies) == PATIENT_HAS:
+            # Or a query for all of them would meet the limit of what one query gives.
+            self.patients += 1
+            self.patient = f"LOAD{self.which:04}-{self.patients}"
+            self.studies = []
         for name, operation in (
             ("C-ECHO", self._echo),
             ("C-STORE", self._store),
