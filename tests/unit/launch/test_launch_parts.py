@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import psutil
@@ -120,11 +121,16 @@ def test_services_of_a_killed_launcher_are_waited_for(tmp_path: Path, capsys: py
     lock.release()
     with pytest.raises(AlreadyRunning):
         RunLock(tmp_path, patience=0)
+    said = ""
+    following = threading.Thread(target=lambda: RunLock(tmp_path).release())
+    following.start()
+    while "Waiting for the services of the last run" not in said:
+        said += capsys.readouterr().out
+        assert following.is_alive()
     assert service.stdin is not None
     service.stdin.close()
-    RunLock(tmp_path).release()
+    following.join()
     assert service.wait() == 0
-    assert "Waiting for the services of the last run" in capsys.readouterr().out
 
 
 def test_a_log_file_never_grows_past_its_limit(tmp_path: Path) -> None:
