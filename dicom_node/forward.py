@@ -19,7 +19,8 @@ from archive.core import Archive
 from archive.errors import Unavailable
 from archive.routing import scan
 from archive.routing.commitment import follow_commitment
-from archive.routing.queue import Work, ripen
+from archive.routing.groups import ripen
+from archive.routing.queue import Work
 from archive.routing.rules import rules_of
 from config.logs import fields
 from dicom_node.forward_delivery import BATCH, Delivery
@@ -101,6 +102,8 @@ class Forwarder:
         self._closed = self._outside_hours()
         if self._due("free", _FREE_EVERY) and (freed := self._queue.free_dead()):
             log.info("objects of a dead process are sent by others", extra=fields(objects=freed))
+        if self._due("lost", _FREE_EVERY):
+            self._queue.free_lost(lambda: [delivery.batch for delivery in self._alive()])
         if self._due("revive", _REVIVE_EVERY):
             self._queue.revive()
         if self._due("prune", _PRUNE_EVERY):

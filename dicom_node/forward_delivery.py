@@ -18,7 +18,7 @@ from typing import Final
 from archive.core import Archive
 from archive.errors import ArchiveError, IndexUnavailable, NotAcceptable, Unavailable
 from archive.records import StoredInstance
-from archive.routing.queue import NOT_SHOWN, Queue, Task
+from archive.routing.queue import NOT_SHOWN, Queue, Task, new_batch
 from config.logs import correlated, fields
 from config.peers import Peer
 from dicom_node import commands
@@ -63,6 +63,8 @@ class Delivery:
         self, archive: Archive, queue: Queue, peer: Peer, closed: Callable[[], Sequence[str]], stopping: threading.Event
     ) -> None:
         self.peer = peer
+        self.batch = 0
+        """What it works on, see `Queue.free_lost`."""
         self._archive = archive
         self._queue = queue
         self._closed = closed
@@ -94,11 +96,11 @@ class Delivery:
 
     def _next(self) -> bool:
         """Work on the next tasks; whether to go on."""
-        tasks = self._queue.claim(self.peer.ae_title, self._closed(), BATCH)
+        tasks = self._claim()
         for _ in range(LINGER if self._sender.is_open else 0):
             if tasks or self._stopping.wait(0.25):
                 break
-            tasks = self._queue.claim(self.peer.ae_title, self._closed(), BATCH)
+            tasks = self._claim()
         if not tasks:
             return False
         if tasks[0].study_id is not None:
@@ -107,6 +109,10 @@ class Delivery:
             return self._send(tasks)
         finally:
             self._note()
+
+    def _claim(self) -> list[Task]:
+        self.batch = new_batch()
+        return self._queue.claim(self.peer.ae_title, self._closed(), BATCH, self.batch)
 
     def _tell(self, tasks: Sequence[Task]) -> bool:
         """Send notifications, each on an association of its own; whether to go on."""

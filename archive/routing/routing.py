@@ -14,7 +14,8 @@ from archive.errors import InvalidQuery, NotFound
 from archive.index_session import IndexSession
 from archive.locate import by_object
 from archive.records import StoredInstance
-from archive.routing.queue import Place, Queue
+from archive.routing.groups import Place
+from archive.routing.queue import Queue
 from archive.routing.rules import PRIORITIES
 from config.peers import Peer
 from config.settings import Settings

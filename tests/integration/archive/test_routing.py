@@ -14,7 +14,8 @@ from archive.core import Archive
 from archive.index_session import IndexSession
 from archive.routing import scan
 from archive.routing.commitment import follow_commitment
-from archive.routing.queue import Queue, Task, ripen
+from archive.routing.groups import ripen
+from archive.routing.queue import Queue, Task
 from archive.routing.rules import rules_of
 from config.peers import Peer
 from config.routes import ForwardSettings, Route
@@ -140,6 +141,19 @@ def test_tasks_of_the_dead_are_free_at_once_and_those_of_the_living_are_not(
     wait_until(lambda: queue.free_dead() == 2, "they are free")
     again = queue.claim("VIEWER", [])
     assert {task.id for task in again} == {task.id for task in held}
+
+
+def test_tasks_that_no_thread_of_ours_knows_of_are_free_again(archive: Archive, session: IndexSession) -> None:
+    """The session was lost behind the commit of a claim, and the next one before it could be repeated."""
+    for n in range(4):
+        store(archive, ct_image(seed=n))
+    look(archive, session)
+    queue = archive.routing.queue(session)
+    known, lost = queue.claim("VIEWER", [], 2, 17), queue.claim("VIEWER", [], 2, 18)
+    assert queue.free_lost(lambda: [17]) == 2
+    assert {task.id for task in queue.claim("VIEWER", [], 10, 19)} == {task.id for task in lost}
+    assert queue.free_lost(lambda: [17, 19]) == 0
+    assert queue.free_lost(list) == len(known) + len(lost)
 
 
 def test_two_processes_never_hold_the_same_task(archive: Archive, session: IndexSession) -> None:
