@@ -28,6 +28,7 @@ from archive.keys import KeyAllocator
 from archive.locate import locate
 from archive.migrate import migrate as migrate_database
 from archive.migrate import require_current
+from archive.ready_metadata import ReadyMetadata
 from archive.reconcile import Repairs, reconcile, verify
 from archive.records import EVERYTHING, DicomJSON, Query, Scope, SearchResult, Source, StoredInstance
 from archive.reindex import Reindexed, reindex
@@ -40,6 +41,7 @@ from archive.worklist.items import Items
 from archive.worklist.steps import Steps
 from config.settings import Settings
 from storage.base import ObjectStore
+from storage.cache import DiskCache
 from storage.errors import StorageError
 from storage.factory import open_store
 
@@ -80,6 +82,7 @@ class Archive:
         self.commitments = Commitments(settings.commitment, engine, store)
         self.worklist = Items(engine, self.peers, settings.worklist)
         self.performed = Steps(engine)
+        self.metadata = ReadyMetadata(store, _metadata_cache(settings))
         self._embedded: EmbeddedPostgres | None = None
 
     @classmethod
@@ -215,6 +218,12 @@ class Archive:
         for facility in self.peers.facilities.values():
             parameters = {"code": facility.code, "name": facility.name}
             self._session.run(lambda connection, given=parameters: connection.execute(index_sql.NAME_FACILITY, given))  # type: ignore[misc]
+
+
+def _metadata_cache(settings: Settings) -> DiskCache:
+    # It stops before the disk is so full that no more objects are taken.
+    free = 2 * settings.storage.minimum_free_bytes
+    return DiskCache(settings.cache_dir / "metadata", settings.web.metadata_cache_bytes, free)
 
 
 def _open_store(settings: Settings) -> ObjectStore:

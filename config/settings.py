@@ -123,6 +123,8 @@ class WebSettings(Section):
     maximum_rendered_pixels: int = Field(default=100_000_000, ge=1)
     maximum_decoded_bytes: int = Field(default=1024 * MEBIBYTE, ge=MEBIBYTE)
     """Largest uncompressed size of an object that is transcoded for one response."""
+    metadata_cache_bytes: int = Field(default=4096 * MEBIBYTE, ge=0)
+    """Metadata kept ready-made in ``data_dir/cache``; 0: none."""
 
 
 class IngestSettings(Section):
@@ -256,6 +258,11 @@ class Settings(BaseSettings):
     @property
     def spool_dir(self) -> Path:
         return self.storage.spool or self.data_dir / "spool"
+
+    @property
+    def cache_dir(self) -> Path:
+        """What can be made again: it needs no backup, and may be deleted at any time."""
+        return self.data_dir / "cache"
 
     @property
     def viewer_dir(self) -> Path:

@@ -189,5 +189,15 @@ def allowed_by(ranges: Iterable[MediaRange], offer: Offer) -> list[MediaRange]:
     return [r for r in ranges if r.multipart in (None, offer.multipart) and r.matches(offer.media_type)]
 
 
+def takes_gzip(header: str | None) -> bool:
+    """Whether the value of an Accept-Encoding header allows gzip (RFC 9110 12.5.3); without one we do not compress."""
+    qualities: dict[str, float] = {}
+    for item in (header or "").lower().split(","):
+        name, *rest = (piece.strip() for piece in item.split(";"))
+        qualities[name] = _quality(dict(filter(None, map(_parameter, rest))).get("q", "1"))
+    found = next((qualities[name] for name in ("gzip", "x-gzip", "*") if name in qualities), 0.0)
+    return found > 0
+
+
 def _shown(offer: Offer) -> str:
     return f'{MULTIPART}; type="{offer.media_type}"' if offer.multipart else offer.media_type

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import Final
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from archive.core import Archive
 from archive.metadata import each_metadata
+from archive.ready_metadata import Addresses, fingerprint
 from archive.records import StoredInstance
 from archive.standard.json_model import BulkPath, BulkURI
 from viewer_api.addresses import dicomweb_root
 from viewer_api.datasets import dataset_list, negotiate_list
 from viewer_api.deps import ArchiveDep
-from viewer_api.media_types import Offer
+from viewer_api.media_types import DICOM_XML, Offer, takes_gzip
 from viewer_api.routes.resources import INSTANCE, SERIES, STUDY, located
+from viewer_api.streaming import stream
 from viewer_api.views import view_suffix
 
 router = APIRouter(tags=["WADO-RS"])
+
+_VARY: Final = "Accept, Accept-Encoding"
+# The header of one or two instances is read as fast as what would be kept of it.
+_WORTH_KEEPING: Final = 3
 
 
 @router.get(STUDY + "/metadata", name="study_metadata", response_class=Response)
@@ -43,23 +50,28 @@ def instance_metadata(request: Request, archive: ArchiveDep, study: str, series:
 def _metadata(request: Request, archive: Archive, found: Sequence[StoredInstance]) -> Response:
     form = negotiate_list(request)
     root, suffix = dicomweb_root(request), view_suffix(request)
-    headers = {"ETag": _tag(found, root + suffix, form), "Cache-Control": "private, no-cache", "Vary": "Accept"}
+    addresses = Addresses(root + suffix, lambda inst: bulk_uri(root, inst, suffix))
+    headers = {"ETag": _tag(found, addresses, form), "Cache-Control": "private, no-cache"}
     if headers["ETag"] in (value.strip() for value in request.headers.get("if-none-match", "").split(",")):
-        return Response(status_code=304, headers=headers)
-    made = each_metadata(archive.store, found, lambda inst: bulk_uri(root, inst, suffix))
-    return dataset_list(made, form, headers)
+        return Response(status_code=304, headers={**headers, "Vary": _VARY})
+    if form.media_type == DICOM_XML or len(found) < _WORTH_KEEPING:
+        made = each_metadata(archive.store, found, addresses.bulk_uri_of)
+        # The middleware compresses it, and says that it may.
+        return dataset_list(made, form, {**headers, "Vary": "Accept"})
+    if takes_gzip(request.headers.get("accept-encoding")):
+        zipped = archive.metadata.gzipped(found, addresses)
+        return stream(zipped, form.media_type, headers={**headers, "Vary": _VARY, "Content-Encoding": "gzip"})
+    return stream(archive.metadata.plain(found, addresses), form.media_type, headers={**headers, "Vary": "Accept"})
 
 
-def _tag(found: Sequence[StoredInstance], root: str, form: Offer) -> str:
-    """Changes when an instance is added, removed or replaced.
+def _tag(found: Sequence[StoredInstance], addresses: Addresses, form: Offer) -> str:
+    """Changes when an instance is added, removed or replaced, or corrected otherwise.
 
-    Weak, for the middleware may compress the same content.
+    Weak, for it may be compressed or not.
     """
-    digest = hashlib.sha256(f"{root} {form.media_type}".encode())
+    digest = hashlib.sha256(f"{addresses.name} {form.media_type}".encode())
     for inst in found:
-        digest.update(inst.object.digest)
-        if inst.corrections is not None:
-            digest.update(repr(inst.corrections).encode())
+        digest.update(fingerprint(inst))
     return f'W/"{digest.hexdigest()[:32]}"'
 
 
