@@ -114,10 +114,7 @@ format: $(VENV)/.dev ## rewrite the code in the house format
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
 
-db-interop: $(VENV)/.dev tools ## clients of other makers against every service; writes docs/interoperability.md
-	@$(PYTEST) $(PARALLEL) tests/interop || true; $(BIN)/python -m tests.interop.table
-
-check: $(VENV)/.dev ## migrate an empty database and compare it with the models
+db-check: $(VENV)/.dev ## migrate an empty database and compare it with the models
 	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
 	env -u PACS_DATABASE__URL PACS_CONFIG=archive/demo/pacs.toml PACS_DATA_DIR="$$folder/data" $(BIN)/python -m archive db-check
 

@@ -275,7 +275,7 @@ def _query_row(attribute: Attribute, computed: bool) -> tuple[str, ...]:
         attribute.keyword,
         f"`{tag}`",
         attribute.vr,
-        "by items, in C-FIND" if attribute.vr == "SQ" else "yes" if _is_matched(attribute) else "no",
+        "by items" if attribute.vr == "SQ" else "yes" if _is_matched(attribute) else "no",
         "always" if attribute.default else "on request",
         "archive" if computed else "object",
     )

@@ -6,11 +6,15 @@ import re
 from collections.abc import Iterable
 from typing import Final, Literal
 
-from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
+from pydicom.datadict import keyword_for_tag, tag_for_keyword
 
 from archive.attributes import KNOWN
+from archive.comparisons import EMPTY
 from archive.errors import InvalidQuery
-from archive.records import Level, Query
+from archive.json_conditions import can_be_nested
+from archive.records import Level, Nested, Query
+from archive.standard.coding import vr_of
+from archive.standard.matching import WHOLE_TEXT_VRS
 from archive.standard.uids import check_uid
 from viewer_api.views import VIEW
 
@@ -23,9 +27,14 @@ _MAX_VALUE: Final = 64 * 1024
 # `accept` and `charset` are parameters of every transaction (PS3.18 8.3.3); `_` is put in by client libraries against
 # caches and changes nothing about what matches.
 _NOT_KEYS: Final = frozenset({"accept", "charset", "_", VIEW})
+_MAX_DEPTH: Final = 8
+"""Names in a path into sequences; no sequence of the standard that is searched goes deeper."""
+_FLAGS: Final[tuple[str, ...]] = ("fuzzymatching", "emptyvaluematching", "multiplevaluematching")
 _TRUE_FALSE: Final = {"true": True, "false": False, "1": True, "0": False}
 
 Include = frozenset[int] | Literal["all"]
+Path = tuple[int, ...]
+"""The tag of a matching key, behind those of the sequences that it is in."""
 
 
 def parse_query(level: Level, items: Iterable[tuple[str, str]], path: dict[str, str]) -> Query:
@@ -46,7 +55,10 @@ def parse_query(level: Level, items: Iterable[tuple[str, str]], path: dict[str, 
         A parameter is unknown, unsupported, or has a value that cannot be understood; the message names it.
     """
     keys, include, controls = _sorted_out(items)
-    matching = {tag: _value(tag, values) for tag, values in keys.items()}
+    flags = {name: _flag(name, controls[name]) for name in _FLAGS if name in controls}
+    values = {keypath: _value(keypath[-1], given, flags) for keypath, given in keys.items()}
+    # A sequence that is searched is returned, as every matching key is (PS3.18 10.6.3.3).
+    matching = {keypath[0]: values.get(keypath[:1], "") for keypath in values}
     for keyword, uid in path.items():
         _fix(matching, keyword, uid)
     limit = controls.get("limit")
@@ -54,15 +66,16 @@ def parse_query(level: Level, items: Iterable[tuple[str, str]], path: dict[str, 
         level=level,
         keys=matching,
         include=include_fields(include),
-        fuzzy=_flag(controls.get("fuzzymatching", "false")),
+        fuzzy=flags.get("fuzzymatching", False),
+        sequences=_nested(values).sequences,
         limit=None if limit is None else _number("limit", limit),
         offset=_number("offset", controls.get("offset", "0")),
     )
 
 
-def _sorted_out(items: Iterable[tuple[str, str]]) -> tuple[dict[int, list[str]], list[str], dict[str, str]]:
-    """Matching keys by tag, the fields to include, and the parameters that steer the search."""
-    keys: dict[int, list[str]] = {}
+def _sorted_out(items: Iterable[tuple[str, str]]) -> tuple[dict[Path, list[str]], list[str], dict[str, str]]:
+    """Values of matching keys, the fields to include, and the parameters that steer the search."""
+    keys: dict[Path, list[str]] = {}
     include: list[str] = []
     controls: dict[str, str] = {}
     for count, (name, value) in enumerate(items):
@@ -71,7 +84,7 @@ def _sorted_out(items: Iterable[tuple[str, str]]) -> tuple[dict[int, list[str]],
         folded = name.lower()
         if folded == "includefield":
             include.extend(value.split(","))
-        elif folded in ("fuzzymatching", "limit", "offset"):
+        elif folded in (*_FLAGS, "limit", "offset"):
             _once(controls, folded, value)
         elif folded not in _NOT_KEYS:
             keys.setdefault(_matching_key(name), []).append(value)
@@ -82,7 +95,7 @@ def attribute_tag(name: str) -> int:
     """The tag behind a keyword or 8 hexadecimal digits (PS3.18 8.3.4.1). Raises `InvalidQuery`."""
     if _TAG.fullmatch(name):
         return int(name, 16)
-    tag = tag_for_keyword(name)
+    tag = tag_for_keyword(name) if name else None  # some retired attributes have an empty keyword
     if tag is None:
         raise InvalidQuery(f"{_shown(name)} is neither the keyword nor the tag of a DICOM attribute")
     return tag
@@ -100,30 +113,63 @@ def include_fields(names: Iterable[str]) -> Include:
     return frozenset(attribute_tag(name.split(".")[0]) for name in wanted if all(map(attribute_tag, name.split("."))))
 
 
-def _matching_key(name: str) -> int:
-    if "." in name:
-        for part in name.split("."):
-            attribute_tag(part)
-        raise InvalidQuery(f"{_shown(name)}: matching inside sequences is not supported")
-    tag = attribute_tag(name)
-    if tag not in KNOWN:
-        keyword = keyword_for_tag(tag) or _shown(name)
-        raise InvalidQuery(f"{keyword} ({tag >> 16:04X},{tag & 0xFFFF:04X}) is not an attribute that can be matched")
-    return tag
+def _matching_key(name: str) -> Path:
+    """The attribute to match, perhaps inside of sequences: names with dots between them (PS3.18 8.3.4.1)."""
+    parts = name.split(".")
+    if len(parts) > _MAX_DEPTH:
+        raise InvalidQuery(f"{_shown(name)} leads through more than {_MAX_DEPTH - 1} sequences")
+    tags = tuple(map(attribute_tag, parts))
+    if tags[0] not in KNOWN:
+        keyword = keyword_for_tag(tags[0]) or _shown(name)
+        raise InvalidQuery(
+            f"{keyword} ({tags[0] >> 16:04X},{tags[0] & 0xFFFF:04X}) is not an attribute that can be matched"
+        )
+    for part, tag in zip(parts, tags[:-1], strict=False):
+        if vr_of(tag) != "SQ":
+            raise InvalidQuery(f"{_shown(name)}: {_shown(part)} is no sequence")
+    if len(tags) > 1 and not can_be_nested(tags[-1]):
+        raise InvalidQuery(f"{_shown(name)} cannot be matched")
+    return tags
 
 
-def _value(tag: int, values: list[str]) -> str:
+def _nested(values: dict[Path, str]) -> Nested:
+    """Keys as a tree. All paths into a sequence are about one and the same item of it (PS3.4 C.2.2.2.6)."""
+    root = Nested()
+    for path, value in values.items():
+        item = root
+        for tag in path[:-1]:
+            item = item.sequences.setdefault(tag, Nested())
+        if vr_of(path[-1]) != "SQ":
+            item.keys[path[-1]] = value
+        elif len(path) > 1 and value:
+            raise InvalidQuery(f"{keyword_for_tag(path[-1])} is a sequence: name an attribute of its items")
+    return root
+
+
+def _value(tag: int, values: list[str], flags: dict[str, bool]) -> str:
     r"""Join what was given for one key.
 
     UIDs come as a list: comma-separated, as ``\``-separated, or by repeating the key (PS3.18 8.3.4.4, PS3.4
-    C.2.2.2.2). The same is taken for code strings (Modality=CT,MR), which cannot contain a comma (PS3.5 6.2).
+    C.2.2.2.2). The same is taken for code strings (Modality=CT,MR), which cannot contain a comma (PS3.5 6.2). Several
+    values of others are ``\``-separated (PS3.4 C.2.2.2.8), or repeated where multiplevaluematching is asked for.
+
+    A kind of matching that the request rules out is refused where a value would need it, rather than done otherwise.
     """
-    if dictionary_VR(tag) in ("UI", "CS"):
+    if vr_of(tag) in ("UI", "CS"):
         parts = [part.strip() for value in values for part in re.split(r"[,\\]", value)]
-        return "\\".join(dict.fromkeys(part for part in parts if part))
-    if len(set(values)) > 1:
+        joined = "\\".join(dict.fromkeys(part for part in parts if part))
+    elif flags.get("multiplevaluematching") and vr_of(tag) not in WHOLE_TEXT_VRS:
+        joined = "\\".join(dict.fromkeys(values))
+    elif len(set(values)) > 1:
         raise InvalidQuery(f"{keyword_for_tag(tag)} is given more than once with different values")
-    return values[0]
+    else:
+        joined = values[0]
+    if joined == EMPTY and not flags.get("emptyvaluematching", True):
+        raise InvalidQuery(f"{keyword_for_tag(tag)}: the value asks for what emptyvaluematching=false rules out")
+    several = "\\" in joined and vr_of(tag) not in (*WHOLE_TEXT_VRS, "UI")
+    if several and not flags.get("multiplevaluematching", True):
+        raise InvalidQuery(f"{keyword_for_tag(tag)}: the values ask for what multiplevaluematching=false rules out")
+    return joined
 
 
 def _fix(keys: dict[int, str], keyword: str, uid: str) -> None:
@@ -141,10 +187,10 @@ def _once(controls: dict[str, str], name: str, value: str) -> None:
         raise InvalidQuery(f"{name} is given more than once with different values")
 
 
-def _flag(text: str) -> bool:
+def _flag(name: str, text: str) -> bool:
     value = _TRUE_FALSE.get(text.strip().lower())
     if value is None:
-        raise InvalidQuery("fuzzymatching is neither true nor false")
+        raise InvalidQuery(f"{name} is neither true nor false")
     return value
 
 

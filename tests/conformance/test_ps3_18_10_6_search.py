@@ -102,6 +102,84 @@ def test_10_6_3_3_matching_keys_are_in_the_result(filled: httpx.Client) -> None:
     assert match["00081030"]["Value"] == ["CT ngực"]
 
 
+@pytest.fixture(scope="module")
+def ordered(shared_web: httpx.Client) -> httpx.Client:  # noqa: F811
+    """A study of two series for requests of two items, and a study for none."""
+    first = [_request("R1", "S1", "71020"), _request("R2", "S2", "71250")]
+    second = [_request("R1", "S2", "71250")]
+    patient = {"PatientID": "ORDERED", "PatientName": "LÊ^THỊ C"}
+    common = {**patient, "StudyInstanceUID": "1.2.826.7"}
+    stored = [
+        dataset(**common, SeriesInstanceUID="1.2.826.7.1", RequestAttributesSequence=first),
+        dataset(**common, SeriesInstanceUID="1.2.826.7.2", RequestAttributesSequence=second),
+        dataset(**patient, StudyInstanceUID="1.2.826.8", SeriesInstanceUID="1.2.826.8.1", StudyID="8"),
+    ]
+    assert store(shared_web, *map(part10, stored)).status_code == 200
+    return shared_web
+
+
+def _request(procedure: str, step: str, code: str) -> Dataset:
+    item, coded = Dataset(), Dataset()
+    item.RequestedProcedureID, item.ScheduledProcedureStepID = procedure, step
+    coded.CodeValue, coded.CodingSchemeDesignator, coded.CodeMeaning = code, "C4", f"Chụp {code}"
+    item.ScheduledProtocolCodeSequence = [coded]
+    return item
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("RequestAttributesSequence.ScheduledProcedureStepID=S1", {"1"}),
+        ("RequestAttributesSequence.ScheduledProcedureStepID=S2", {"1", "2"}),
+        ("RequestAttributesSequence.ScheduledProcedureStepID=S*", {"1", "2"}),
+        ("00400275.00400009=S1", {"1"}),
+        ("RequestAttributesSequence.00400009=S3", set()),
+        ("RequestAttributesSequence.ScheduledProtocolCodeSequence.CodeValue=71020", {"1"}),
+        ("00400275.00400008.00080100=7*", {"1", "2"}),
+        ("00400275.00400008.CodeMeaning=Ch%E1%BB%A5p%2071250", {"1", "2"}),
+        ("RequestAttributesSequence.ScheduledProcedureStepID=", {"1", "2", "8"}),
+        # Both of the same item, so not the first series: it has R1 and S2 in different ones.
+        ("00400275.RequestedProcedureID=R1&00400275.ScheduledProcedureStepID=S2", {"2"}),
+        ("00400275.RequestedProcedureID=R2&00400275.ScheduledProtocolCodeSequence.CodeValue=71020", set()),
+        ("00400275.RequestedProcedureID=R2&SeriesInstanceUID=1.2.826.7.2", set()),
+    ],
+)
+def test_8_3_4_1_attributes_of_items_are_matched(ordered: httpx.Client, query: str, found: set[str]) -> None:
+    """``{attributeID} = {dicomTag} / {dicomKeyword} / {dicomTag}"."{attributeID} / {dicomKeyword}"."{attributeID}``."""
+    response = ordered.get(f"/dicom-web/series?PatientID=ORDERED&{query}")
+    assert response.status_code == 200, response.text
+    series = {"1.2.826.7.1": "1", "1.2.826.7.2": "2", "1.2.826.8.1": "8"}
+    assert {series[match["0020000E"]["Value"][0]] for match in response.json()} == found
+
+
+def test_10_6_3_3_a_sequence_that_is_searched_is_returned_whole(ordered: httpx.Client) -> None:
+    (match,) = ordered.get("/dicom-web/series?RequestAttributesSequence.ScheduledProcedureStepID=S1").json()
+    items = match["00400275"]["Value"]
+    assert [item["00401001"]["Value"] for item in items] == [["R1"], ["R2"]]
+    assert items[1]["00400008"]["Value"][0]["00080104"]["Value"] == ["Chụp 71250"]
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("StudyID=%22%22", {"7"}),
+        ("StudyID=%22%22&emptyvaluematching=true", {"7"}),
+        ("StudyID=&emptyvaluematching=true", {"7", "8"}),
+        ("StudyID=8&emptyvaluematching=false", {"8"}),
+        ("StudyID=8%5C9", {"8"}),
+        ("StudyID=8%5C9&multiplevaluematching=true", {"8"}),
+        ("StudyID=9&StudyID=8&multiplevaluematching=true", {"8"}),
+        ("StudyID=8&multiplevaluematching=false", {"8"}),
+        ("StudyInstanceUID=1.2.826.7,1.2.826.8&multiplevaluematching=false", {"7", "8"}),
+    ],
+)
+def test_8_3_4_empty_and_several_values(ordered: httpx.Client, query: str, found: set[str]) -> None:
+    """Empty Value and Multiple Value Matching (PS3.4 C.2.2.2.7, C.2.2.2.8); a list of UIDs is neither."""
+    response = ordered.get(f"/dicom-web/studies?PatientID=ORDERED&{query}")
+    assert response.status_code == 200, response.text
+    assert {match["0020000D"]["Value"][0][-1] for match in response.json()} == found
+
+
 def test_8_3_4_4_2_a_cut_result_carries_a_warning(archive: Archive) -> None:
     """The server gives fewer than asked for, and says that there are more."""
     archive.settings = archive.settings.model_copy(update={"ingest": IngestSettings(query_limit=2)})

@@ -41,6 +41,18 @@ _PARAMETERS: Final[list[dict[str, Any]]] = [
         "schema": {"type": "boolean", "default": False},
     },
     {
+        "name": "emptyvaluematching",
+        "in": "query",
+        "description": '`false` refuses the value `""`, which otherwise matches what has no value.',
+        "schema": {"type": "boolean", "default": True},
+    },
+    {
+        "name": "multiplevaluematching",
+        "in": "query",
+        "description": "`false` refuses several values with `\\` between them; `true` lets keys repeat, too.",
+        "schema": {"type": "boolean"},
+    },
+    {
         "name": "includefield",
         "in": "query",
         "description": "Attributes to return beside the default ones, as keyword or tag, or `all`.",
@@ -50,7 +62,8 @@ _PARAMETERS: Final[list[dict[str, Any]]] = [
     {
         "name": "attributes",
         "in": "query",
-        "description": "Matching keys: any supported attribute as keyword or tag, such as `PatientID` or `00100020`.",
+        "description": "Matching keys: any supported attribute as keyword or tag, such as `PatientID` or `00100020`; "
+        "of items of sequences with dots, such as `RequestAttributesSequence.ScheduledProcedureStepID`.",
         "schema": {"type": "object", "additionalProperties": {"type": "string"}},
         "style": "form",
         "explode": True,
