@@ -63,15 +63,19 @@ def to_grey(pixels: NDArray[Any], layout: PixelFormat, ds: Dataset, frame: int, 
     """Render the frame (1-based) of a monochrome image as 8-bit grey.
 
     The window is the one asked for, else the first of the object, else its first VOI LUT, else what makes the whole
-    range of the frame visible, padding not counted.
+    range of the frame visible, padding not counted. Padding is black whatever the transformations make of its value:
+    it is no image (PS3.3 C.7.5.1.1.2).
     """
     modality = modality_transform(ds, frame)
-    voi = window or _window_of(ds, frame) or _lut_of(ds, frame) or _whole_range(pixels, ds, modality)
-    invert = layout.photometric == "MONOCHROME1" or str(ds.get("PresentationLUTShape") or "") == "INVERSE"
+    padding = padding_range(ds, layout)
+    voi = window or _window_of(ds, frame) or _lut_of(ds, frame) or _whole_range(pixels, padding, modality)
+    present = _presentation(ds, layout)
 
     def to_bytes(values: Floats) -> NDArray[np.uint8]:
-        shown = np.nan_to_num(voi(modality(values)), nan=0.0)
-        return np.rint((1 - shown if invert else shown) * 255).astype(np.uint8)
+        shown = np.rint(present(np.nan_to_num(voi(modality(values)), nan=0.0)) * 255).astype(np.uint8)
+        if padding is not None:
+            shown[(values >= padding[0]) & (values <= padding[1])] = 0
+        return shown
 
     if pixels.dtype.kind in "ui" and pixels.dtype.itemsize <= 2:
         unsigned = np.dtype(f"u{pixels.dtype.itemsize}")
@@ -83,6 +87,40 @@ def to_grey(pixels: NDArray[Any], layout: PixelFormat, ds: Dataset, frame: int, 
     for start in range(0, flat.size, _BAND):
         grey[start : start + _BAND] = to_bytes(flat[start : start + _BAND].astype(np.float64))
     return grey.reshape(pixels.shape)
+
+
+def _presentation(ds: Dataset, layout: PixelFormat) -> Transform:
+    """Presentation LUT or its shape, from 0..1 to 0..1 (PS3.3 C.11.4, C.11.6; C.7.6.3.1.2)."""
+    items = ds.get("PresentationLUTSequence")
+    table = lookup_table(items[0]) if items else None
+    if table is not None:
+        _, values, bits = table
+        # PS3.3 C.11.6.1.1: the input range is that of the descriptor, whatever range the VOI LUT has.
+        return lambda shown: values[np.rint(shown * (values.size - 1)).astype(np.int64)] / float((1 << bits) - 1)
+    if layout.photometric == "MONOCHROME1" or str(ds.get("PresentationLUTShape") or "").strip() == "INVERSE":
+        return lambda shown: 1 - shown
+    return lambda shown: shown
+
+
+def padding_range(ds: Dataset, layout: PixelFormat) -> tuple[float, float] | None:
+    """Least and greatest stored value that is padding (PS3.3 C.7.5.1.1.2, C.7.6.24, C.7.6.25); None without."""
+    prefix = {"PixelData": "Pixel", "FloatPixelData": "FloatPixel", "DoubleFloatPixelData": "DoubleFloatPixel"}
+    names = [f"{prefix[layout.keyword]}Padding{end}" for end in ("Value", "RangeLimit")]
+    value, limit = (_padding(ds.get(name), layout) for name in names)
+    if value is None:
+        return None
+    return min(value, value if limit is None else limit), max(value, value if limit is None else limit)
+
+
+def _padding(value: Any, layout: PixelFormat) -> float | None:
+    if not isinstance(value, int | float):
+        return None
+    # US or SS as the pixels are; writers mix them up.
+    if layout.keyword == "PixelData" and layout.signed and 32768 <= value < 65536:
+        return float(value - 65536)
+    if layout.keyword == "PixelData" and not layout.signed and -32768 <= value < 0:
+        return float(value + 65536)
+    return float(value)
 
 
 def modality_transform(ds: Dataset, frame: int) -> Transform:
@@ -143,13 +181,11 @@ def _lut_of(ds: Dataset, frame: int) -> Transform | None:
     return lambda shown: _look_up(shown, first, values) / top
 
 
-def _whole_range(pixels: NDArray[Any], ds: Dataset, modality: Transform) -> Transform:
+def _whole_range(pixels: NDArray[Any], padding: tuple[float, float] | None, modality: Transform) -> Transform:
     """Least to greatest value of the frame, without padding (PS3.3 C.7.5.1.1.2)."""
     counted = pixels
-    padding, limit = ds.get("PixelPaddingValue"), ds.get("PixelPaddingRangeLimit")
-    if isinstance(padding, int):
-        low, high = sorted((padding, limit if isinstance(limit, int) else padding))
-        counted = pixels[(pixels < low) | (pixels > high)]
+    if padding is not None:
+        counted = pixels[(pixels < padding[0]) | (pixels > padding[1])]
     if pixels.dtype.kind == "f":
         counted = counted[np.isfinite(counted)]
     if not counted.size:

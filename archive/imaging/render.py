@@ -15,6 +15,7 @@ from pydicom.pixels.processing import apply_color_lut
 from archive.errors import InvalidQuery, NotAcceptable
 from archive.imaging.decode import decode_frame
 from archive.imaging.grey import Window, to_grey
+from archive.imaging.overlays import burn_in, overlay_mask, used_bits
 from archive.imaging.pixels import PixelFormat, describe, float_keyword, pixel_format
 
 ImageFormat = Literal["JPEG", "PNG", "GIF", "WEBP"]
@@ -70,7 +71,7 @@ def render_frame(
     NotAcceptable
         The object cannot be shown as an image, or is larger than the limits allow.
     """
-    pixels, _ = display_pixels(frame, ds, number, transfer_syntax_uid, how.window, limits)
+    pixels, _ = display_pixels(frame, ds, number, transfer_syntax_uid, how.window, limits, overlays=True)
     image = Image.fromarray(pixels)
     if how.viewport is not None:
         image = fit(image, how.viewport, pixel_aspect(ds, number), limits)
@@ -78,11 +79,26 @@ def render_frame(
 
 
 def display_pixels(
-    frame: bytes, ds: Dataset, number: int, transfer_syntax_uid: str, window: Window | None, limits: Limits
+    frame: bytes,
+    ds: Dataset,
+    number: int,
+    transfer_syntax_uid: str,
+    window: Window | None,
+    limits: Limits,
+    overlays: bool = False,
 ) -> tuple[NDArray[np.uint8], PixelFormat]:
-    """Decode a frame to 8-bit grey (rows, columns) or RGB (rows, columns, 3)."""
+    """Decode a frame to 8-bit grey (rows, columns) or RGB (rows, columns, 3), with overlays in white if wanted."""
     layout = _layout(ds, limits)
-    pixels, found = decode_frame(frame, layout, transfer_syntax_uid, limits.decoded_bytes)
+    cells, found = decode_frame(frame, layout, transfer_syntax_uid, limits.decoded_bytes)
+    pixels = used_bits(ds, cells, found.signed) if layout.keep_unused_bits else cells
+    shown, found = _shown(pixels, found, ds, number, window)
+    mask = overlay_mask(ds, number, cells) if overlays else None
+    return (shown if mask is None else burn_in(shown, mask)), found
+
+
+def _shown(
+    pixels: NDArray[Any], found: PixelFormat, ds: Dataset, number: int, window: Window | None
+) -> tuple[NDArray[np.uint8], PixelFormat]:
     if found.samples == 1 and found.photometric == "PALETTE COLOR":
         return _palette(pixels, ds), found
     if found.samples == 1:
@@ -95,8 +111,7 @@ def display_pixels(
 
 
 def _layout(ds: Dataset, limits: Limits) -> PixelFormat:
-    keyword = float_keyword(ds)
-    layout = replace(pixel_format(ds, keyword), keep_unused_bits=False)
+    layout = pixel_format(ds, float_keyword(ds))
     if layout.rows * layout.columns > limits.rendered_pixels:
         raise NotAcceptable(
             f"{describe(ds)} has {layout.columns} x {layout.rows} pixels, more than the limit of "

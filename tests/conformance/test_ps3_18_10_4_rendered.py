@@ -1,106 +1,80 @@
-"""Rendered images (PS3.18 10.4.1.1.3) held against DCMTK's ``dcmj2pnm``, an independent implementation.
-
-Tolerance, in steps of 255: 1 where only rounding differs (DCMTK truncates, we round); 3 where another JPEG decoder
-or colour transformation is at work. The same window is given to both. What this build of DCMTK cannot decode (JPEG
-2000, JPEG-LS) it gets from us in Explicit VR Little Endian, so that rendering is compared in any case; that decoding
-is right is shown against pydicom in ``tests/unit/imaging``.
-"""
+"""Rendered images (PS3.18 10.4.1.1.3) held against DCMTK's ``dcmj2pnm``: see ``tests/rendering.py``."""
 
 from __future__ import annotations
 
+import re
 import shutil
-import subprocess
-import warnings
 from pathlib import Path
 
 import numpy as np
-import pydicom
 import pytest
-from numpy.typing import NDArray
-from PIL import Image
+from pydicom.dataset import Dataset
 
-from archive.imaging.decode import EXPLICIT_VR_LITTLE_ENDIAN
-from archive.imaging.grey import Window, frame_attributes
-from archive.imaging.render import Limits, display_pixels
-from archive.imaging.transcode import transcode
-from archive.records import StoredInstance
+from archive.imaging.render import display_pixels
 from archive.retrieve import frames_syntax, read_frames, read_header
 from storage.memory import MemoryStore
 from tests.corpus import storage_objects
+from tests.rendering import EXACT, LIMITS, all_images, by_dcmtk, difference, images
+from tests.rendering_table import DOCUMENT
+from tests.synthetic_images import encoded, image_file, overlay
 from tests.unit.imaging.stored import store_file
-from tests.unit.imaging.test_transcode import UNDECODABLE
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning"),
     pytest.mark.skipif(shutil.which("dcmj2pnm") is None, reason="DCMTK is not installed"),
 ]
 
-LIMITS = Limits(1 << 30, 100_000_000)
-EXACT, OTHER_DECODER = 1, 3
-# Native samples of 32 bits are beyond DCMTK, and so are segmented palettes.
-BEYOND_DCMTK = {
-    *(f"SC_rgb_{kind}32bit{frames}.dcm" for kind in ("", "expb_") for frames in ("", "_2frame")),
-    "gdcm-US-ALOKA-16.dcm",
-    "gdcm-US-ALOKA-16_big.dcm",
-}
-# In big endian, DCMTK swaps the halves of 32-bit pixels one by one (they are OW), pydicom and we the pixel as a whole:
-# only so are these the same images as their little endian twins.
-OTHER_BYTE_ORDER = {"rtdose_expb.dcm", "rtdose_expb_1frame.dcm"}
-
-
-def images() -> list[Path]:
-    names = BEYOND_DCMTK | OTHER_BYTE_ORDER | UNDECODABLE
-    return [path for path in storage_objects() if path.name not in names and has_pixels(path)]
-
-
-def has_pixels(path: Path) -> bool:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return "PixelData" in pydicom.dcmread(path, specific_tags=["PixelData"])
-
-
-def by_dcmtk(file: Path, options: list[str]) -> NDArray[np.int16] | None:
-    target = file.with_suffix(".ppm")
-    command = ["dcmj2pnm", "--quiet", "-O", "+op", "+F", "1", *options, str(file), str(target)]
-    subprocess.run(command, check=False, capture_output=True)
-    if not target.exists():
-        return None
-    with Image.open(target) as image:
-        return np.asarray(image).astype(np.int16)
-
-
-def dcmtk_options(store: MemoryStore, inst: StoredInstance) -> list[str]:
-    """The VOI transformation that we choose by ourselves, as options."""
-    ds = read_header(store, inst)
-    item = frame_attributes(ds, 1, "FrameVOILUTSequence")
-    if not str(ds.get("PhotometricInterpretation", "")).startswith("MONOCHROME"):
-        return []
-    center, width = (item.get(keyword) for keyword in ("WindowCenter", "WindowWidth"))
-    if center is not None and width is not None:
-        first = [float(value if isinstance(value, int | float | str) else value[0]) for value in (center, width)]
-        if Window(*first).valid:
-            return ["+Ww", *map(str, first)]
-    return ["+Wl", "1"] if item.get("VOILUTSequence") else ["+Wm"]
-
 
 @pytest.mark.parametrize("path", images(), ids=lambda path: path.name)
 def test_looks_as_dcmtk_shows_it(path: Path, tmp_path: Path) -> None:
+    found = difference(path, tmp_path)
+    assert found.largest <= found.allowed
+
+
+def test_the_table_has_every_image() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8").split("<!-- rendering: table -->")[1].split("<!-- /rendering -->")[0]
+    named = re.findall(r"^\| .* \| `(.*)` \| .* \| .* \|$", text, re.MULTILINE)
+    assert sorted(named) == sorted(path.name for path in all_images()), "run `python -m tests.rendering_table`"
+
+
+def planes() -> dict[str, Dataset]:
+    """Images with overlays of every kind that the corpus lacks."""
+    cells = np.arange(9 * 13, dtype=np.uint16).reshape(9, 13) * 30
+    bits = (np.arange(9 * 13).reshape(9, 13) % 5 == 0).astype(np.uint8)
+    frames = np.stack([cells, cells])
+    return {
+        "the size of the image": image_file(cells, overlay(0x6000, bits)),
+        "smaller, within": image_file(cells, overlay(0x6000, bits[:4, :5], origin=(3, 7))),
+        "across the edges": image_file(cells, overlay(0x6000, bits, origin=(-2, 5))),
+        "two planes": image_file(cells, overlay(0x6000, bits[:3]), overlay(0x601E, bits[:, :2], origin=(1, 9))),
+        "one for every frame": image_file(frames, overlay(0x6000, bits)),
+        "one for each frame": image_file(frames, overlay(0x6002, np.stack([bits, 1 - bits]))),
+        "in unused bits": image_file(cells | bits.astype(np.uint16) << 14, overlay(0x6000, bits, position=14)),
+        "in unused bits, signed": image_file(
+            (cells.astype(np.int16) - 2000 & 0xFFF) | bits.astype(np.int16) << 12,
+            overlay(0x6000, bits, position=12),
+            signed=True,
+        ),
+        "below MONOCHROME1": image_file(cells, overlay(0x6000, bits), photometric="MONOCHROME1"),
+    }
+
+
+@pytest.mark.parametrize("kind", planes())
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1"])
+def test_overlays_look_as_dcmtk_shows_them(kind: str, syntax: str, tmp_path: Path) -> None:
+    """PS3.3 C.9.2, PS3.5 8.1.2."""
+    file = tmp_path / "image.dcm"
+    file.write_bytes(encoded(planes()[kind], syntax))
     store = MemoryStore()
-    inst = store_file(store, path)
-    frame = next(read_frames(store, inst, [1]))
-    ours, _ = display_pixels(frame, read_header(store, inst), 1, frames_syntax(inst), None, LIMITS)
-    options = dcmtk_options(store, inst)
-    copy = tmp_path / "image.dcm"
-    shutil.copy(path, copy)
-    theirs = by_dcmtk(copy, options)
-    if theirs is None:
-        copy.write_bytes(b"".join(transcode(store, inst, EXPLICIT_VR_LITTLE_ENDIAN, LIMITS.decoded_bytes).chunks))
-        theirs = by_dcmtk(copy, options)
-    assert theirs is not None
-    if theirs.ndim > ours.ndim:
-        theirs = theirs[..., 0]
-    lossy = inst.object.transfer_syntax_uid.startswith("1.2.840.10008.1.2.4.5") or "ybr" in path.name
-    assert np.abs(ours.astype(np.int16) - theirs).max() <= (OTHER_DECODER if lossy else EXACT)
+    inst = store_file(store, file)
+    for number in range(1, inst.number_of_frames + 1):
+        frame = next(read_frames(store, inst, [number]))
+        header = read_header(store, inst)
+        ours, _ = display_pixels(frame, header, number, frames_syntax(inst), None, LIMITS, overlays=True)
+        theirs = by_dcmtk(file, ["+F", str(number), "+O", "0", "+Wm"])
+        assert theirs is not None
+        assert (ours == 255).sum() >= 2
+        assert np.abs(ours.astype(np.int16) - theirs).max() <= EXACT
 
 
 def test_big_endian_images_look_like_their_little_endian_twins() -> None:

@@ -130,3 +130,38 @@ def test_each_frame_has_its_own_window_and_rescale() -> None:
     ds.PerFrameFunctionalGroupsSequence = Sequence(groups)
     assert grey([0, 50, 100], ds, frame=1) == [0, 50, 100]
     assert grey([0, 50, 100], ds, frame=2) == [0, 100, 200]
+
+
+def test_padding_is_background_whatever_its_value_becomes() -> None:
+    """PS3.3 C.7.5.1.1.2."""
+    assert grey([-2000, 0, 50, 100], image("MONOCHROME1", PixelPaddingValue=-2000)) == [0, 255, 128, 0]
+    ds = image(PixelPaddingValue=4000, PixelPaddingRangeLimit=5000, WindowCenter="50.5", WindowWidth="101")
+    assert grey([0, 50, 100, 3999, 4000, 4500, 5000, 5001], ds) == [0, 128, 255, 255, 0, 0, 0, 255]
+
+
+def test_padding_written_with_the_wrong_sign_is_understood() -> None:
+    assert grey([-2000, 0, 50, 100], image("MONOCHROME1", PixelPaddingValue=63536)) == [0, 255, 128, 0]
+    ds = image("MONOCHROME1", PixelPaddingValue=-1)
+    ds.PixelRepresentation = 0
+    assert grey([65535, 0, 50, 100], ds, dtype="u2") == [0, 255, 128, 0]
+
+
+@pytest.mark.parametrize(("prefix", "bits", "dtype"), [("FloatPixel", 32, "f4"), ("DoubleFloatPixel", 64, "f8")])
+def test_padding_of_float_images(prefix: str, bits: int, dtype: str) -> None:
+    """PS3.3 C.7.6.24, C.7.6.25."""
+    ds = image("MONOCHROME1", **{f"{prefix}PaddingValue": -1000.5, f"{prefix}PaddingRangeLimit": -500.0})
+    del ds.BitsStored, ds.PixelRepresentation
+    ds.BitsAllocated = bits
+    pixels: NDArray[np.generic] = np.array([[-1000.5, -700, 0, 0.5, 1]], dtype)
+    shown = to_grey(pixels, pixel_format(ds, f"{prefix}Data"), ds, 1, None)  # type: ignore[arg-type]
+    assert shown[0].tolist() == [0, 0, 255, 128, 0]
+
+
+def test_a_frame_of_padding_only_is_black() -> None:
+    assert grey([7, 7, 7], image("MONOCHROME1", PixelPaddingValue=7)) == [0, 0, 0]
+
+
+def test_presentation_lut() -> None:
+    """PS3.3 C.11.6.1.1: what the VOI LUT gives is spread over the entries; it stands in for inverting."""
+    ds = image("MONOCHROME1", PresentationLUTSequence=Sequence([lut(0, [0, 100, 200, 1023, 500], 10)]))
+    assert grey([0, 1, 2, 3, 4], ds, Window(2.5, 5)) == [0, 25, 50, 255, 125]
