@@ -21,6 +21,8 @@ from archive.correction.worklist import WorklistLookup
 from archive.database import Stop, fetch, open_engine
 from archive.embedded import EmbeddedPostgres
 from archive.errors import IndexUnavailable, StoreUnavailable
+from archive.feed.feed import Feed
+from archive.feed.record import Recorder
 from archive.index_session import IndexSession
 from archive.index_writer import IndexWriter
 from archive.ingest import Ingest, Receiving
@@ -80,6 +82,7 @@ class Archive:
         self.corrections = Correcting(engine, session, store, self.peers, self._lookup)
         self.routing = Routing(settings, engine)
         self.commitments = Commitments(settings.commitment, engine, store)
+        self.feed = Feed(engine)
         self.worklist = Items(engine, self.peers, settings.worklist)
         self.performed = Steps(engine)
         self.metadata = ReadyMetadata(store, _metadata_cache(settings))
@@ -173,6 +176,10 @@ class Archive:
         done = reindex(self._session, self.store, self.peers, self._lookup, progress)
         self._notes(self._session).catch_up()
         return done
+
+    def recorder(self, interval: float = 1.0) -> Recorder:
+        """What writes the change feed, in a thread; see `archive.feed.record`. Raises `IndexUnavailable`."""
+        return Recorder(self.settings.database, self.settings.feed, interval)
 
     def check(self) -> dict[str, str | None]:
         """Whether each part works now: its name, and None or what is wrong."""

@@ -12,6 +12,7 @@ ArchiveError
 ├── InvalidQuery                  a key, value or parameter of a query cannot be understood
 ├── TooManyMatches                the query is too broad
 ├── NotFound                      nothing (visible) matches
+├── Forgotten                     what is asked for was kept once, and is not any more
 ├── NotAcceptable                 the object cannot be given in the form asked for
 ├── NotPermitted                  the caller lacks the right
 ├── Withdrawn                     whoever asked no longer waits for the answer
@@ -75,6 +76,10 @@ class TooManyMatches(ArchiveError):
 
 class NotFound(ArchiveError):
     """Nothing that the caller may see matches."""
+
+
+class Forgotten(ArchiveError):
+    """What is asked for was kept for a time that is over. The message says how to go on."""
 
 
 class NotAcceptable(ArchiveError):

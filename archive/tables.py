@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import archive.commitment.models
 import archive.correction.models
+import archive.feed.models
 import archive.rejection.models
 import archive.routing.models
 import archive.worklist.models  # noqa: F401  for its effect

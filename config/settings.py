@@ -15,6 +15,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from config.feed import FeedSettings, Webhook
 from config.node import NodeSettings as NodeSettings
 from config.peers import Facility, Peer, PeerBook, UnknownPeers, View
 from config.routes import ForwardSettings, Route
@@ -191,10 +192,12 @@ class Settings(BaseSettings):
     commitment: CommitmentSettings = CommitmentSettings()
     forward: ForwardSettings = ForwardSettings()
     worklist: WorklistSettings = WorklistSettings()
+    feed: FeedSettings = FeedSettings()
     log: LogSettings = LogSettings()
     facilities: tuple[Facility, ...] = ()
     peers: tuple[Peer, ...] = ()
     routes: tuple[Route, ...] = ()
+    webhooks: tuple[Webhook, ...] = ()
     unknown_peers: UnknownPeers = "reject"
 
     @classmethod
@@ -221,6 +224,7 @@ class Settings(BaseSettings):
         if lost:
             raise ValueError(f"peers name facilities that are not listed: {', '.join(lost)}")
         self._check_routes()
+        self._check_webhooks({*codes, "UNKNOWN"})
         return self
 
     @model_validator(mode="after")
@@ -250,6 +254,14 @@ class Settings(BaseSettings):
                 )
             if lost := sorted({*route.facilities} - codes):
                 raise ValueError(f"route {route.name!r} names facilities that are not listed: {', '.join(lost)}")
+
+    def _check_webhooks(self, codes: set[str]) -> None:
+        names = [webhook.name for webhook in self.webhooks]
+        if len(set(names)) < len(names):
+            raise ValueError("two webhooks have the same name")
+        for webhook in self.webhooks:
+            if lost := sorted({*webhook.facilities} - codes):
+                raise ValueError(f"webhook {webhook.name!r} names facilities that are not listed: {', '.join(lost)}")
 
     @property
     def objects_dir(self) -> Path:

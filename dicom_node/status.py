@@ -42,6 +42,7 @@ C_STORE_STATUS: Final[dict[type[errors.ArchiveError], int]] = {
     errors.InvalidQuery: PROCESSING_FAILURE,
     errors.TooManyMatches: PROCESSING_FAILURE,
     errors.NotFound: PROCESSING_FAILURE,
+    errors.Forgotten: PROCESSING_FAILURE,
     errors.NotAcceptable: PROCESSING_FAILURE,
     errors.Withdrawn: PROCESSING_FAILURE,
     errors.InvalidItem: PROCESSING_FAILURE,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import signal
+import socket
 import sys
 from typing import NoReturn
 
 import uvicorn
+from fastapi import FastAPI
 
 from archive.core import Archive
 from archive.errors import ArchiveError
@@ -46,11 +48,25 @@ def main() -> int:
         log.info("web service stopped")
 
 
+class Server(uvicorn.Server):
+    """Ends the waiting of those who wait for changes when it is to stop: that could last for ever."""
+
+    def __init__(self, app: FastAPI, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._app = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._app.state.listeners.stopping = True
+        await super().shutdown(sockets)
+
+
 def serve(archive: Archive, settings: Settings) -> int:
     """Serve the archive until a signal says stop."""
-    server = uvicorn.Server(
+    app = create_app(archive)
+    server = Server(
+        app,
         uvicorn.Config(
-            create_app(archive),
+            app,
             host=settings.web.host,
             port=settings.web.port,
             # Our own: the one of uvicorn writes query strings, and replaces the configured logging.
@@ -59,10 +75,11 @@ def serve(archive: Archive, settings: Settings) -> int:
             server_header=False,
             ws="none",
             timeout_graceful_shutdown=_GRACE_SECONDS,
-        )
+        ),
     )
     log.info("web service starts", extra=fields(host=settings.web.host, port=settings.web.port))
-    server.run()
+    with archive.recorder():
+        server.run()
     return 0 if server.started else CANNOT_START
 
 

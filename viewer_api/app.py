@@ -13,9 +13,23 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from archive.core import Archive
 from viewer_api import pages, problems
+from viewer_api.listeners import Listeners
 from viewer_api.metrics import Metrics
 from viewer_api.middleware import Observer, SizeLimit
-from viewer_api.routes import bulkdata, health, hidden, qido, queues, rendered, stow, viewer, wado, wado_uri, worklist
+from viewer_api.routes import (
+    bulkdata,
+    changes,
+    health,
+    hidden,
+    qido,
+    queues,
+    rendered,
+    stow,
+    viewer,
+    wado,
+    wado_uri,
+    worklist,
+)
 
 # Only text gains from compression; image data are compressed or not worth the time, and streams must not be held.
 _NOT_COMPRESSED: Final = (
@@ -28,6 +42,7 @@ _NOT_COMPRESSED: Final = (
     "font/*",
     "image/*",
     "multipart/*",
+    "text/event-stream",
     "video/*",
 )
 _SMALLEST_COMPRESSED: Final = 1024
@@ -48,8 +63,23 @@ def create_app(archive: Archive) -> FastAPI:
     )
     app.state.archive = archive
     app.state.metrics = Metrics()
+    app.state.listeners = Listeners(archive)
     problems.install(app)
-    for module in (health, qido, wado, wado_uri, rendered, bulkdata, stow, hidden, viewer, worklist, queues, pages):
+    for module in (
+        health,
+        qido,
+        wado,
+        wado_uri,
+        rendered,
+        bulkdata,
+        stow,
+        changes,
+        hidden,
+        viewer,
+        worklist,
+        queues,
+        pages,
+    ):
         app.include_router(module.router)
     # The last one added is the outermost.
     app.add_middleware(SizeLimit, maximum=archive.settings.web.maximum_request_bytes)

@@ -59,6 +59,7 @@ PROBLEMS: Final[dict[type[errors.ArchiveError], Problem]] = {
     errors.InvalidQuery: Problem(HTTPStatus.BAD_REQUEST, "Query cannot be understood", 0x0110),
     errors.TooManyMatches: Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "Query too broad", 0x0110),
     errors.NotFound: Problem(HTTPStatus.NOT_FOUND, "Not found", 0x0110),
+    errors.Forgotten: Problem(HTTPStatus.GONE, "Not kept any more", 0x0110),
     errors.NotAcceptable: Problem(HTTPStatus.NOT_ACCEPTABLE, "Not available in this form", 0x0110),
     errors.NotPermitted: Problem(HTTPStatus.FORBIDDEN, "Not permitted", 0x0124),
     errors.Withdrawn: Problem(HTTPStatus.REQUEST_TIMEOUT, "Request withdrawn", 0x0110),

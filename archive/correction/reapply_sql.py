@@ -6,6 +6,8 @@ from typing import Any, Final
 
 from psycopg.types.json import Jsonb
 
+from archive.feed import sql as feed
+
 STUDY_BY_UID: Final = "SELECT id FROM study WHERE study_instance_uid = %(study)s AND quarantine = ''"
 
 STUDIES: Final = """
@@ -35,11 +37,13 @@ SELECT patient.id FROM patient JOIN study ON study.patient_id = patient.id WHERE
 """
 LOCK_STUDY: Final = "SELECT id FROM study WHERE id = %(study)s FOR UPDATE"
 
-EXCHANGE_CORRECTIONS: Final = """
+EXCHANGE_CORRECTIONS: Final = f"""
 WITH changed AS (
     UPDATE stored_object SET corrections = %(after)s
      WHERE id = %(id)s AND corrections IS NOT DISTINCT FROM %(before)s::jsonb
-    RETURNING id
+    RETURNING id, instance_id, current
+), noted AS (
+    {feed.NOTE} SELECT 'corrected', instance_id, id, NULL, NULL FROM changed WHERE current AND {feed.IF_FOLLOWED}
 )
 INSERT INTO former_corrections (object_id, corrections) SELECT id, %(before)s FROM changed RETURNING object_id
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from archive.feed import sql as feed
 from archive.rejection.causes import Hidden
 
 _OF: Final = """
@@ -49,8 +50,15 @@ UPDATE study SET hidden_count = hidden_count - 1, updated_at = clock_timestamp()
 """
 
 DISCARD: Final = f"""
-UPDATE instance SET hidden = hidden | {Hidden.DISCARDED:d}
-  FROM series JOIN study ON study.id = series.study_id
-{_WHICH} AND series.id = instance.series_id AND hidden & {Hidden.DISCARDED:d} = 0
-RETURNING study_instance_uid
+WITH changed AS (
+    UPDATE instance SET hidden = hidden | {Hidden.DISCARDED:d}
+      FROM series JOIN study ON study.id = series.study_id
+    {_WHICH} AND series.id = instance.series_id AND hidden & {Hidden.DISCARDED:d} = 0
+    RETURNING instance.id, hidden, study_instance_uid
+), noted AS (
+    {feed.NOTE}
+    SELECT 'visibility', changed.id, stored_object.id, hidden & ~{Hidden.DISCARDED:d}, hidden
+      FROM changed JOIN stored_object ON instance_id = changed.id AND current WHERE {feed.IF_FOLLOWED}
+)
+SELECT study_instance_uid FROM changed
 """

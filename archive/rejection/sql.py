@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from archive.feed import sql as feed
 from archive.rejection.causes import NOTES, Hidden
 
 LOCK: Final = (1 << 62) + 54_2018
@@ -102,7 +103,8 @@ LOCK_STUDIES: Final = "SELECT FROM study WHERE id = ANY(%(studies)s) ORDER BY id
 
 HIDE: Final = f"""
 WITH wanted AS (
-    SELECT instance.id, coalesce(rejected.causes, 0) | CASE WHEN note.id IS NULL THEN instance.hidden & {NOTES:d}
+    SELECT instance.id, instance.hidden AS before,
+           coalesce(rejected.causes, 0) | CASE WHEN note.id IS NULL THEN instance.hidden & {NOTES:d}
                WHEN note.cause = 0 THEN 0 ELSE {_OWN} END AS causes
       FROM instance JOIN series ON series.id = instance.series_id
       JOIN study AS home ON home.id = series.study_id
@@ -116,8 +118,13 @@ WITH wanted AS (
              AND reference.series_instance_uid = series.series_instance_uid AND note.active AND {_HOLDS}
       ) AS rejected ON true
      WHERE instance.id = ANY(%(instances)s)
+), changed AS (
+    UPDATE instance SET hidden = causes FROM wanted WHERE instance.id = wanted.id AND hidden <> causes
+    RETURNING instance.id, before, causes
 )
-UPDATE instance SET hidden = causes FROM wanted WHERE instance.id = wanted.id AND hidden <> causes
+{feed.NOTE}
+SELECT 'visibility', changed.id, stored_object.id, before, causes
+  FROM changed JOIN stored_object ON instance_id = changed.id AND current WHERE {feed.IF_FOLLOWED}
 """
 
 RECOUNT_SERIES: Final = """

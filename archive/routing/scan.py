@@ -1,40 +1,20 @@
-"""Finds new objects of the index and holds the routes against them.
+"""Finds new objects of the index and holds the routes against them: `archive.follow` says how none is forgotten.
 
-An object must not be forgotten when the process that stored it dies right after the commit, and storing must not become
-slower. So nothing is added to the transaction that stores: a scan follows the ids of ``stored_object``, and how far it
-has come is itself a row, moved in the transaction that adds the tasks. Storing costs the same with and without routes.
-
-Ids are given out before the commit, so a row with a lower id can appear after one with a higher. ``CREATE INDEX
-CONCURRENTLY`` has the same problem and the same answer: note the last id that was given out, then who holds the lock
-that every ``INSERT`` takes before it draws an id; when those transactions have ended, all rows up to that id are there
-or will never be. The order matters, so these are two statements. It needs no clock and holds up no writer.
-
-One process scans at a time; another takes over with the next step if that one dies.
+The cursor moves in the transaction that adds the tasks. Storing costs the same with and without routes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
+from archive.follow import Follower, Scanned
 from archive.index_session import Connection, IndexSession
 from archive.routing.rules import Facts, Rule
 
 MOST_AT_ONCE: Final = 500
 
-_SEQUENCE: Final = """
-SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM stored_object_id_seq
-"""
-# Exactly this mode: vacuum holds others for hours, and readers a weaker one.
-_WRITERS: Final = """
-SELECT DISTINCT virtualtransaction FROM pg_locks
- WHERE locktype = 'relation' AND relation = 'stored_object'::regclass AND mode = 'RowExclusiveLock' AND granted
-   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-   AND pid IS DISTINCT FROM pg_backend_pid()
-"""
-_CURSOR: Final = "SELECT position, horizon, holders FROM route_cursor FOR UPDATE SKIP LOCKED"
-_MOVE: Final = "UPDATE route_cursor SET position = %s, horizon = %s, holders = %s"
+_FOLLOWER: Final = Follower("route_cursor", MOST_AT_ONCE)
 _NEW: Final = """
 SELECT stored_object.id, stored_object.instance_id, series.study_id, instance.series_id, facility.code,
        calling_ae_title, instance.sop_class_uid, size, version, current AND state = 'available' AND quarantine = '',
@@ -86,26 +66,9 @@ ON CONFLICT (destination, route, what, parent_id) DO UPDATE SET due_at = EXCLUDE
 _ADD_DESTINATIONS: Final = "INSERT INTO route_destination (ae_title) SELECT unnest(%s::text[]) ON CONFLICT DO NOTHING"
 
 
-@dataclass(frozen=True, slots=True)
-class Scanned:
-    """What a step of the scan did."""
-
-    objects: int = 0
-    """How many objects were looked at."""
-    behind: bool = False
-    """There is more to look at now."""
-
-
 def begin(session: IndexSession) -> None:
     """Follow the index from now on, unless that goes on already. Call it before the first object can arrive."""
-
-    def work(connection: Connection) -> None:
-        connection.execute(
-            f"INSERT INTO route_cursor (id, position, horizon) SELECT 1, at, at FROM ({_SEQUENCE}) AS seq (at) "  # noqa: S608
-            "ON CONFLICT DO NOTHING"
-        )
-
-    session.run(work)
+    session.run(_FOLLOWER.begin)
 
 
 def end(session: IndexSession) -> None:
@@ -124,27 +87,13 @@ def scan(session: IndexSession, rules: Sequence[Rule]) -> Scanned:
 
 
 def _step(connection: Connection, rules: Sequence[Rule]) -> Scanned:
-    row = connection.execute(_CURSOR).fetchone()
-    if row is None:
-        return Scanned()  # another process is at it, or there are no routes
-    position, horizon, holders = row
-    if position >= horizon:
-        (horizon,) = connection.execute(_SEQUENCE).fetchone() or (0,)
-        if horizon <= position:
-            return Scanned()
-        holders = _writers(connection)
-    if set(holders) & set(_writers(connection)):
-        connection.execute(_MOVE, (position, horizon, holders))
-        return Scanned(behind=True)
-    rows = connection.execute(_NEW, {"position": position, "horizon": horizon, "most": MOST_AT_ONCE}).fetchall()
-    _apply(connection, rows, rules)
-    whole = len(rows) < MOST_AT_ONCE
-    connection.execute(_MOVE, (horizon if whole else rows[-1][0], horizon, []))
-    return Scanned(len(rows), behind=not whole)
+    def look(position: int, horizon: int) -> tuple[int, int]:
+        given = {"position": position, "horizon": horizon, "most": MOST_AT_ONCE}
+        rows = connection.execute(_NEW, given).fetchall()
+        _apply(connection, rows, rules)
+        return len(rows), rows[-1][0] if rows else position
 
-
-def _writers(connection: Connection) -> list[str]:
-    return [str(holder) for (holder,) in connection.execute(_WRITERS).fetchall()]
+    return _FOLLOWER.step(connection, look)
 
 
 def _apply(connection: Connection, rows: Sequence[Sequence[Any]], rules: Sequence[Rule]) -> None:

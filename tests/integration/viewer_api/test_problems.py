@@ -25,6 +25,7 @@ EXPECTED = {
     "InvalidQuery": (400, 0x0110),
     "TooManyMatches": (413, 0x0110),
     "NotFound": (404, 0x0110),
+    "Forgotten": (410, 0x0110),
     "NotAcceptable": (406, 0x0110),
     "NotPermitted": (403, 0x0124),
     "Withdrawn": (408, 0x0110),

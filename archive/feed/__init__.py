@@ -1,0 +1,1 @@
+"""What changes in the archive, told in order: the change feed and its webhooks."""
