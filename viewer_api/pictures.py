@@ -3,35 +3,76 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from itertools import chain
 from threading import BoundedSemaphore
 from typing import Final
 
+from PIL import Image
+from pydicom.dataset import Dataset
+
 from archive.core import Archive
 from archive.errors import NotAcceptable
+from archive.imaging.animate import frame_times, gif, webp
 from archive.imaging.pixels import describe
-from archive.imaging.render import ImageFormat, Limits, Rendering, render_frame
+from archive.imaging.render import ImageFormat, Limits, Rendering, encode, picture
 from archive.records import StoredInstance
 from archive.retrieve import frames_syntax, read_frames, read_header
 from viewer_api.media_types import GIF, JPEG, PNG, WEBP
 
 FORMATS: Final[dict[str, ImageFormat]] = {JPEG: "JPEG", PNG: "PNG", GIF: "GIF", WEBP: "WEBP"}
 """Media types of pictures."""
+MOVING: Final = (GIF, WEBP)
+"""Those that can hold several frames."""
 # Rendering keeps a processor busy and holds some copies of the decoded frame: more at once would only need memory.
 _RENDERING: Final = BoundedSemaphore(max(2, os.cpu_count() or 2))
 
 
 def pictures_of(archive: Archive, inst: StoredInstance, numbers: Sequence[int], how: Rendering) -> Iterator[bytes]:
     """The frames of these numbers, from 1, rendered one after the other. Raises `NotAcceptable`."""
+    for image in _images(archive, inst, numbers, how, _header(archive, inst)):
+        yield encode(image, how.format, how.quality)
+
+
+def moving_picture(
+    archive: Archive, inst: StoredInstance, numbers: Sequence[int], how: Rendering
+) -> Generator[bytes, None, None]:
+    """The frames of these numbers as one animated GIF or WebP, in pieces.
+
+    Raises `NotAcceptable` with the first piece, also if all frames together have more pixels than one picture may.
+    """
+    ds = _header(archive, inst)
+    most = archive.settings.web.maximum_rendered_pixels
+    images = _images(archive, inst, numbers, how, ds)
+    first = next(images)
+    if first.width * first.height * len(numbers) > most:
+        raise NotAcceptable(
+            f"{len(numbers)} frames of {first.width} x {first.height} pixels are more than the limit of {most} for one "
+            "picture; ask for fewer frames, or for smaller ones by viewport"
+        )
+    times = frame_times(ds, numbers)
+    if how.format == "GIF":
+        yield from gif(chain([first], images), times)
+    else:
+        yield webp(chain([first], images), times, how.quality)
+
+
+def _header(archive: Archive, inst: StoredInstance) -> Dataset:
     if inst.object.frame_table is None:
         raise NotAcceptable(no_image(archive, inst))
+    return read_header(archive.store, inst)
+
+
+def _images(
+    archive: Archive, inst: StoredInstance, numbers: Sequence[int], how: Rendering, ds: Dataset
+) -> Iterator[Image.Image]:
     web = archive.settings.web
     limits = Limits(web.maximum_decoded_bytes, web.maximum_rendered_pixels)
-    ds, syntax = read_header(archive.store, inst), frames_syntax(inst)
+    syntax = frames_syntax(inst)
     for number, frame in zip(numbers, read_frames(archive.store, inst, numbers), strict=True):
         with _RENDERING:
-            picture = render_frame(frame, ds, number, syntax, how, limits)
-        yield picture
+            image = picture(frame, ds, number, syntax, how, limits)
+        yield image
 
 
 def no_image(archive: Archive, inst: StoredInstance) -> str:

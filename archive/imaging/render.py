@@ -71,11 +71,16 @@ def render_frame(
     NotAcceptable
         The object cannot be shown as an image, or is larger than the limits allow.
     """
+    return encode(picture(frame, ds, number, transfer_syntax_uid, how, limits), how.format, how.quality)
+
+
+def picture(
+    frame: bytes, ds: Dataset, number: int, transfer_syntax_uid: str, how: Rendering, limits: Limits
+) -> Image.Image:
+    """Render one frame, not yet encoded; see `render_frame`."""
     pixels, _ = display_pixels(frame, ds, number, transfer_syntax_uid, how.window, limits, overlays=True)
     image = Image.fromarray(pixels)
-    if how.viewport is not None:
-        image = fit(image, how.viewport, pixel_aspect(ds, number), limits)
-    return encode(image, how.format, how.quality)
+    return image if how.viewport is None else fit(image, how.viewport, pixel_aspect(ds, number), limits)
 
 
 def display_pixels(

@@ -18,7 +18,7 @@ from viewer_api import multipart
 from viewer_api.addresses import DICOMWEB
 from viewer_api.deps import ArchiveDep
 from viewer_api.media_types import GIF, JPEG, PNG, WEBP, Offer, choose
-from viewer_api.pictures import FORMATS, no_image, pictures_of
+from viewer_api.pictures import FORMATS, MOVING, moving_picture, no_image, pictures_of
 from viewer_api.render_params import rendering
 from viewer_api.routes.resources import INSTANCE, SERIES, STUDY, accepts, frame_numbers, located, located_instance
 from viewer_api.streaming import stream
@@ -29,6 +29,7 @@ _FRAMES: Final = INSTANCE + "/frames/{frames}"
 
 _ONE: Final = tuple(Offer(name, False) for name in FORMATS)
 _MANY: Final = tuple(Offer(name, True) for name in FORMATS)
+_MOVING: Final = tuple(Offer(name, False) for name in MOVING)
 _PLACEHOLDER: Final = tuple(Offer(name, False) for name in (PNG, JPEG, GIF, WEBP))
 _THUMBNAIL: Final = Viewport(256, 256)
 # The path names an object whose newest version may change: browsers keep a picture, but ask.
@@ -65,16 +66,16 @@ def render_series(request: Request, archive: ArchiveDep, study: str, series: str
 
 @router.get(INSTANCE + "/rendered", name="render_instance", response_class=Response, openapi_extra=_PARAMETERS)
 def render_instance(request: Request, archive: ArchiveDep, study: str, series: str, instance: str) -> Response:
-    """An instance as an image; of a multi-frame image the first frame (PS3.18 10.4.1.1.3)."""
+    """An instance as an image: its first frame, or all of them as image/gif or image/webp (PS3.18 10.4.1.1.3)."""
     inst = located_instance(request, archive, study, series, instance)
-    return _render(request, archive, inst, [1])
+    return _render(request, archive, inst, _frames_shown(request, inst))
 
 
 @router.get(_FRAMES + "/rendered", name="render_frames", response_class=Response, openapi_extra=_PARAMETERS)
 def render_frames(
     request: Request, archive: ArchiveDep, study: str, series: str, instance: str, frames: str
 ) -> Response:
-    """Frames as images; several come in parts (PS3.18 10.4.1.1.3)."""
+    """Frames as images; several come in parts, or move as image/gif or image/webp (PS3.18 10.4.1.1.3)."""
     inst = located_instance(request, archive, study, series, instance)
     if inst.object.frame_table is None:
         raise NotAcceptable(no_image(archive, inst))
@@ -109,13 +110,22 @@ def frame_thumbnail(
 
 
 def _render(request: Request, archive: Archive, inst: StoredInstance, numbers: Sequence[int]) -> Response:
-    offers = (*_ONE, *_MANY) if len(numbers) == 1 else _MANY
+    offers = (*_ONE, *_MANY) if len(numbers) == 1 else (*_MANY, *_MOVING)
     offer, _ = choose(accepts(request), offers)
     how = rendering(request.query_params, FORMATS[offer.media_type])
+    if len(numbers) > 1 and not offer.multipart:
+        return stream(moving_picture(archive, inst, numbers, how), offer.media_type)
     pictures = pictures_of(archive, inst, numbers, how)
     if not offer.multipart:
         return Response(next(pictures), media_type=offer.media_type)
     return _in_parts((_Picture(offer.media_type, picture) for picture in pictures), offer.media_type)
+
+
+def _frames_shown(request: Request, inst: StoredInstance) -> list[int]:
+    """All frames for a client that asks for a moving picture by name, else the first."""
+    _, wanted = choose(accepts(request), (*_ONE, *_MANY))
+    moving = wanted.media_type in MOVING and not wanted.multipart
+    return list(range(1, inst.number_of_frames + 1)) if moving and inst.number_of_frames > 1 else [1]
 
 
 def _render_all(request: Request, archive: Archive, found: Sequence[StoredInstance]) -> Response:
