@@ -7,21 +7,43 @@ from collections.abc import Mapping
 from typing import Final
 
 from archive.errors import InvalidQuery
+from archive.imaging.colour import ICC_PROFILES, IccProfile
 from archive.imaging.grey import Function, Window
 from archive.imaging.render import DEFAULT_QUALITY, ImageFormat, Rendering, Viewport
+from archive.imaging.text import ANNOTATIONS, Annotation
 
 _FUNCTIONS: Final[dict[str, Function]] = {"linear": "LINEAR", "linear-exact": "LINEAR_EXACT", "sigmoid": "SIGMOID"}
 _LARGEST_VIEWPORT: Final = 65_535
 
 
 def rendering(params: Mapping[str, str], to: ImageFormat, default: Viewport | None = None) -> Rendering:
-    """How to render, by ``window``, ``viewport`` and ``quality``. Raises InvalidQuery (400)."""
+    """How to render, by the parameters of PS3.18 8.3.5.1. Raises InvalidQuery (400)."""
     return Rendering(
         window=_window(params["window"]) if "window" in params else None,
         viewport=_viewport(params["viewport"]) if "viewport" in params else default,
         quality=picture_quality(params["quality"], "quality") if "quality" in params else DEFAULT_QUALITY,
         format=to,
+        annotations=burned_in(params.get("annotation", "")),
+        icc_profile=_icc_profile(params.get("iccprofile", "no"), to),
     )
+
+
+def burned_in(text: str) -> tuple[Annotation, ...]:
+    """``annotation=patient,technique`` (PS3.18 8.3.5.1.1)."""
+    values = [part.strip().lower() for part in text.split(",") if part.strip()]
+    if any(value not in ANNOTATIONS for value in values):
+        raise InvalidQuery("annotation: patient and technique are known")
+    return tuple(each for each in ANNOTATIONS if each in values)
+
+
+def _icc_profile(text: str, to: ImageFormat) -> IccProfile:
+    """``iccprofile=no|yes|srgb`` (PS3.18 8.3.5.1.5)."""
+    for known in ICC_PROFILES:
+        if text.strip().lower() == known:
+            if known != "no" and to == "GIF":
+                raise InvalidQuery("iccprofile: image/gif holds no profile")
+            return known
+    raise InvalidQuery("iccprofile: no, yes or srgb is expected")
 
 
 def _window(text: str) -> Window:

@@ -13,10 +13,12 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut
 
 from archive.errors import InvalidQuery, NotAcceptable
+from archive.imaging.colour import IccProfile, with_profile
 from archive.imaging.decode import decode_frame
 from archive.imaging.grey import Window, to_grey
 from archive.imaging.overlays import burn_in, overlay_mask, used_bits
 from archive.imaging.pixels import PixelFormat, describe, float_keyword, pixel_format
+from archive.imaging.text import Annotation, annotate
 
 ImageFormat = Literal["JPEG", "PNG", "GIF", "WEBP"]
 DEFAULT_QUALITY: Final = 90
@@ -42,6 +44,8 @@ class Rendering:
     viewport: Viewport | None = None
     quality: int = DEFAULT_QUALITY
     format: ImageFormat = "JPEG"
+    annotations: tuple[Annotation, ...] = ()
+    icc_profile: IccProfile = "no"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +83,14 @@ def picture(
 ) -> Image.Image:
     """Render one frame, not yet encoded; see `render_frame`."""
     pixels, _ = display_pixels(frame, ds, number, transfer_syntax_uid, how.window, limits, overlays=True)
-    image = Image.fromarray(pixels)
-    return image if how.viewport is None else fit(image, how.viewport, pixel_aspect(ds, number), limits)
+    image = with_profile(Image.fromarray(pixels), ds, how.icc_profile)
+    profile = image.info.get("icc_profile")
+    if how.viewport is not None:
+        image = fit(image, how.viewport, pixel_aspect(ds, number), limits)
+    image = annotate(image, ds, how.annotations)
+    if profile:
+        image.info["icc_profile"] = profile
+    return image
 
 
 def display_pixels(
@@ -199,13 +209,20 @@ def _mirrored(box: tuple[float, float, float, float], width: int) -> tuple[float
 def encode(image: Image.Image, to: ImageFormat, quality: int = DEFAULT_QUALITY) -> bytes:
     """Encode with Pillow. `quality` is 1 to 100 and means something for JPEG and WebP only (PS3.18 8.3.5.1.2)."""
     out = io.BytesIO()
+    profile = image.info.get("icc_profile")
     if to == "JPEG":
         # Chrominance is kept whole where quality is wanted: edges of coloured text in ultrasound.
-        image.save(out, "JPEG", quality=min(quality, 95), subsampling=0 if quality >= DEFAULT_QUALITY else 2)
+        image.save(
+            out,
+            "JPEG",
+            quality=min(quality, 95),
+            subsampling=0 if quality >= DEFAULT_QUALITY else 2,
+            icc_profile=profile,
+        )
     elif to == "PNG":
-        image.save(out, "PNG", compress_level=4)
+        image.save(out, "PNG", compress_level=4, icc_profile=profile)
     elif to == "WEBP":
-        image.save(out, "WEBP", quality=quality)
+        image.save(out, "WEBP", quality=quality, icc_profile=profile)
     else:
         image.save(out, "GIF")
     return out.getvalue()

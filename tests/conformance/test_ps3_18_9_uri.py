@@ -137,7 +137,7 @@ def test_a_window_changes_the_picture(web: httpx.Client) -> None:
         ({"contentType": "application/dicom", "rows": "5"}, 400, "rows"),
         ({"contentType": "application/dicom", "transferSyntax": "x"}, 400, "transferSyntax"),
         ({"anonymize": "yes"}, 406, "anonymize"),
-        ({"annotation": "patient"}, 406, "annotation"),
+        ({"annotation": "everything"}, 400, "annotation"),
         ({"presentationUID": "1.2"}, 406, "presentationUID"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from fastapi import APIRouter, Request
@@ -42,6 +43,8 @@ _PARAMETERS: Final[dict[str, Any]] = {
             ("window", "VOI window: `center,width,function`; the function is linear, linear-exact or sigmoid."),
             ("viewport", "Size to fit, and region to show: `width,height[,x,y,width,height]`."),
             ("quality", "JPEG or WebP quality, 1 to 100."),
+            ("annotation", "Text to burn in: `patient`, `technique` or both, with a comma."),
+            ("iccprofile", "Profile of colour pictures: `no`, `yes` (that of the object) or `srgb` (converted)."),
         )
     ]
 }
@@ -161,6 +164,7 @@ def _representative(found: Sequence[StoredInstance]) -> StoredInstance:
 def _thumbnail(request: Request, archive: Archive, inst: StoredInstance, number: int | None = None) -> Response:
     offer, _ = choose(accepts(request), _ONE)
     how = rendering(request.query_params, FORMATS[offer.media_type], _THUMBNAIL)
+    how = replace(how, annotations=())  # PS3.18 Table 10.4.1-3: not of thumbnails; nobody is named in a list of them
     number = number or (inst.number_of_frames + 1) // 2 or 1
     named = f"{inst.object.digest.hex()} {number} {offer.media_type} {request.url.query}"
     headers = {

@@ -18,7 +18,7 @@ from viewer_api.addresses import DICOMWEB
 from viewer_api.deps import ArchiveDep
 from viewer_api.media_types import DICOM, MediaRange, Offer, accepted, choose
 from viewer_api.pictures import FORMATS, pictures_of
-from viewer_api.render_params import number, picture_quality
+from viewer_api.render_params import burned_in, number, picture_quality
 from viewer_api.routes.resources import accepts, located_instance
 from viewer_api.routes.wado import single_instance
 
@@ -27,8 +27,17 @@ router = APIRouter(prefix=DICOMWEB, tags=["WADO-URI"])
 _DICOM: Final = Offer(DICOM, False)
 _PICTURES: Final = tuple(Offer(name, False) for name in FORMATS)
 _LARGEST: Final = 65_535
-_NOT_SUPPORTED: Final = ("annotation", "presentationUID", "presentationSeriesUID")
-_SHAPE: Final = ("frameNumber", "rows", "columns", "region", "windowCenter", "windowWidth", "imageQuality")
+_NOT_SUPPORTED: Final = ("presentationUID", "presentationSeriesUID")
+_SHAPE: Final = (
+    "frameNumber",
+    "rows",
+    "columns",
+    "region",
+    "windowCenter",
+    "windowWidth",
+    "imageQuality",
+    "annotation",
+)
 _REQUIRED: Final = {
     "requestType": "`WADO`.",
     "studyUID": "Study Instance UID.",
@@ -45,6 +54,7 @@ _OPTIONAL: Final = {
     "windowCenter": "Of pictures: centre of the VOI window.",
     "windowWidth": "Of pictures: width of the VOI window.",
     "imageQuality": "Of pictures: JPEG quality, 1 to 100.",
+    "annotation": "Of pictures: text to burn in, `patient`, `technique` or both, with a comma.",
 }
 _PARAMETERS: Final[dict[str, Any]] = {
     "parameters": [
@@ -107,6 +117,7 @@ def _rendering(given: Mapping[str, str], inst: StoredInstance, offer: Offer) -> 
         viewport=_viewport(given, inst),
         quality=picture_quality(quality, "imageQuality") if quality else DEFAULT_QUALITY,
         format=FORMATS[offer.media_type],
+        annotations=burned_in(given.get("annotation", "")),
     )
 
 
