@@ -39,6 +39,7 @@ from archive.rejection.quarantine import Quarantine
 from archive.rejection.rejections import Rejections
 from archive.routing.routing import Routing
 from archive.search import browse, search, within_one_study
+from archive.ups.worklist import ProcedureSteps
 from archive.worklist.items import Items
 from archive.worklist.steps import Steps
 from config.settings import Settings
@@ -86,6 +87,7 @@ class Archive:
         self.worklist = Items(engine, self.peers, settings.worklist)
         self.performed = Steps(engine)
         self.metadata = ReadyMetadata(store, _metadata_cache(settings))
+        self.ups = ProcedureSteps(engine, settings.ups, most=settings.ingest.query_limit)
         self._embedded: EmbeddedPostgres | None = None
 
     @classmethod

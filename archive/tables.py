@@ -7,6 +7,7 @@ import archive.correction.models
 import archive.feed.models
 import archive.rejection.models
 import archive.routing.models
+import archive.ups.models
 import archive.worklist.models  # noqa: F401  for its effect
 from archive.models import Base
 

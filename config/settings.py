@@ -171,6 +171,15 @@ class WorklistSettings(Section):
     """Items that were due more days ago are deleted; 0: never."""
 
 
+class UPSSettings(Section):
+    """Workitems of post-processing (UPS-RS)."""
+
+    keep_days: int = Field(default=90, ge=0)
+    """Workitems that ended more days ago are deleted, unless a deletion lock holds them; 0: never."""
+    waiting_events: int = Field(default=10_000, ge=1)
+    """Event reports that wait for a subscriber to open its channel; of more, the oldest are dropped."""
+
+
 class LogSettings(Section):
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     format: Literal["json", "text"] = "json"
@@ -193,6 +202,7 @@ class Settings(BaseSettings):
     forward: ForwardSettings = ForwardSettings()
     worklist: WorklistSettings = WorklistSettings()
     feed: FeedSettings = FeedSettings()
+    ups: UPSSettings = UPSSettings()
     log: LogSettings = LogSettings()
     facilities: tuple[Facility, ...] = ()
     peers: tuple[Peer, ...] = ()

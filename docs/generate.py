@@ -29,6 +29,8 @@ from archive.standard.uids import (
     STORAGE_SOP_CLASSES,
     TRANSFER_SYNTAXES,
 )
+from archive.ups import rules as ups
+from archive.ups import search as ups_search
 from archive.worklist import performed
 from archive.worklist.attributes import rows as worklist_rows
 from config.character_sets import LEGACY, accepted_names
@@ -182,6 +184,24 @@ def mpps_attributes() -> str:
     return table(("Attribute", "N-CREATE", "N-SET", "At the end"), rows)
 
 
+def ups_attributes() -> str:
+    """PS3.4 Table CC.2.5-3 as far as it is enforced."""
+    rows = []
+    for keyword in dict.fromkeys((*ups.REQUIRED, *ups.FILLED, *ups.FIXED, *ups_search.RETURNED, *ups.PERFORMED)):
+        create = "type 1" if keyword in ups.REQUIRED else "type 2" if keyword in ups.FILLED else ""
+        create += ", empty" if keyword in ups.EMPTY_AT_FIRST else ""
+        rows.append(
+            (
+                keyword,
+                create.removeprefix(", "),
+                "may not be changed" if keyword in ups.FIXED else "",
+                "needed" if keyword in ups.PERFORMED else "",
+                "yes" if keyword in ups_search.RETURNED else "",
+            )
+        )
+    return table(("Attribute", "Create", "Update", "For COMPLETED", "Returned by Search"), rows)
+
+
 def mpps_statuses() -> str:
     rows = [(f"`{status:04X}`", meaning) for status, meaning in N_MEANING.items()]
     return table(("Status", "Meaning"), rows)
@@ -328,6 +348,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "mpps-statuses": mpps_statuses,
     "forward-statuses": forward_statuses,
     "problems": problems,
+    "ups-attributes": ups_attributes,
     "transactions": transactions,
     "media-types": media_types,
     "character-sets": character_sets,

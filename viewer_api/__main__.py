@@ -21,6 +21,7 @@ log = logging.getLogger("viewer_api")
 
 BAD_SETTINGS = 2
 CANNOT_START = 1
+_LONGEST_MESSAGE = 1 << 16
 _GRACE_SECONDS = 30
 """What running answers get when the service stops; a balancer has long stopped sending by then."""
 
@@ -73,7 +74,9 @@ def serve(archive: Archive, settings: Settings) -> int:
             access_log=False,
             log_config=None,
             server_header=False,
-            ws="none",
+            # Event channels only (PS3.18 11.13): what a client says there is of no interest.
+            ws="websockets-sansio",
+            ws_max_size=_LONGEST_MESSAGE,
             timeout_graceful_shutdown=_GRACE_SECONDS,
         ),
     )

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from fastapi import Request
+from starlette.requests import HTTPConnection
 
 from archive.core import Archive
 
 DICOMWEB = "/dicom-web"
 
 
-def base_url(request: Request) -> str:
+def base_url(request: HTTPConnection) -> str:
     """The address of the service, without a slash at the end."""
     archive: Archive = request.app.state.archive
     return (archive.settings.web.public_url or str(request.base_url)).rstrip("/")
 
 
-def dicomweb_root(request: Request) -> str:
+def dicomweb_root(request: HTTPConnection) -> str:
     """The address of the DICOMweb service, for RetrieveURL and BulkDataURI."""
     return base_url(request) + DICOMWEB
+
+
+def warning(request: HTTPConnection, text: str) -> str:
+    """The value of a Warning header (PS3.18 8.4); the agent is the host that answers (RFC 7234 5.5)."""
+    return f'299 {request.url.netloc or "pacs"} "{text}"'

@@ -25,6 +25,8 @@ from viewer_api.routes import (
     queues,
     rendered,
     stow,
+    ups,
+    ups_events,
     viewer,
     wado,
     wado_uri,
@@ -73,6 +75,8 @@ def create_app(archive: Archive) -> FastAPI:
         rendered,
         bulkdata,
         stow,
+        ups,
+        ups_events,
         changes,
         hidden,
         viewer,
@@ -98,7 +102,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     # Handlers are plain functions and run in these threads; the settings say how many at once.
     archive: Archive = app.state.archive
     anyio.to_thread.current_default_thread_limiter().total_tokens = archive.settings.web.threads
-    yield
+    with archive.ups.upkeep():
+        yield
 
 
 def _operation_id(route: APIRoute) -> str:

@@ -9,9 +9,10 @@ import orjson
 from fastapi import Request
 from starlette.responses import Response
 
-from archive.records import DicomJSON
+from archive.records import DicomJSON, SearchResult
 from archive.standard.xml_model import native_xml
 from viewer_api import multipart
+from viewer_api.addresses import warning
 from viewer_api.media_types import DICOM_JSON, DICOM_XML, JSON, Offer, accepted, choose
 from viewer_api.streaming import stream
 
@@ -49,10 +50,19 @@ def dataset_list(found: Iterable[DicomJSON], form: Offer, headers: Mapping[str, 
     return stream(documents, multipart.content_type(boundary, DICOM_XML), headers=headers)
 
 
-def one_dataset(dataset: DicomJSON, form: Offer, status: int) -> Response:
+def page_headers(request: Request, result: SearchResult, offset: int) -> dict[str, str]:
+    """How many matches there are, and whether we cut them off (PS3.18 8.3.4.4.2)."""
+    headers = {"X-Total-Count": str(result.total), "Cache-Control": "no-store"}
+    if result.truncated:
+        left = result.total - offset - len(result.matches)
+        headers["Warning"] = warning(request, f"There are {left} additional results that can be requested")
+    return headers
+
+
+def one_dataset(dataset: DicomJSON, form: Offer, status: int, headers: Mapping[str, str] | None = None) -> Response:
     """A response with this dataset."""
     content = native_xml(dataset) if form.media_type == DICOM_XML else orjson.dumps(dataset)
-    return Response(content, status_code=status, media_type=form.media_type)
+    return Response(content, status_code=status, headers=headers, media_type=form.media_type)
 
 
 def _array(found: Iterable[DicomJSON]) -> Generator[bytes, None, None]:

@@ -16,7 +16,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from archive import errors
+from archive.ups.errors import BadWorkitem, StateConflict
 from config.logs import correlation_id
+from viewer_api.addresses import warning
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_SECONDS: Final = 10
@@ -70,12 +72,17 @@ PROBLEMS: Final[dict[type[errors.ArchiveError], Problem]] = {
     errors.IndexUnavailable: Problem(HTTPStatus.SERVICE_UNAVAILABLE, "Index unavailable", 0xA700),
     errors.StoreUnavailable: Problem(HTTPStatus.SERVICE_UNAVAILABLE, "Store unavailable", 0xA700),
 }
+# Errors of an area that the standard wants answered in another way than their kind.
+_OF_AREAS: Final[dict[type[errors.ArchiveError], Problem]] = {
+    BadWorkitem: Problem(HTTPStatus.BAD_REQUEST, "Workitem refused", 0x0106),
+}
 
 
 def problem_of(error: errors.ArchiveError | type[errors.ArchiveError]) -> Problem:
     """The row of the table for this error or kind of error, or that of its nearest ancestor."""
     kind = error if isinstance(error, type) else type(error)
-    return next(PROBLEMS[cls] for cls in kind.__mro__ if cls in PROBLEMS)
+    known = PROBLEMS | _OF_AREAS
+    return next(known[cls] for cls in kind.__mro__ if cls in known)
 
 
 def problem_response(
@@ -123,9 +130,12 @@ def too_large_problem(limit: int) -> Response:
 def install(app: FastAPI) -> None:
     """Make the application answer every error with problem details."""
 
-    def on_archive_error(_: Request, error: Exception) -> Response:
+    def on_archive_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, errors.ArchiveError)
-        return archive_problem(error)
+        response = archive_problem(error)
+        if isinstance(error, BadWorkitem | StateConflict) and error.warning:
+            response.headers["Warning"] = warning(request, error.warning)
+        return response
 
     def on_http_exception(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)

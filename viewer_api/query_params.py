@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, Literal
 
 from pydicom.datadict import keyword_for_tag, tag_for_keyword
@@ -16,6 +16,7 @@ from archive.records import Level, Nested, Query
 from archive.standard.coding import vr_of
 from archive.standard.matching import WHOLE_TEXT_VRS
 from archive.standard.uids import check_uid
+from archive.ups.search import WorkitemQuery
 from viewer_api.views import VIEW
 
 _TAG = re.compile(r"[0-9A-Fa-f]{8}")
@@ -54,9 +55,7 @@ def parse_query(level: Level, items: Iterable[tuple[str, str]], path: dict[str, 
     InvalidQuery
         A parameter is unknown, unsupported, or has a value that cannot be understood; the message names it.
     """
-    keys, include, controls = _sorted_out(items)
-    flags = {name: _flag(name, controls[name]) for name in _FLAGS if name in controls}
-    values = {keypath: _value(keypath[-1], given, flags) for keypath, given in keys.items()}
+    values, include, flags, controls = _read(items, _matching_key)
     # A sequence that is searched is returned, as every matching key is (PS3.18 10.6.3.3).
     matching = {keypath[0]: values.get(keypath[:1], "") for keypath in values}
     for keyword, uid in path.items():
@@ -73,7 +72,35 @@ def parse_query(level: Level, items: Iterable[tuple[str, str]], path: dict[str, 
     )
 
 
-def _sorted_out(items: Iterable[tuple[str, str]]) -> tuple[dict[Path, list[str]], list[str], dict[str, str]]:
+def parse_workitem_query(items: Iterable[tuple[str, str]]) -> WorkitemQuery:
+    """Read the parameters of a search for workitems, of any attribute (PS3.18 11.9). Raises `InvalidQuery`."""
+    values, include, flags, controls = _read(items, _key_path)
+    limit = controls.get("limit")
+    keys = _nested(values)
+    # Sequences as such match everything, and are returned.
+    keys.keys.update({path[0]: value for path, value in values.items() if len(path) == 1 and vr_of(path[0]) == "SQ"})
+    return WorkitemQuery(
+        keys=keys,
+        include=include_fields(include),
+        fuzzy=flags.get("fuzzymatching", False),
+        limit=None if limit is None else _number("limit", limit),
+        offset=_number("offset", controls.get("offset", "0")),
+    )
+
+
+def _read(
+    items: Iterable[tuple[str, str]], key_of: Callable[[str], Path]
+) -> tuple[dict[Path, str], list[str], dict[str, bool], dict[str, str]]:
+    """Values by matching key, the fields to include, switches, and what else steers the search."""
+    keys, include, controls = _sorted_out(items, key_of)
+    flags = {name: _flag(name, controls[name]) for name in _FLAGS if name in controls}
+    values = {keypath: _value(keypath[-1], given, flags) for keypath, given in keys.items()}
+    return values, include, flags, controls
+
+
+def _sorted_out(
+    items: Iterable[tuple[str, str]], key_of: Callable[[str], Path]
+) -> tuple[dict[Path, list[str]], list[str], dict[str, str]]:
     """Values of matching keys, the fields to include, and the parameters that steer the search."""
     keys: dict[Path, list[str]] = {}
     include: list[str] = []
@@ -87,7 +114,7 @@ def _sorted_out(items: Iterable[tuple[str, str]]) -> tuple[dict[Path, list[str]]
         elif folded in (*_FLAGS, "limit", "offset"):
             _once(controls, folded, value)
         elif folded not in _NOT_KEYS:
-            keys.setdefault(_matching_key(name), []).append(value)
+            keys.setdefault(key_of(name), []).append(value)
     return keys, include, controls
 
 
@@ -114,16 +141,22 @@ def include_fields(names: Iterable[str]) -> Include:
 
 
 def _matching_key(name: str) -> Path:
-    """The attribute to match, perhaps inside of sequences: names with dots between them (PS3.18 8.3.4.1)."""
-    parts = name.split(".")
-    if len(parts) > _MAX_DEPTH:
-        raise InvalidQuery(f"{_shown(name)} leads through more than {_MAX_DEPTH - 1} sequences")
-    tags = tuple(map(attribute_tag, parts))
+    """The attribute of a study to match, perhaps inside of sequences."""
+    tags = _key_path(name)
     if tags[0] not in KNOWN:
         keyword = keyword_for_tag(tags[0]) or _shown(name)
         raise InvalidQuery(
             f"{keyword} ({tags[0] >> 16:04X},{tags[0] & 0xFFFF:04X}) is not an attribute that can be matched"
         )
+    return tags
+
+
+def _key_path(name: str) -> Path:
+    """An attribute, perhaps inside of sequences: names with dots between them (PS3.18 8.3.4.1)."""
+    parts = name.split(".")
+    if len(parts) > _MAX_DEPTH:
+        raise InvalidQuery(f"{_shown(name)} leads through more than {_MAX_DEPTH - 1} sequences")
+    tags = tuple(map(attribute_tag, parts))
     for part, tag in zip(parts, tags[:-1], strict=False):
         if vr_of(tag) != "SQ":
             raise InvalidQuery(f"{_shown(name)}: {_shown(part)} is no sequence")

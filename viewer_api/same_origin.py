@@ -9,14 +9,15 @@ from __future__ import annotations
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from fastapi import Depends, Request
+from fastapi import Depends
+from starlette.requests import HTTPConnection
 
 from archive.errors import NotPermitted
 from viewer_api.addresses import base_url
 
 
-def require_same_origin(request: Request) -> None:
-    """Raise `NotPermitted` for a request that a browser makes for a page of another site."""
+def require_same_origin(request: HTTPConnection) -> None:
+    """Raise `NotPermitted` for a request or websocket that a browser makes for a page of another site."""
     origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
     own = {urlsplit(address).netloc for address in (base_url(request), str(request.base_url))}
     # Browsers name the site only where the connection is safe; then it is the better word of the two.

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
-from datetime import date, time
+from datetime import date, datetime, time
 from typing import Final, Generic, TypeVar
 
 from archive.errors import InvalidQuery
 from archive.standard.text import parse_date, parse_time
 from archive.standard.uids import is_uid
 
-T = TypeVar("T", date, time)
+T = TypeVar("T", date, datetime, time)
 
 WILDCARD_VRS: Final = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
 """Value representations in which ``*`` and ``?`` are wildcards (C.2.2.2.4)."""

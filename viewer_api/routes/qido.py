@@ -7,9 +7,9 @@ from typing import Any, Final
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from archive.records import DicomJSON, Level, Query, SearchResult
+from archive.records import DicomJSON, Level
 from viewer_api.addresses import DICOMWEB, dicomweb_root
-from viewer_api.datasets import dataset_list, negotiate_list
+from viewer_api.datasets import dataset_list, negotiate_list, page_headers
 from viewer_api.deps import ArchiveDep
 from viewer_api.query_params import parse_query
 from viewer_api.views import PARAMETER, scope_of, view_suffix
@@ -21,7 +21,7 @@ _SERIES_UID: Final = "0020000E"
 _INSTANCE_UID: Final = "00080018"
 _RETRIEVE_URL: Final = "00081190"
 
-_PARAMETERS: Final[list[dict[str, Any]]] = [
+PARAMETERS: Final[list[dict[str, Any]]] = [
     {
         "name": "limit",
         "in": "query",
@@ -91,7 +91,7 @@ RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
 }
 _OPTIONS: Final[dict[str, Any]] = {
     "responses": RESPONSES,
-    "openapi_extra": {"parameters": _PARAMETERS},
+    "openapi_extra": {"parameters": PARAMETERS},
     "response_class": Response,
 }
 
@@ -138,7 +138,7 @@ def _search(request: Request, archive: ArchiveDep, level: Level, path: dict[str,
     result = archive.search(query, scope_of(request))
     root, suffix = dicomweb_root(request), view_suffix(request)
     matches = [_with_address(match, level, root, suffix) for match in result.matches]
-    return dataset_list(matches, form, _headers(request, result, query))
+    return dataset_list(matches, form, page_headers(request, result, query.offset))
 
 
 def _with_address(match: DicomJSON, level: Level, root: str, suffix: str) -> DicomJSON:
@@ -154,14 +154,3 @@ def _with_address(match: DicomJSON, level: Level, root: str, suffix: str) -> Dic
 
 def _uid(match: DicomJSON, key: str) -> str:
     return str(match[key]["Value"][0])
-
-
-def _headers(request: Request, result: SearchResult, query: Query) -> dict[str, str]:
-    headers = {"X-Total-Count": str(result.total), "Cache-Control": "no-store"}
-    if result.truncated:
-        left = result.total - query.offset - len(result.matches)
-        # PS3.18 8.3.4.4.2; the agent is the host that answers (RFC 7234 5.5).
-        headers["Warning"] = (
-            f'299 {request.url.netloc or "pacs"} "There are {left} additional results that can be requested"'
-        )
-    return headers

@@ -7,7 +7,6 @@ not sure may simply send again.
 
 from __future__ import annotations
 
-import re
 from datetime import date
 from http import HTTPStatus
 from typing import Annotated, Any, Final, Literal
@@ -16,13 +15,13 @@ import orjson
 from fastapi import APIRouter, Body, Header, Query
 from starlette.responses import Response
 
-from archive.errors import InvalidQuery
 from archive.standard.uids import check_uid
 from archive.worklist.listing import ItemSearch
 from archive.worklist.rows import WorklistEntry
 from archive.worklist.steps import StepEntry, StepSearch
 from config.settings import ItemStatus
 from viewer_api.deps import ArchiveDep
+from viewer_api.etags import versions
 
 router = APIRouter(prefix="/worklist", tags=["Worklist"])
 
@@ -109,7 +108,7 @@ def search_items(
 def get_item(archive: ArchiveDep, item: int, if_none_match: Annotated[str | None, Header()] = None) -> Response:
     """The item as it is now."""
     entry = archive.worklist.get(item)
-    if if_none_match is not None and entry.version in (_versions(if_none_match) or (entry.version,)):
+    if if_none_match is not None and entry.version in (versions(if_none_match) or (entry.version,)):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": _etag(entry)})
     return _item(entry)
 
@@ -178,23 +177,12 @@ def _without_read_only(order: dict[str, Any]) -> dict[str, Any]:
 
 def _expected(archive: ArchiveDep, item: int, if_match: str | None) -> int | None:
     """The version that the item must have (RFC 9110 13.1.1); None for any. Raises `NotFound`, `InvalidQuery`."""
-    versions = _versions(if_match) if if_match is not None else ()
-    if not versions:
+    wanted = versions(if_match) if if_match is not None else ()
+    if not wanted:
         return None
     # Of several versions, one that it has now; else one that it has not, so that the change is refused.
     now = archive.worklist.get(item).version
-    return now if now in versions else versions[0]
-
-
-def _versions(header: str) -> tuple[int, ...]:
-    """The versions that a list of ETags names; none for ``*``. Raises `InvalidQuery`."""
-    if header.strip() == "*":
-        return ()
-    tags = [part.strip().removeprefix("W/") for part in header.split(",")]
-    if not all(re.fullmatch(r'"[^"]*"', tag) for tag in tags):
-        raise InvalidQuery("If-Match and If-None-Match hold ETags as they were given, in quotes, or *")
-    # A tag that is none of ours names no version.
-    return tuple(int(tag[1:-1]) if re.fullmatch(r'"[0-9]{1,9}"', tag) else -1 for tag in tags)
+    return now if now in wanted else wanted[0]
 
 
 def _etag(entry: WorklistEntry) -> str:
