@@ -8,6 +8,7 @@ from typing import Final
 from archive.core import Archive
 from archive.errors import ArchiveError, CannotParse, NotAcceptable
 from archive.imaging.deliver import choose_syntax, dataset_chunks
+from archive.imaging.encode import LOSSLESS
 from archive.imaging.transcode import TARGETS
 from archive.records import StoredInstance
 from config.peers import Peer
@@ -49,7 +50,7 @@ def send_instance(
         if context.abstract_syntax == inst.sop_class_uid and context.peer_is_scp
     }
     stored = inst.object.transfer_syntax_uid
-    syntax = choose_syntax(inst, {stored} & accepted.keys() if as_stored else accepted)
+    syntax = choose_syntax(archive.store, inst, {stored} & accepted.keys() if as_stored else accepted)
     if syntax is None:
         raise NotAcceptable("the receiver accepted no transfer syntax that the object can be given in")
     chunks = dataset_chunks(archive.store, inst, syntax, archive.settings.web.maximum_decoded_bytes)
@@ -170,7 +171,8 @@ def kind_of(inst: StoredInstance) -> Kind:
 def fitting(kinds: Iterable[Kind], *, as_stored: bool = False) -> tuple[frozenset[Kind], list[Proposal]]:
     """The first of these kinds that one association can propose, and the proposals (PS3.8 9.3.2.2).
 
-    Each class is proposed decoded, unless `as_stored`, and alone in each syntax that its objects are stored in.
+    Each class is proposed decoded, unless `as_stored`, and alone in each syntax that its objects are stored in. Where
+    contexts are left, it is proposed compressed without loss, for receivers that take nothing else.
     """
     decoded: dict[str, Proposal] = {}
     stored: dict[Kind, Proposal] = {}
@@ -181,4 +183,5 @@ def fitting(kinds: Iterable[Kind], *, as_stored: bool = False) -> tuple[frozense
         if not as_stored:
             decoded[sop_class] = (sop_class, TARGETS)
         stored[sop_class, syntax] = (sop_class, (syntax,))
-    return frozenset(stored), [*decoded.values(), *stored.values()]
+    compressed = [(sop_class, tuple(LOSSLESS)) for sop_class in decoded]
+    return frozenset(stored), [*decoded.values(), *stored.values(), *compressed][:MOST_CONTEXTS]

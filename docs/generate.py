@@ -21,6 +21,7 @@ from archive.conditions import conditions
 from archive.core import Archive
 from archive.demo import SETTINGS
 from archive.errors import InvalidQuery
+from archive.imaging.encode import LOSSLESS
 from archive.records import EVERYTHING, Level, Query
 from archive.rejection.causes import SHOWN, TITLES, View, hidden_note
 from archive.standard.uids import (
@@ -280,6 +281,25 @@ def media_types() -> str:
     return table(("Media type", "Transfer syntaxes, the default first"), rows)
 
 
+def lossless_targets() -> str:
+    rows = []
+    for uid, codec in LOSSLESS.items():
+        beside = "kept" if codec.whole_cells else "refused"
+        colour = "`YBR_RCT`" if codec.component_transform else "`RGB`"
+        rows.append(
+            (
+                TRANSFER_SYNTAXES[uid].name,
+                f"`{uid}`",
+                f"{codec.fewest_bits} to 16",
+                f"{colour}, planar configuration {codec.planar}",
+                f"{codec.ybr_bits} bits allocated" if codec.ybr_bits == 8 else "8 or 16 bits allocated",
+                beside,
+            )
+        )
+    header = ("Transfer syntax", "UID", "Bits stored", "`RGB` becomes", "`YBR_FULL`", "Bits beyond BitsStored")
+    return table(header, rows)
+
+
 def query_attributes() -> str:
     rows = []
     for level in LEVELS:
@@ -350,6 +370,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "problems": problems,
     "ups-attributes": ups_attributes,
     "transactions": transactions,
+    "lossless-targets": lossless_targets,
     "media-types": media_types,
     "character-sets": character_sets,
     "query-attributes": query_attributes,

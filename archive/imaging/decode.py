@@ -45,7 +45,9 @@ def _decoder(transfer_syntax_uid: str) -> Decoder | None:
     return decoder if decoder.is_available else None
 
 
-def decode_frame(frame: bytes, layout: PixelFormat, transfer_syntax_uid: str, limit: int) -> tuple[Pixels, PixelFormat]:
+def decode_frame(
+    frame: bytes, layout: PixelFormat, transfer_syntax_uid: str, limit: int, *, to_rgb: bool = True
+) -> tuple[Pixels, PixelFormat]:
     """Decode one frame.
 
     Parameters
@@ -58,11 +60,13 @@ def decode_frame(frame: bytes, layout: PixelFormat, transfer_syntax_uid: str, li
         Of the stored object.
     limit : int
         Most bytes that the decoded frame may take.
+    to_rgb : bool
+        Whether YBR_FULL becomes RGB, which rounds.
 
     Returns
     -------
     tuple[Pixels, PixelFormat]
-        An array (rows, columns) or (rows, columns, samples), and how its pixels are: YBR becomes RGB.
+        An array (rows, columns) or (rows, columns, samples), and how its pixels are.
 
     Raises
     ------
@@ -80,7 +84,7 @@ def decode_frame(frame: bytes, layout: PixelFormat, transfer_syntax_uid: str, li
     decoder = None if syntax is not None and syntax.video else _decoder(uid)
     if decoder is None:
         raise NotAcceptable(f"there is no decoder for {syntax.name if syntax else uid}")
-    pixels, found = _decode_or_mend(decoder, frame, layout, uid)
+    pixels, found = _decode_or_mend(decoder, frame, layout, uid, to_rgb)
     return pixels, replace(
         layout,
         photometric=str(found["photometric_interpretation"]),
@@ -90,21 +94,23 @@ def decode_frame(frame: bytes, layout: PixelFormat, transfer_syntax_uid: str, li
 
 
 def _decode_or_mend(
-    decoder: Decoder, frame: bytes, layout: PixelFormat, uid: str
+    decoder: Decoder, frame: bytes, layout: PixelFormat, uid: str, to_rgb: bool
 ) -> tuple[Pixels, dict[str, str | int]]:
     attempts = [frame, with_valid_scan(frame)] if uid in _SEQUENTIAL_JPEG else [frame]
     reasons = []
     for attempt in attempts:
         try:
-            return _decode(decoder, attempt, layout, uid)
+            return _decode(decoder, attempt, layout, uid, to_rgb)
         except Exception as error:  # decoders raise whatever they like on damaged frames
             reasons.append(error)
     raise NotAcceptable(f"the frame cannot be decoded: {type(reasons[0]).__name__}") from reasons[0]
 
 
-def _decode(decoder: Decoder, frame: bytes, layout: PixelFormat, uid: str) -> tuple[Pixels, dict[str, str | int]]:
+def _decode(
+    decoder: Decoder, frame: bytes, layout: PixelFormat, uid: str, to_rgb: bool
+) -> tuple[Pixels, dict[str, str | int]]:
     source = frame if uid == EXPLICIT_VR_LITTLE_ENDIAN else encapsulate([frame], has_bot=False)
-    return decoder.as_array(source, index=0, **_options(layout))
+    return decoder.as_array(source, index=0, **_options(layout, to_rgb))
 
 
 def with_valid_scan(frame: bytes) -> bytes:
@@ -129,8 +135,9 @@ def native_bytes(pixels: Pixels, layout: PixelFormat) -> bytes:
     return np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("<")).tobytes()
 
 
-def _options(layout: PixelFormat) -> dict[str, Any]:
+def _options(layout: PixelFormat, to_rgb: bool) -> dict[str, Any]:
     options: dict[str, Any] = {
+        "as_rgb": to_rgb,
         "rows": layout.rows,
         "columns": layout.columns,
         "number_of_frames": 1,

@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Collection, Generator
 
 from archive.correction.outgoing import given_dataset
+from archive.imaging.encode import LOSSLESS
 from archive.imaging.transcode import TARGETS, can_transcode, transcode
 from archive.records import StoredInstance
 from archive.standard.file_format import read_file_meta
 from storage.base import ObjectStore
 
 
-def choose_syntax(inst: StoredInstance, accepted: Collection[str]) -> str | None:
-    """The best of the accepted transfer syntaxes: as stored, else decoded; None if it cannot be given in any."""
+def choose_syntax(store: ObjectStore, inst: StoredInstance, accepted: Collection[str]) -> str | None:
+    """The best of the accepted transfer syntaxes; None if the instance cannot be given in any.
+
+    As stored, else decoded; compressed without loss only for a receiver that accepts nothing else.
+    """
     stored = inst.object.transfer_syntax_uid
     if stored in accepted:
         return stored
-    return next((target for target in TARGETS if target in accepted and can_transcode(inst, target)), None)
+    targets = (target for target in (*TARGETS, *LOSSLESS) if target in accepted)
+    return next((target for target in targets if can_transcode(store, inst, target)), None)
 
 
 def dataset_chunks(store: ObjectStore, inst: StoredInstance, syntax: str, limit: int) -> Generator[bytes, None, None]:

@@ -7,11 +7,22 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import BytesIO
 from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, RLELossless
+from pydicom.filereader import read_dataset
+from pydicom.uid import (
+    CTImageStorage,
+    ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    MRImageStorage,
+    RLELossless,
+)
 from pynetdicom import AE, build_role, evt
 from pynetdicom.events import Event
 
@@ -286,9 +297,46 @@ def test_c_4_2_2_2_what_is_stored_compressed_goes_as_it_is_where_it_may(node: No
     assert [sha256(data) for data in got.received.values()] == node.digests()
 
 
-def test_c_4_2_2_2_nothing_is_compressed(node: Node) -> None:
+LOSSLESS = [RLELossless, JPEGLSLossless, JPEG2000Lossless, HTJ2KLossless]
+
+
+@pytest.mark.parametrize("syntax", LOSSLESS)
+def test_c_4_2_2_2_who_takes_nothing_else_gets_it_compressed_without_loss(node: Node, syntax: str) -> None:
     asked, expected = asked_for(stored(node.archive), "IMAGE")
-    got = get(node, asked, takes=((CTImageStorage, RLELossless),))
+    got = get(node, asked, takes=((CTImageStorage, syntax),))
+    assert_compressed(got, expected, syntax)
+
+
+@pytest.mark.parametrize("syntax", LOSSLESS)
+def test_c_4_2_2_2_a_destination_that_takes_nothing_else_gets_it_compressed(settings: Settings, syntax: str) -> None:
+    got = Got()
+    with viewer(got, syntax) as peer, node_with(settings, peer) as node:
+        asked, expected = asked_for(stored(node.archive), "IMAGE")
+        move(node, asked, got=got)
+    assert_compressed(got, expected, syntax)
+
+
+def assert_compressed(got: Got, expected: list[Dataset], syntax: str) -> None:
+    assert (got.statuses[-1], got.syntaxes) == (SUCCESS, {syntax})
+    assert set(got.received) == {image.SOPInstanceUID for image in expected}
+    for image in expected:
+        ds = read_dataset(BytesIO(got.received[image.SOPInstanceUID]), is_implicit_VR=False, is_little_endian=True)
+        assert ds.PatientName == image.PatientName
+        ds.file_meta = FileMetaDataset()
+        ds.file_meta.TransferSyntaxUID = syntax
+        assert ds.pixel_array.tobytes() == image.PixelData
+
+
+def test_c_4_2_2_2_nothing_is_compressed_for_who_takes_it_plain(node: Node) -> None:
+    asked, expected = asked_for(stored(node.archive), "IMAGE")
+    got = get(node, asked, takes=((CTImageStorage, JPEGLSLossless), (CTImageStorage, IMPLICIT)))
+    assert (got.statuses[-1], got.syntaxes) == (SUCCESS, {IMPLICIT})
+    assert got.received == sent(expected, IMPLICIT)
+
+
+def test_c_4_2_2_2_nothing_is_compressed_with_loss(node: Node) -> None:
+    asked, expected = asked_for(stored(node.archive), "IMAGE")
+    got = get(node, asked, takes=((CTImageStorage, JPEGLSNearLossless),))
     assert got.statuses[-1] == UNABLE
     assert sorted(got.failed) == sorted(sent(expected))
 

@@ -15,12 +15,13 @@ from starlette.responses import Response
 from archive.core import Archive
 from archive.errors import NotAcceptable
 from archive.imaging.decode import EXPLICIT_VR_LITTLE_ENDIAN, can_decode
-from archive.imaging.transcode import IMPLICIT_VR_LITTLE_ENDIAN, native_frames
+from archive.imaging.encode import LOSSLESS
+from archive.imaging.transcode import IMPLICIT_VR_LITTLE_ENDIAN, can_transcode, encoded_frames, native_frames
 from archive.records import StoredInstance
 from archive.retrieve import frame_table, frames_syntax, read_frames
 from viewer_api import multipart
 from viewer_api.deps import ArchiveDep
-from viewer_api.media_types import OCTET_STREAM, MediaRange, media_type_of_syntax
+from viewer_api.media_types import OCTET_STREAM, SYNTAXES_OF, MediaRange, media_type_of_syntax
 from viewer_api.routes.resources import INSTANCE, accepts, frame_numbers, located_instance
 from viewer_api.streaming import stream
 
@@ -28,6 +29,12 @@ router = APIRouter(tags=["WADO-RS"])
 
 # Pixels are the same bytes in both.
 _NATIVE: Final = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
+ENCODED: Final = {
+    name: next(syntax for syntax in syntaxes if syntax in LOSSLESS)
+    for name, syntaxes in SYNTAXES_OF.items()
+    if any(syntax in LOSSLESS for syntax in syntaxes)
+}
+"""The transfer syntax in which frames of each media type are made, where they are not stored in one of its own."""
 
 
 class Form(NamedTuple):
@@ -35,7 +42,8 @@ class Form(NamedTuple):
 
     media_type: str
     transfer_syntax: str
-    decoded: bool
+    made: bool
+    """Decoded or encoded, not as stored."""
     multipart: bool
 
 
@@ -43,7 +51,7 @@ class Form(NamedTuple):
 def retrieve_frames(
     request: Request, archive: ArchiveDep, study: str, series: str, instance: str, frames: str
 ) -> Response:
-    """Frames by number, ``1,2,5-8``, as stored or decoded (PS3.18 10.4.1.1.2)."""
+    """Frames by number, ``1,2,5-8``, as stored, decoded or encoded without loss (PS3.18 10.4.1.1.2)."""
     inst = located_instance(request, archive, study, series, instance)
     return frames_response(archive, inst, frame_numbers(frames, inst), accepts(request))
 
@@ -52,7 +60,7 @@ def frames_response(
     archive: Archive, inst: StoredInstance, numbers: Sequence[int], ranges: Iterable[MediaRange]
 ) -> Response:
     """The frames in the form that the client wants most."""
-    form = choose_form(ranges, inst, len(numbers))
+    form = choose_form(archive, ranges, inst, len(numbers))
     content_type = f"{form.media_type}; transfer-syntax={form.transfer_syntax}"
     parts = _parts(archive, inst, numbers, form, content_type)
     if not form.multipart:
@@ -66,8 +74,11 @@ def frames_response(
 def _parts(
     archive: Archive, inst: StoredInstance, numbers: Sequence[int], form: Form, content_type: str
 ) -> Iterator[multipart.Part]:
-    if form.decoded:
-        _, frames = native_frames(archive.store, inst, numbers, archive.settings.web.maximum_decoded_bytes)
+    limit = archive.settings.web.maximum_decoded_bytes
+    if form.made and form.transfer_syntax in LOSSLESS:
+        frames = encoded_frames(archive.store, inst, numbers, form.transfer_syntax, limit)
+    elif form.made:
+        _, frames = native_frames(archive.store, inst, numbers, limit)
     else:
         frames = read_frames(archive.store, inst, numbers)
     first = next(frames)  # damage of the first frame is known before the response begins
@@ -75,11 +86,12 @@ def _parts(
         yield multipart.Part(content_type, (frame,), len(frame))
 
 
-def choose_form(ranges: Iterable[MediaRange], inst: StoredInstance, count: int) -> Form:
+def choose_form(archive: Archive, ranges: Iterable[MediaRange], inst: StoredInstance, count: int) -> Form:
     """Choose by PS3.18 8.7.3.4 and Table 8.7.3-5.
 
     - ``application/octet-stream`` is native little endian; with ``transfer-syntax=*`` it is what is stored.
     - ``image/*`` and the types of the table are what is stored, if it is stored in one of theirs.
+    - A type by its name, or a transfer syntax, is what is made of it, if that can be without loss.
 
     Raises
     ------
@@ -90,7 +102,7 @@ def choose_form(ranges: Iterable[MediaRange], inst: StoredInstance, count: int) 
     for wanted in ranges:
         if wanted.multipart is False and count != 1:
             continue
-        form = _form(wanted, stored)
+        form = _form(wanted, stored) or _encoded(archive, inst, wanted)
         if form is not None:
             return form
     kind = media_type_of_syntax(stored)
@@ -115,6 +127,17 @@ def _form(wanted: MediaRange, stored: str) -> Form | None:
     if syntax is None and kind != OCTET_STREAM and wanted.matches(kind):
         return Form(kind, stored, False, in_parts)
     return None
+
+
+def _encoded(archive: Archive, inst: StoredInstance, wanted: MediaRange) -> Form | None:
+    """What is to be encoded: the media type says in what, or the transfer syntax does."""
+    target = wanted.transfer_syntax or ENCODED.get(wanted.media_type)
+    if target not in LOSSLESS or not can_transcode(archive.store, inst, target):
+        return None
+    kind = media_type_of_syntax(target)
+    if wanted.media_type == OCTET_STREAM:
+        kind = OCTET_STREAM  # as those are labelled which are stored so
+    return Form(kind, target, True, wanted.multipart is not False) if wanted.matches(kind) else None
 
 
 def all_frames(archive: Archive, inst: StoredInstance) -> list[int]:

@@ -71,7 +71,7 @@ def _instances(
     ranges = accepts(request)
     offer, _ = choose(ranges, offers)
     wanted = allowed_by(ranges, offer)
-    given = [_given(inst, wanted) for inst in found]
+    given = [_given(archive, inst, wanted) for inst in found]
     whole = [item for item in given if item is not None]
     if not whole:
         names = ", ".join(sorted({inst.object.transfer_syntax_uid for inst in found}))
@@ -95,7 +95,7 @@ def _instances(
 
 def single_instance(archive: Archive, inst: StoredInstance, wanted: Sequence[MediaRange]) -> Response:
     """One instance that is the whole body. Raises `NotAcceptable` if it cannot be given in any syntax wanted."""
-    given = _given(inst, wanted)
+    given = _given(archive, inst, wanted)
     if given is None:
         stored = inst.object.transfer_syntax_uid
         raise NotAcceptable(f"the transfer syntax asked for cannot be given; the instance is stored in {stored}")
@@ -107,7 +107,7 @@ def _alone(archive: Archive, given: _Given) -> Response:
     return stream(_generator(part), part.content_type, length=part.length)
 
 
-def _given(inst: StoredInstance, wanted: Sequence[MediaRange]) -> _Given | None:
+def _given(archive: Archive, inst: StoredInstance, wanted: Sequence[MediaRange]) -> _Given | None:
     """Choose the transfer syntax by what the client wants most and the archive can give (PS3.18 8.7.3.5, 8.7.8)."""
     stored = inst.object.transfer_syntax_uid
     for media_range in wanted:
@@ -117,7 +117,7 @@ def _given(inst: StoredInstance, wanted: Sequence[MediaRange]) -> _Given | None:
         target = asked or EXPLICIT_VR_LITTLE_ENDIAN
         if target == stored:
             return _Given(inst, None)
-        if can_transcode(inst, target):
+        if can_transcode(archive.store, inst, target):
             return _Given(inst, target)
         if asked is None:
             # A video, or a codec from the future: better as it is stored, and labelled so, than not at all.

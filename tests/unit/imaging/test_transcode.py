@@ -43,7 +43,7 @@ def cases() -> list[object]:
 @pytest.mark.parametrize(("path", "target"), cases())
 def test_same_pixels_and_same_attributes(corpus: Corpus, path: Path, target: str) -> None:
     inst = corpus.of(path)
-    assert can_transcode(inst, target)
+    assert can_transcode(corpus.store, inst, target)
     if path.name in UNDECODABLE:
         with pytest.raises(NotAcceptable, match="cannot be decoded"):
             transcode(corpus.store, inst, target, LIMIT)
@@ -93,7 +93,7 @@ def test_a_decoded_object_over_the_limit_is_refused_before_anything_is_decoded(c
 
 def test_nothing_is_compressed(corpus: Corpus) -> None:
     inst = corpus.named("CT_small.dcm")
-    assert not can_transcode(inst, "1.2.840.10008.1.2.4.50")
+    assert not can_transcode(corpus.store, inst, "1.2.840.10008.1.2.4.50")
     with pytest.raises(NotAcceptable):
         transcode(corpus.store, inst, "1.2.840.10008.1.2.4.50", LIMIT)
 
