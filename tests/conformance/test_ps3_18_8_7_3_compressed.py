@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from email import message_from_bytes
-from email.policy import HTTP
 
 import httpx
 import numpy as np
@@ -38,10 +36,15 @@ def web(shared_web: httpx.Client) -> Iterator[httpx.Client]:  # noqa: F811
 
 
 def parts(response: httpx.Response) -> list[tuple[str, bytes]]:
+    """Content type and content of the parts of a response."""
     assert response.status_code in (200, 206), response.text
-    head = f"Content-Type: {response.headers['content-type']}\r\n\r\n".encode()
-    message = message_from_bytes(head + response.content, policy=HTTP)
-    return [(part["Content-Type"], part.get_payload(decode=True)) for part in message.iter_parts()]
+    boundary = response.headers["content-type"].split("boundary=")[1].split(";")[0].encode()
+    given = []
+    for piece in response.content.split(b"--" + boundary)[1:-1]:
+        head, content = piece.split(b"\r\n\r\n", 1)
+        headers = dict(line.split(": ", 1) for line in head.decode().strip().splitlines())
+        given.append((headers["Content-Type"], content[:-2]))
+    return given
 
 
 def decoded(stream: bytes, syntax: str, like: pydicom.Dataset) -> np.ndarray:
