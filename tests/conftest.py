@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import pytest
 
 from archive.core import Archive, migrate
 from archive.embedded import EmbeddedPostgres
+from config.logs import JSONFormatter, TextFormatter
 from config.settings import Settings, load
 from tests import patient_pynetdicom
 
@@ -22,6 +24,16 @@ patient_pynetdicom.install()
 # How long an example takes tells of what else the machine does.
 hypothesis.settings.register_profile("pacs", deadline=None)
 hypothesis.settings.load_profile("pacs")
+
+
+@pytest.fixture(autouse=True)
+def logs_end_with_the_test() -> Iterator[None]:
+    """A command that is called within the process logs to the standard error of its test, which is closed behind it."""
+    yield
+    root = logging.getLogger()
+    for handler in root.handlers[:]:
+        if isinstance(handler.formatter, JSONFormatter | TextFormatter):
+            root.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")
