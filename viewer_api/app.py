@@ -12,12 +12,13 @@ from fastapi.routing import APIRoute
 from starlette.middleware.gzip import GZipMiddleware
 
 from archive.core import Archive
-from viewer_api import pages, problems
+from viewer_api import openapi, pages, problems
 from viewer_api.listeners import Listeners
 from viewer_api.metrics import Metrics
 from viewer_api.middleware import Observer, SizeLimit
 from viewer_api.routes import (
     bulkdata,
+    capabilities,
     changes,
     health,
     hidden,
@@ -83,8 +84,10 @@ def create_app(archive: Archive) -> FastAPI:
         worklist,
         queues,
         pages,
+        capabilities,
     ):
         app.include_router(module.router)
+    openapi.install(app)
     # The last one added is the outermost.
     app.add_middleware(SizeLimit, maximum=archive.settings.web.maximum_request_bytes)
     app.add_middleware(

@@ -63,7 +63,13 @@ Limit = Annotated[int, Query(ge=1, le=1000)]
 Offset = Annotated[int, Query(ge=0, le=1_000_000_000)]
 
 
-@router.post("/items", summary="Put an order on the worklist", responses=_CHANGED, response_class=Response)
+_PUT: Final[dict[int | str, dict[str, Any]]] = {
+    **_CHANGED,
+    201: {"description": "The item is new; Location says where it is", **_OBJECT},
+}
+
+
+@router.post("/items", summary="Put an order on the worklist", responses=_PUT, response_class=Response)
 def put_item(archive: ArchiveDep, order: Order) -> Response:
     """Add an item (201), or bring the one of the same order up to date (200)."""
     entry, new = archive.worklist.put(_without_read_only(order), source="api")
