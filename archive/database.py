@@ -9,10 +9,10 @@ from typing import Any, Final, Self, TypeVar, cast
 import psycopg
 from sqlalchemy import Connection, Engine, Executable, Row, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from archive.errors import IndexUnavailable, Withdrawn
+from archive.errors import IndexUnavailable, InvalidQuery, Withdrawn
 from config.settings import DatabaseSettings
 
 T = TypeVar("T")
@@ -210,9 +210,17 @@ def _transact(engine: Engine, work: Callable[[Connection], T]) -> T:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn errors that mean "not now" into `IndexUnavailable`; let programming errors through."""
+    """Turn errors that mean "not now" into `IndexUnavailable`, and values that no column can hold into `InvalidQuery`.
+
+    Programming errors go through.
+    """
     try:
         yield
+    except DataError as error:
+        # Of psycopg itself, without a code: text with a NUL. Of the server: numbers out of range.
+        if getattr(error.orig, "sqlstate", None) not in (None, "22003"):
+            raise
+        raise InvalidQuery("a number is too large to be one of ours, or a text holds a NUL") from None
     except (OperationalError, InterfaceError, PoolTimeout) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
         raise IndexUnavailable(f"the index cannot serve now: {first_line(cause)}") from error

@@ -10,8 +10,10 @@ from archive.rejection.causes import Hidden
 _OF: Final = """
   FROM study JOIN series ON series.study_id = study.id JOIN instance ON instance.series_id = series.id
 """
+# What is not in quarantine has no sender there: an empty name must not mean the whole archive.
 _WHICH: Final = """
- WHERE study.quarantine = %(sender)s AND (%(study)s::text IS NULL OR study_instance_uid = %(study)s)
+ WHERE study.quarantine <> '' AND study.quarantine = %(sender)s
+   AND (%(study)s::text IS NULL OR study_instance_uid = %(study)s)
 """
 
 LIST: Final = f"""

@@ -39,20 +39,25 @@ _TEXT: Final = 1024
 _MOST: Final = 1000
 
 
+# What no column of text can hold.
+_NO_NUL: Final = r"^[^\x00]*$"
+Text = Annotated[str, Field(pattern=_NO_NUL)]
+
+
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    who: str = Field(min_length=1, max_length=64)
-    why: str = Field(default="", max_length=_TEXT)
+    who: str = Field(min_length=1, max_length=64, pattern=_NO_NUL)
+    why: str = Field(default="", max_length=_TEXT, pattern=_NO_NUL)
 
 
 class NewRejection(_Body):
     """A study, a series of it, or some instances, to be rejected."""
 
-    study: str
-    series: str | None = None
-    instances: tuple[str, ...] | None = Field(default=None, min_length=1)
-    code: str = Field(description=", ".join(f"{title.code}: {title.meaning}" for title in TITLES))
+    study: Text
+    series: Text | None = None
+    instances: tuple[Text, ...] | None = Field(default=None, min_length=1)
+    code: Text = Field(description=", ".join(f"{title.code}: {title.meaning}" for title in TITLES))
 
 
 class Undoing(_Body):
@@ -62,8 +67,8 @@ class Undoing(_Body):
 class Discarding(_Body):
     """What a sender sent, or a study of it, to be hidden for ever."""
 
-    sender: str = Field(description="`AE@address`, as listed")
-    study: str | None = None
+    sender: Text = Field(min_length=1, description="`AE@address`, as listed")
+    study: Text | None = None
 
     def decision(self) -> Decision:
         """The same for the archive."""
@@ -73,7 +78,7 @@ class Discarding(_Body):
 class Releasing(Discarding):
     """What a sender sent, or a study of it, to be stored for a facility."""
 
-    facility: str
+    facility: Text
 
 
 @router.get("/rejections", summary="Rejection notes, the latest first")

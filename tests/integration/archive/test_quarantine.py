@@ -164,6 +164,19 @@ def test_what_is_discarded_is_shown_to_nobody_and_kept(archive: Archive) -> None
     assert_sound(archive)
 
 
+def test_a_sender_without_a_name_is_not_everybody(archive: Archive) -> None:
+    images = study_of(2)
+    for image in images:
+        store(archive, image)
+    nobody = Decision("", None, "admin", "a variable of the script was empty")
+    with pytest.raises(NotFound):
+        archive.quarantine.discard(nobody)
+    with pytest.raises(NotFound):
+        archive.quarantine.release(replace(nobody, study=images[0].StudyInstanceUID), "86002")
+    assert seen(archive) == uids(images)
+    assert_sound(archive)
+
+
 def test_a_facility_that_is_not_listed_gets_nothing(archive: Archive) -> None:
     store(archive, study_of(1)[0], STRANGER)
     with pytest.raises(NotFound, match="no facility 99999"):

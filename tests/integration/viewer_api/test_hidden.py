@@ -62,6 +62,28 @@ def test_every_resource_has_the_view_of_the_request(opened: tuple[Archive, httpx
         assert client.get("/dicom-web/wado", params={**uri, "view": "everything"}).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("quarantine/release", {"sender": "A\0", "facility": "86001"}),
+        ("quarantine/release", {"sender": "", "facility": "86001"}),
+        ("quarantine/discard", {"sender": "A", "study": "1\0"}),
+        ("quarantine/discard", {"sender": ""}),
+        ("rejections", {"study": "1.2", "code": "113001", "why": "\0"}),
+        ("forwarding/pause", {"destination": "A\0"}),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_anything_is_done(
+    opened: tuple[Archive, httpx.Client], path: str, body: dict[str, str]
+) -> None:
+    archive, client = opened
+    (image,) = study_of(1)
+    store_directly(archive, image)
+    who = {} if path.startswith("forwarding") else ADMIN
+    assert client.post(f"/{path}", json={**who, **body}).status_code == 400
+    assert len(found(client, "studies")) == 1
+
+
 def test_addresses_in_an_answer_lead_to_its_view(opened: tuple[Archive, httpx.Client]) -> None:
     archive, client = opened
     (image,) = study_of(1)

@@ -21,7 +21,8 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.corpus import storage_objects
-from tests.web_server import shared_web, store_files  # noqa: F401
+from tests.web_server import fresh_archive, serving, store_files
+from viewer_api.app import create_app
 
 EXAMPLES = 4
 CHECKS = (
@@ -34,9 +35,15 @@ CHECKS = (
 
 
 @pytest.fixture(scope="module")
-def web(shared_web: httpx.Client) -> Iterator[httpx.Client]:  # noqa: F811
-    store_files(shared_web, *(path for path in storage_objects() if path.name in ("CT_small.dcm", "test-SR.dcm")))
-    yield shared_web
+def web(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    views = {"views": ["clinical", "quality", "everything"]}
+    with (
+        fresh_archive(postgres, tmp_path_factory.mktemp("described"), web=views) as archive,
+        serving(create_app(archive)) as url,
+        httpx.Client(base_url=url, timeout=60) as client,
+    ):
+        store_files(client, *(path for path in storage_objects() if path.name in ("CT_small.dcm", "test-SR.dcm")))
+        yield client
 
 
 @schemathesis.serializer("multipart/related", "application/dicom")
