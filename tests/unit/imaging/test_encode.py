@@ -319,6 +319,7 @@ def test_what_is_never_read_leaves_no_file_open(tmp_path: Path, monkeypatch: pyt
     store = FilesystemStore(tmp_path)
     monkeypatch.setattr(spool, "_IN_MEMORY", 1)
     inst = store_bytes(store, image(noise((2, 64, 64), 0, 99, "<u2")), "dropped")
+    gc.collect()  # what other tests left
     before = len(list(Path("/proc/self/fd").iterdir()))
     made = [transcode(store, inst, RLE_LOSSLESS, LIMIT) for _ in range(5)]
     assert len(list(Path("/proc/self/fd").iterdir())) >= before + 5
@@ -326,7 +327,7 @@ def test_what_is_never_read_leaves_no_file_open(tmp_path: Path, monkeypatch: pyt
     made[1].chunks.close()
     made.clear()
     gc.collect()
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
 @pytest.mark.parametrize(
