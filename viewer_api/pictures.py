@@ -15,6 +15,7 @@ from archive.core import Archive
 from archive.errors import NotAcceptable
 from archive.imaging.animate import frame_times, gif, webp
 from archive.imaging.pixels import describe
+from archive.imaging.presentation import present
 from archive.imaging.render import ImageFormat, Limits, Rendering, encode, picture
 from archive.records import StoredInstance
 from archive.retrieve import frames_syntax, read_frames, read_header
@@ -28,9 +29,14 @@ MOVING: Final = (GIF, WEBP)
 _RENDERING: Final = BoundedSemaphore(max(2, os.cpu_count() or 2))
 
 
-def pictures_of(archive: Archive, inst: StoredInstance, numbers: Sequence[int], how: Rendering) -> Iterator[bytes]:
-    """The frames of these numbers, from 1, rendered one after the other. Raises `NotAcceptable`."""
-    for image in _images(archive, inst, numbers, how, _header(archive, inst)):
+def pictures_of(
+    archive: Archive, inst: StoredInstance, numbers: Sequence[int], how: Rendering, state: Dataset | None = None
+) -> Iterator[bytes]:
+    """The frames of these numbers, from 1, rendered one after the other, as a presentation state says if one is given.
+
+    Raises `NotAcceptable`.
+    """
+    for image in _images(archive, inst, numbers, how, _header(archive, inst), state):
         yield encode(image, how.format, how.quality)
 
 
@@ -64,14 +70,22 @@ def _header(archive: Archive, inst: StoredInstance) -> Dataset:
 
 
 def _images(
-    archive: Archive, inst: StoredInstance, numbers: Sequence[int], how: Rendering, ds: Dataset
+    archive: Archive,
+    inst: StoredInstance,
+    numbers: Sequence[int],
+    how: Rendering,
+    ds: Dataset,
+    state: Dataset | None = None,
 ) -> Iterator[Image.Image]:
     web = archive.settings.web
     limits = Limits(web.maximum_decoded_bytes, web.maximum_rendered_pixels)
     syntax = frames_syntax(inst)
     for number, frame in zip(numbers, read_frames(archive.store, inst, numbers), strict=True):
         with _RENDERING:
-            image = picture(frame, ds, number, syntax, how, limits)
+            if state is None:
+                image = picture(frame, ds, number, syntax, how, limits)
+            else:
+                image = present(frame, ds, number, syntax, state, how, limits)
         yield image
 
 

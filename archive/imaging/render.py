@@ -101,13 +101,17 @@ def display_pixels(
     window: Window | None,
     limits: Limits,
     overlays: bool = False,
+    groups: frozenset[int] | None = None,
 ) -> tuple[NDArray[np.uint8], PixelFormat]:
-    """Decode a frame to 8-bit grey (rows, columns) or RGB (rows, columns, 3), with overlays in white if wanted."""
+    """Decode a frame to 8-bit grey (rows, columns) or RGB (rows, columns, 3).
+
+    Overlays are in white if wanted: those of the groups, or all that are graphics.
+    """
     layout = _layout(ds, limits)
     cells, found = decode_frame(frame, layout, transfer_syntax_uid, limits.decoded_bytes)
     pixels = used_bits(ds, cells, found.signed) if layout.keep_unused_bits else cells
     shown, found = _shown(pixels, found, ds, number, window)
-    mask = overlay_mask(ds, number, cells) if overlays else None
+    mask = overlay_mask(ds, number, cells, groups) if overlays else None
     return (shown if mask is None else burn_in(shown, mask)), found
 
 

@@ -138,7 +138,7 @@ def test_a_window_changes_the_picture(web: httpx.Client) -> None:
         ({"contentType": "application/dicom", "transferSyntax": "x"}, 400, "transferSyntax"),
         ({"anonymize": "yes"}, 406, "anonymize"),
         ({"annotation": "everything"}, 400, "annotation"),
-        ({"presentationUID": "1.2"}, 406, "presentationUID"),
+        ({"presentationUID": "1.2"}, 400, "presentationSeriesUID"),
     ],
 )
 def test_what_cannot_be_done_is_said(web: httpx.Client, parameters: dict[str, str], status: int, named: str) -> None:

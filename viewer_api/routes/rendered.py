@@ -13,6 +13,7 @@ from starlette.responses import Response
 from archive.core import Archive
 from archive.errors import NotAcceptable
 from archive.imaging.placeholder import placeholder
+from archive.imaging.presentation import GRAYSCALE_SOFTCOPY
 from archive.imaging.render import Viewport
 from archive.records import StoredInstance
 from viewer_api import multipart
@@ -20,6 +21,7 @@ from viewer_api.addresses import DICOMWEB
 from viewer_api.deps import ArchiveDep
 from viewer_api.media_types import GIF, JPEG, PNG, WEBP, Offer, choose
 from viewer_api.pictures import FORMATS, MOVING, moving_picture, no_image, pictures_of
+from viewer_api.presented import presented_images
 from viewer_api.render_params import rendering
 from viewer_api.routes.resources import INSTANCE, SERIES, STUDY, accepts, frame_numbers, located, located_instance
 from viewer_api.streaming import stream
@@ -69,8 +71,13 @@ def render_series(request: Request, archive: ArchiveDep, study: str, series: str
 
 @router.get(INSTANCE + "/rendered", name="render_instance", response_class=Response, openapi_extra=_PARAMETERS)
 def render_instance(request: Request, archive: ArchiveDep, study: str, series: str, instance: str) -> Response:
-    """An instance as an image: its first frame, or all of them as image/gif or image/webp (PS3.18 10.4.1.1.3)."""
+    """An instance as an image: its first frame, all as GIF or WebP, or what a presentation state shows.
+
+    PS3.18 10.4.1.1.3.
+    """
     inst = located_instance(request, archive, study, series, instance)
+    if inst.sop_class_uid == GRAYSCALE_SOFTCOPY:
+        return _render_presented(request, archive, inst)
     return _render(request, archive, inst, _frames_shown(request, inst))
 
 
@@ -129,6 +136,20 @@ def _frames_shown(request: Request, inst: StoredInstance) -> list[int]:
     _, wanted = choose(accepts(request), (*_ONE, *_MANY))
     moving = wanted.media_type in MOVING and not wanted.multipart
     return list(range(1, inst.number_of_frames + 1)) if moving and inst.number_of_frames > 1 else [1]
+
+
+def _render_presented(request: Request, archive: Archive, inst: StoredInstance) -> Response:
+    """The first image of a presentation state, or all of them in parts."""
+    offer, _ = choose(accepts(request), (*_ONE, *_MANY))
+    how = rendering(request.query_params, FORMATS[offer.media_type])
+
+    def pictures() -> Iterator[_Picture]:
+        for image, number, state in presented_images(request, archive, inst):
+            yield _Picture(offer.media_type, next(pictures_of(archive, image, [number], how, state)))
+
+    if not offer.multipart:
+        return Response(next(pictures()).content, media_type=offer.media_type)
+    return _in_parts(pictures(), offer.media_type)
 
 
 def _render_all(request: Request, archive: Archive, found: Sequence[StoredInstance]) -> Response:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
+from pydicom.dataset import Dataset
 from starlette.responses import Response
 
 from archive.core import Archive
@@ -18,6 +19,7 @@ from viewer_api.addresses import DICOMWEB
 from viewer_api.deps import ArchiveDep
 from viewer_api.media_types import DICOM, MediaRange, Offer, accepted, choose
 from viewer_api.pictures import FORMATS, pictures_of
+from viewer_api.presented import state_for
 from viewer_api.render_params import burned_in, number, picture_quality
 from viewer_api.routes.resources import accepts, located_instance
 from viewer_api.routes.wado import single_instance
@@ -27,7 +29,7 @@ router = APIRouter(prefix=DICOMWEB, tags=["WADO-URI"])
 _DICOM: Final = Offer(DICOM, False)
 _PICTURES: Final = tuple(Offer(name, False) for name in FORMATS)
 _LARGEST: Final = 65_535
-_NOT_SUPPORTED: Final = ("presentationUID", "presentationSeriesUID")
+_PRESENTATION: Final = ("presentationUID", "presentationSeriesUID")
 _SHAPE: Final = (
     "frameNumber",
     "rows",
@@ -54,6 +56,8 @@ _OPTIONAL: Final = {
     "windowCenter": "Of pictures: centre of the VOI window.",
     "windowWidth": "Of pictures: width of the VOI window.",
     "imageQuality": "Of pictures: JPEG quality, 1 to 100.",
+    "presentationUID": "Of pictures: SOP Instance UID of a presentation state of the same study.",
+    "presentationSeriesUID": "Of pictures: Series Instance UID of the presentation state.",
     "annotation": "Of pictures: text to burn in, `patient`, `technique` or both, with a comma.",
 }
 _PARAMETERS: Final[dict[str, Any]] = {
@@ -79,7 +83,18 @@ def wado_uri(request: Request, archive: ArchiveDep) -> Response:
     if offer.media_type == DICOM:
         return _as_dicom(archive, given, inst)
     how = _rendering(given, inst, offer)
-    return Response(next(pictures_of(archive, inst, [_frame(given, inst)], how)), media_type=offer.media_type)
+    state = _presentation(request, archive, given, inst)
+    picture = next(pictures_of(archive, inst, [_frame(given, inst)], how, state))
+    return Response(picture, media_type=offer.media_type)
+
+
+def _presentation(request: Request, archive: Archive, given: Mapping[str, str], inst: StoredInstance) -> Dataset | None:
+    """The presentation state of the same study that is to be applied (PS3.18 9.1.2.2.8)."""
+    if not any(given.get(name) for name in _PRESENTATION):
+        return None
+    instance, series = (check_uid(given.get(name, ""), name) for name in _PRESENTATION)
+    found = located_instance(request, archive, inst.study_instance_uid, series, instance)
+    return state_for(archive, found, inst)
 
 
 def _choose(request: Request, given: Mapping[str, str], inst: StoredInstance) -> Offer:
@@ -90,7 +105,7 @@ def _choose(request: Request, given: Mapping[str, str], inst: StoredInstance) ->
 
 
 def _as_dicom(archive: Archive, given: Mapping[str, str], inst: StoredInstance) -> Response:
-    wrong = [name for name in (*_SHAPE, *_NOT_SUPPORTED) if given.get(name)]
+    wrong = [name for name in (*_SHAPE, *_PRESENTATION) if given.get(name)]
     if wrong:
         raise InvalidQuery(f"{wrong[0]} is for pictures, not for {DICOM}")
     # PS3.18 9.1.2.3.2: without a transfer syntax, Explicit VR Little Endian.
@@ -108,9 +123,6 @@ def _frame(given: Mapping[str, str], inst: StoredInstance) -> int:
 
 
 def _rendering(given: Mapping[str, str], inst: StoredInstance, offer: Offer) -> Rendering:
-    for name in _NOT_SUPPORTED:
-        if given.get(name):
-            raise NotAcceptable(f"{name} is not supported")
     quality = given.get("imageQuality")
     return Rendering(
         window=_window(given),
