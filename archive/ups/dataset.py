@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -124,8 +125,18 @@ def _check_value(name: str, vr: str, value: Any, depth: int) -> None:
     elif vr in _NUMBERS:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             raise BadWorkitem.of({name: "must be a number"})
+        if _is_beyond(value):
+            raise BadWorkitem.of({name: "is too large"})
     else:
         _check_text(name, vr, value)
+
+
+def _is_beyond(value: int | float | str) -> bool:
+    """Whether it is a whole number that JSON has no room for when it is read from the index."""
+    try:
+        return math.isfinite(number := float(value)) and abs(number) >= 1 << 63
+    except (ValueError, OverflowError):
+        return isinstance(value, int)
 
 
 def _check_text(name: str, vr: str, value: Any) -> None:

@@ -110,7 +110,7 @@ def shown(attributes: DicomJSON, query: WorkitemQuery) -> DicomJSON:
 def to_json(keys: Nested) -> dict[str, Any]:
     """Keys as they are kept with a filtered subscription."""
     return {
-        "keys": {f"{tag:08X}": value for tag, value in keys.keys.items()},
+        "keys": {f"{tag:08X}": value.replace("\0", "") for tag, value in keys.keys.items()},
         "sequences": {f"{tag:08X}": to_json(nested) for tag, nested in keys.sequences.items()},
     }
 

@@ -160,6 +160,8 @@ def test_cc_2_5_type_1_attributes_must_have_a_value(w: httpx.Client, key: str, v
         ({"t00100020": {"Value": ["x"]}}, "PatientID"),
         ({"t00420011": {"vr": "OB", "BulkDataURI": "http://x"}}, "EncapsulatedDocument"),
         ({"t00100020": text("LO", "a\0b")}, "NUL"),
+        ({"t00200013": text("IS", 1e308)}, "InstanceNumber"),
+        ({"t00720074": text("FD", 1e308)}, "SelectorFDValue"),
         ({"tPatientID": text("LO", "a")}, "PatientID"),
     ],
 )
@@ -543,6 +545,8 @@ def test_11_10_3_what_cannot_be_subscribed_to(w: httpx.Client) -> None:
         (f"{ITEMS}/{GLOBAL}/subscribers/NOBODY/suspend", 404),
     ):
         assert w.post(path).status_code == status, path
+    assert w.post(f"{ITEMS}/{FILTERED}/subscribers/NUL?PatientID=%00").status_code == 201
+    assert w.delete(f"{ITEMS}/{FILTERED}/subscribers/NUL").status_code == 200
     assert w.delete(f"{ITEMS}/{uid}/subscribers/NOBODY").status_code == 404
     assert w.delete(f"{ITEMS}/{GLOBAL}/subscribers/NOBODY").status_code == 404
     assert w.delete(f"{ITEMS}/1.2.3.4/subscribers/X").status_code == 404
