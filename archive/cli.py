@@ -16,6 +16,7 @@ from archive.core import Archive, migrate, with_database
 from archive.correction import commands as correction
 from archive.database import open_engine
 from archive.errors import ArchiveError
+from archive.feed import commands as feed
 from archive.migrate import drift
 from archive.rejection import commands as rejection
 from archive.routing import commands as routing
@@ -23,7 +24,7 @@ from archive.worklist import commands as worklist
 from config.logs import configure
 from config.settings import Settings, SettingsError, load
 
-_AREAS: tuple[ModuleType, ...] = (commitment, correction, rejection, routing, worklist)
+_AREAS: tuple[ModuleType, ...] = (commitment, correction, feed, rejection, routing, worklist)
 """Modules with commands of their own. Each has `register`, which gets the function that adds one."""
 
 

@@ -23,6 +23,7 @@ from archive.embedded import EmbeddedPostgres
 from archive.errors import IndexUnavailable, StoreUnavailable
 from archive.feed.feed import Feed
 from archive.feed.record import Recorder
+from archive.feed.webhooks import Webhooks
 from archive.index_session import IndexSession
 from archive.index_writer import IndexWriter
 from archive.ingest import Ingest, Receiving
@@ -84,6 +85,7 @@ class Archive:
         self.routing = Routing(settings, engine)
         self.commitments = Commitments(settings.commitment, engine, store)
         self.feed = Feed(engine)
+        self.webhooks = Webhooks(engine, settings.webhooks)
         self.worklist = Items(engine, self.peers, settings.worklist)
         self.performed = Steps(engine)
         self.metadata = ReadyMetadata(store, _metadata_cache(settings))
