@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup run test unit integration browser check format bench docs db-check migrate viewer tools interop lock clean
+.PHONY: help setup run test unit integration browser check format bench docs db-check migrate viewer tools clients interop lock clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -72,11 +72,17 @@ tools: | $(BIN)/python
 	command -v chromium > /dev/null || missing="$$missing chromium"; \
 	command -v strace > /dev/null || missing="$$missing strace"; \
 	[ -x /usr/sbin/Orthanc ] || missing="$$missing orthanc"; \
+	[ -e /usr/share/orthanc/plugins/libOrthancDicomWeb.so ] || missing="$$missing orthanc-dicomweb"; \
+	command -v npm > /dev/null || missing="$$missing npm"; \
+	command -v curl > /dev/null || missing="$$missing curl"; \
 	command -v gdcmscu > /dev/null || missing="$$missing libgdcm-tools"; \
 	if [ -n "$$missing" ]; then $(call debian,$${missing# },the tests drive DCMTK, Orthanc, GDCM and Chromium and watch system calls); fi
 
 viewer: $(VENV)/.run
 	@$(BIN)/python -m viewer_api.viewer_setup
+
+clients: $(VENV)/.dev
+	@$(BIN)/python -m tests.interop.npm
 
 # --- running --------------------------------------------------------------------------------------------------------
 
@@ -88,7 +94,7 @@ migrate: $(VENV)/.run ## bring the index of the configured archive to this relea
 
 # --- proving --------------------------------------------------------------------------------------------------------
 
-test: $(VENV)/.dev tools viewer ## every test, with real PostgreSQL, S3 server, DCMTK and Chromium
+test: $(VENV)/.dev tools viewer clients ## every test, with real PostgreSQL, S3 server, DCMTK and Chromium
 	@$(PYTEST) $(PARALLEL)
 
 unit: $(VENV)/.dev ## tests without servers
@@ -97,10 +103,10 @@ unit: $(VENV)/.dev ## tests without servers
 integration: $(VENV)/.dev tools viewer ## tests of running servers, without a browser
 	@$(PYTEST) $(PARALLEL) -m 'not browser' tests/integration tests/conformance tests/e2e
 
-browser: $(VENV)/.dev tools viewer ## tests that drive Chromium
+browser: $(VENV)/.dev tools viewer clients ## tests that drive Chromium
 	@$(PYTEST) -m browser tests
 
-interop: $(VENV)/.dev tools ## clients of other makers against every service; writes docs/interoperability.md
+interop: $(VENV)/.dev tools viewer clients ## clients of other makers against every service; writes docs/interoperability.md
 	@$(PYTEST) $(PARALLEL) tests/interop || true; $(BIN)/python -m tests.interop.table
 
 check: $(VENV)/.dev ## style, types, layers, and documents that must follow the code

@@ -23,6 +23,9 @@ REMOVED: Final = None
 _Elements = Mapping[int, DataElement | RawDataElement | None]
 
 _DATA_SET_TRAILING_PADDING: Final = 0xFFFCFFFC
+_NOT_OF_A_DATASET: Final = (0x0000, 0x0002)
+"""Groups of commands and of file meta information. Some devices send the latter within the dataset; behind ours in a
+file it would be taken for it, with a transfer syntax that no longer is."""
 _PIXEL_REPRESENTATION: Final = 0x00280103
 
 
@@ -56,7 +59,9 @@ class Reencoder:
                 change = changes[tag]
                 if change is not None:
                     pieces.append(self.element(tag, change.vr, change.value))
-            elif tag & 0xFFFF and tag != _DATA_SET_TRAILING_PADDING:  # group lengths would no longer be right
+            elif tag >> 16 in _NOT_OF_A_DATASET or tag == _DATA_SET_TRAILING_PADDING:
+                continue
+            elif tag & 0xFFFF:  # group lengths would no longer be right
                 pieces.append(self._copy(ds, read, tag, signed))
         return b"".join(pieces)
 

@@ -12,6 +12,7 @@ import pytest
 from tests.conftest import fresh_database
 from tests.interop.matrix import Result, keep, marked
 from tests.interop.site import Site, opened
+from tests.interop.web import Web, web_of
 
 _counts: dict[str, Counter[bool]] = {}
 
@@ -39,4 +40,11 @@ def site(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Si
     It is shared by the tests of a module; they must not rely on its being untouched.
     """
     with fresh_database(postgres) as url, opened(url, tmp_path_factory.mktemp("site")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def web(site: Site) -> Iterator[Web]:
+    """The same by DICOMweb, with an object of several frames and one that says much of itself."""
+    with web_of(site) as found:
         yield found

@@ -27,6 +27,14 @@ DCMTK, PYNETDICOM, PYNETDICOM_API, ORTHANC, GDCM = (
 )
 CLIENTS: Final = (DCMTK, PYNETDICOM, PYNETDICOM_API, ORTHANC, GDCM)
 
+DICOMWEB_CLIENT, NPM, ORTHANC_WEB, CURL = (
+    "dicomweb-client (Python)",
+    "dicomweb-client + dcmjs (npm)",
+    "Orthanc DICOMweb plug-in",
+    "curl",
+)
+WEB_CLIENTS: Final = (DICOMWEB_CLIENT, NPM, ORTHANC_WEB, CURL)
+
 VERIFICATION = "C-ECHO"
 STORE = "C-STORE"
 FIND = "C-FIND"
@@ -56,6 +64,45 @@ SERVICES: Final = (
     IDENTITY,
 )
 
+SEARCH = "search at all levels"
+FUZZY = "search: fuzzymatching"
+FIELDS = "search: includefield"
+PAGING = "search: limit and offset"
+XML = "search: XML"
+STUDY = "retrieve study"
+SERIES = "retrieve series"
+INSTANCE = "retrieve instance"
+FRAMES = "retrieve frames"
+METADATA = "metadata"
+BULK_DATA = "bulk data"
+RENDERED = "rendered"
+THUMBNAIL = "thumbnail"
+ZIP = "zip"
+STOW = "store Part 10"
+STOW_METADATA = "store metadata and bulk data"
+WADO_URI = "WADO-URI"
+TRANSACTIONS: Final = (
+    SEARCH,
+    FUZZY,
+    FIELDS,
+    PAGING,
+    XML,
+    STUDY,
+    SERIES,
+    INSTANCE,
+    FRAMES,
+    METADATA,
+    BULK_DATA,
+    RENDERED,
+    THUMBNAIL,
+    ZIP,
+    STOW,
+    STOW_METADATA,
+    WADO_URI,
+)
+MATRICES: Final = {"matrix": (CLIENTS, SERVICES), "web-matrix": (WEB_CLIENTS, TRANSACTIONS)}
+"""Clients and what they do, by the table that has them as columns and rows."""
+
 NOT_OFFERED: Final[Mapping[tuple[str, str], str]] = {
     (ORTHANC, GET): "Orthanc 1.10 is neither SCU nor SCP of C-GET",
     (ORTHANC, STEPS): "Orthanc has no such service",
@@ -76,6 +123,15 @@ NOT_OFFERED: Final[Mapping[tuple[str, str], str]] = {
     (GDCM, STEPS): "GDCM has no such service",
     (GDCM, TLS): "GDCM has no TLS",
     (GDCM, IDENTITY): "GDCM names no user",
+    (DICOMWEB_CLIENT, XML): "it asks for JSON alone",
+    (DICOMWEB_CLIENT, THUMBNAIL): "it has no function for it",
+    (DICOMWEB_CLIENT, ZIP): "it has no function for it",
+    (DICOMWEB_CLIENT, STOW_METADATA): "it stores Part 10 alone",
+    (DICOMWEB_CLIENT, WADO_URI): "it speaks WADO-RS alone",
+    (NPM, XML): "it asks for JSON alone",
+    (NPM, ZIP): "it has no function for it",
+    (NPM, STOW_METADATA): "it stores Part 10 alone",
+    (ORTHANC_WEB, STOW_METADATA): "it stores Part 10 alone",
 }
 """What a client does not have, and why there is no case for it."""
 
@@ -97,7 +153,7 @@ Test = TypeVar("Test", bound=Callable[..., None])
 
 def case(client: str, program: str, service: str, proves: str) -> Callable[[Test], Test]:
     """Mark a test as a case of the table."""
-    assert client in CLIENTS and service in SERVICES, (client, service)
+    assert any(client in clients and service in rows for clients, rows in MATRICES.values()), (client, service)
     mark: Callable[[Test], Test] = pytest.mark.interop(client=client, program=program, service=service, proves=proves)
     return mark
 

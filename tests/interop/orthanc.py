@@ -22,11 +22,17 @@ from tests.interop.site import Site, listens
 from tests.ports import reserved_port
 
 PROGRAM = "/usr/sbin/Orthanc"
+WEB_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
 
 def version() -> str:
     first = subprocess.run([PROGRAM, "--version"], capture_output=True, text=True, check=True).stdout.split("\n")[0]
     return first.split()[-1]
+
+
+def web_plugin_version() -> str:
+    """The version of the DICOMweb plug-in, by the name of the file that its link leads to."""
+    return WEB_PLUGIN.resolve().name.partition(".so.")[2]
 
 
 @dataclass

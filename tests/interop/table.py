@@ -9,14 +9,18 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
 import pynetdicom
 
 from docs.generate import table
-from tests.interop.matrix import CLIENTS, NOT_OFFERED, ROOT, SERVICES, Case, Result, cases, cell, results
+from tests.interop.matrix import MATRICES, NOT_OFFERED, ROOT, WEB_CLIENTS, Case, Result, cases, cell, results
+from tests.interop.npm import versions as npm_versions
 from tests.interop.orthanc import version as orthanc_version
+from tests.interop.orthanc import web_plugin_version
+from tests.interop.programs import run
 
 DOCUMENT: Final = ROOT / "docs" / "interoperability.md"
 _BLOCK = re.compile(r"(<!-- interop: ([\w-]+) -->\n).*?(<!-- /interop -->)", re.DOTALL)
@@ -31,6 +35,10 @@ def versions() -> str:
         "pynetdicom": pynetdicom.__version__,
         "Orthanc": orthanc_version(),
         "GDCM": _number(gdcm),
+        "dicomweb-client (Python)": version("dicomweb-client"),
+        **npm_versions(),
+        "Orthanc DICOMweb plug-in": web_plugin_version(),
+        "curl": _number(run("curl", "--version").output),
     }
     return table(("Client", "Version"), found.items())
 
@@ -40,26 +48,29 @@ def _number(text: str) -> str:
     return found[0] if found else "?"
 
 
-def matrix(every: Sequence[Case], ran: Mapping[str, Result]) -> str:
+def matrix(name: str, every: Sequence[Case], ran: Mapping[str, Result]) -> str:
     """Services by clients; a number is that of the tests."""
-    rows = [(service, *(cell(client, service, every, ran) for client in CLIENTS)) for service in SERVICES]
-    return table(("Service", *CLIENTS), rows)
+    clients, services = MATRICES[name]
+    rows = [(service, *(cell(client, service, every, ran) for client in clients)) for service in services]
+    return table(("Service", *clients), rows)
 
 
 def details(every: Sequence[Case], ran: Mapping[str, Result]) -> str:
     """Each case, by service."""
     rows = []
-    for service in SERVICES:
-        for each in every:
-            if each.service == service:
+    for _, services in MATRICES.values():
+        for each in sorted(every, key=lambda case: services.index(case.service) if case.service in services else -1):
+            if each.service in services:
                 result = ran[each.test].text if each.test in ran else "**not run**"
                 name = each.test.split("::")[1]
-                rows.append((service, f"{each.client}: {each.program}", each.proves, result, f"`{name}`"))
+                rows.append((each.service, f"{each.client}: {each.program}", each.proves, result, f"`{name}`"))
     return table(("Service", "Client", "What is proven", "Result", "Test"), rows)
 
 
-def not_offered() -> str:
-    return table(("Client", "Service", "Why there is no case"), [(*pair, why) for pair, why in NOT_OFFERED.items()])
+def not_offered(*, web: bool) -> str:
+    """The pairs without a case, of DICOMweb or of DIMSE."""
+    rows = [(*pair, why) for pair, why in NOT_OFFERED.items() if (pair[0] in WEB_CLIENTS) == web]
+    return table(("Client", "Service", "Why there is no case"), rows)
 
 
 def written(text: str, every: Sequence[Case], ran: Mapping[str, Result]) -> str:
@@ -68,9 +79,10 @@ def written(text: str, every: Sequence[Case], ran: Mapping[str, Result]) -> str:
     tables = {
         "versions": versions(),
         "date": f"Last run: {dates[-1] if dates else 'never'}.\n",
-        "matrix": matrix(every, ran),
+        **{name: matrix(name, every, ran) for name in MATRICES},
         "details": details(every, ran),
-        "not-offered": not_offered(),
+        "not-offered": not_offered(web=False),
+        "web-not-offered": not_offered(web=True),
     }
     return _BLOCK.sub(lambda block: f"{block[1]}{tables[block[2]]}{block[3]}", text)
 

@@ -16,8 +16,10 @@ from archive.errors import NotAcceptable
 from archive.imaging.decode import decode_frame
 from archive.imaging.pixels import PixelFormat
 from archive.imaging.transcode import TARGETS, can_transcode, native_frames, transcode
+from archive.standard.file_format import read_file_meta
 from tests.corpus import storage_objects
 from tests.unit.imaging.conftest import Corpus
+from tests.unit.imaging.stored import store_bytes
 
 # The corpus is full of values that break rules; pydicom says so whenever one is looked at.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -68,6 +70,20 @@ def assert_same_attributes(given: Dataset, source: Dataset, *, compare_values: b
         words = before.VR == "OW" and not source.original_encoding[1]
         if before.keyword not in CHANGED and before.VR not in ("SQ", "UN") and after.VR == before.VR and not words:
             assert after.value == before.value, tag
+
+
+def test_file_meta_information_within_a_dataset_is_left_out(corpus: Corpus) -> None:
+    """Readers would take it for that of the file, and look for RLE in pixels that are decoded."""
+    source = pydicom.dcmread(next(path for path in storage_objects() if path.name == "MR_small_RLE.dcm"))
+    within = bytes.fromhex("02001000 5549 1400") + b"1.2.840.10008.1.2.5\0"
+    buffer = BytesIO()
+    source.save_as(buffer)
+    start = read_file_meta(buffer.getvalue(), at_end=True).dataset_offset
+    file = buffer.getvalue()[:start] + within + buffer.getvalue()[start:]
+    inst = store_bytes(corpus.store, file, "within")
+    given = pydicom.dcmread(BytesIO(b"".join(transcode(corpus.store, inst, TARGETS[0], LIMIT).chunks)))
+    assert given.file_meta.TransferSyntaxUID == TARGETS[0]
+    np.testing.assert_array_equal(given.pixel_array, source.pixel_array)
 
 
 def test_words_of_big_endian_are_turned_round(corpus: Corpus) -> None:

@@ -1,0 +1,50 @@
+"""``python -m tests.interop.npm``: fetch the npm packages that are clients of ours.
+
+`js/package-lock.json` pins each by version and digest; npm checks the digest of what it gets.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from tests.interop.matrix import ROOT
+
+LOCKED: Final = Path(__file__).parent / "js"
+INSTALLED: Final = ROOT / "build" / "interop-js"
+_FILES: Final = ("package.json", "package-lock.json")
+_SECONDS: Final = 600
+
+
+def install() -> Path:
+    """Fetch them once for this machine. Gives the folder with the packages; fails where they cannot be had."""
+    INSTALLED.mkdir(parents=True, exist_ok=True)
+    stamp = INSTALLED / "installed"
+    wanted = (LOCKED / "package-lock.json").read_text(encoding="utf-8")
+    with (INSTALLED / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:
+            stamp.unlink(missing_ok=True)
+            for name in _FILES:
+                shutil.copy(LOCKED / name, INSTALLED / name)
+            command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
+            done = subprocess.run(command, cwd=INSTALLED, capture_output=True, text=True, timeout=_SECONDS, check=False)
+            assert done.returncode == 0, f"npm cannot get the clients: {done.stdout}{done.stderr}"
+            stamp.write_text(wanted, encoding="utf-8")
+    return INSTALLED / "node_modules"
+
+
+def versions() -> dict[str, str]:
+    """The packages that are clients, as they are pinned."""
+    found: dict[str, Any] = json.loads((LOCKED / "package.json").read_text(encoding="utf-8"))["dependencies"]
+    return {f"{name} (npm)": str(version) for name, version in found.items()}
+
+
+if __name__ == "__main__":
+    print(f"npm packages of clients: {install()}")
+    sys.exit(0)
