@@ -23,6 +23,8 @@ from pydicom.uid import (
 from archive.core import Archive
 from archive.correction.outgoing import given_dataset, given_object
 from archive.imaging.deliver import dataset_chunks
+from archive.imaging.encode import LOSSLESS
+from archive.imaging.transcode import transcode
 from archive.metadata import instance_metadata
 from archive.records import StoredInstance
 from archive.retrieve import read_frames, read_header, read_object
@@ -183,6 +185,10 @@ def test_old_text_is_right_everywhere_and_the_bytes_stay(
             code = coding_of_syntax(target)
             sent_out = pydicom.filereader.read_dataset(BytesIO(data), code.implicit, code.little)
             assert (str(sent_out.PatientName), sent_out.PixelData) == ("Nguyễn^Văn Đức", PIXELS)
+    for target in LOSSLESS:
+        compressed = pydicom.dcmread(BytesIO(b"".join(transcode(archive.store, inst, target, 1 << 30).chunks)))
+        assert str(compressed.PatientName) == "Nguyễn^Văn Đức"
+        assert compressed.pixel_array.tobytes() == PIXELS
 
 
 def test_a_device_that_was_replaced_by_one_that_says_what_it_means_is_believed(opened: Open) -> None:
