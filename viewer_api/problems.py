@@ -65,7 +65,7 @@ PROBLEMS: Final[dict[type[errors.ArchiveError], Problem]] = {
     errors.NotAcceptable: Problem(HTTPStatus.NOT_ACCEPTABLE, "Not available in this form", 0x0110),
     errors.NotPermitted: Problem(HTTPStatus.FORBIDDEN, "Not permitted", 0x0124),
     errors.Withdrawn: Problem(HTTPStatus.REQUEST_TIMEOUT, "Request withdrawn", 0x0110),
-    errors.InvalidItem: Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "Worklist item not valid", 0x0106),
+    errors.InvalidItem: Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "Worklist item not valid", 0x0110),
     errors.Conflict: Problem(HTTPStatus.CONFLICT, "Contradicts what is kept", 0x0110),
     errors.Outdated: Problem(HTTPStatus.PRECONDITION_FAILED, "Changed meanwhile", 0x0110),
     errors.Unavailable: Problem(HTTPStatus.SERVICE_UNAVAILABLE, "Try again later", 0xA700),
