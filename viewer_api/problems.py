@@ -74,7 +74,7 @@ PROBLEMS: Final[dict[type[errors.ArchiveError], Problem]] = {
 }
 # Errors of an area that the standard wants answered in another way than their kind.
 _OF_AREAS: Final[dict[type[errors.ArchiveError], Problem]] = {
-    BadWorkitem: Problem(HTTPStatus.BAD_REQUEST, "Workitem refused", 0x0106),
+    BadWorkitem: Problem(HTTPStatus.BAD_REQUEST, "Workitem refused", 0x0110),
 }
 
 
