@@ -28,9 +28,14 @@ hypothesis.settings.load_profile("pacs")
 
 @pytest.fixture(autouse=True)
 def logs_end_with_the_test() -> Iterator[None]:
-    """A command that is called within the process logs to the standard error of its test, which is closed behind it."""
-    yield
+    """A command that is called within the process logs to the standard error of its test, which is closed behind it.
+
+    Its level ends with it too: what a test finds in the log must not depend on which tests ran before.
+    """
     root = logging.getLogger()
+    level = root.level
+    yield
+    root.setLevel(level)
     for handler in root.handlers[:]:
         if isinstance(handler.formatter, JSONFormatter | TextFormatter):
             root.removeHandler(handler)
