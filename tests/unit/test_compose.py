@@ -118,7 +118,10 @@ def test_the_environment_and_the_example_make_settings(name: str, tmp_path: Path
             values[key] = str(tmp_path / Path(value).name)
     example = (ROOT / "docs" / "pacs.example.toml").read_text(encoding="utf-8")
     hospitals = tmp_path / "pacs.toml"
-    hospitals.write_text(example[example.index("[[facilities]]") :], encoding="utf-8")
+    copied = example[example.index("[[facilities]]") :]
+    for secret in re.findall(r"/run/secrets/(\w+)", copied):
+        (tmp_path / secret).write_text(f"the {secret} of many characters\n")
+    hospitals.write_text(copied.replace("/run/secrets", str(tmp_path)), encoding="utf-8")
     settings = load(environ={**values, "PACS_CONFIG": str(hospitals)})
     assert settings.storage.backend == "s3"
     assert settings.storage.s3.secret_key.get_secret_value() == "the s3_secret_key"

@@ -29,7 +29,7 @@ EXPECTED = {
     "NotAcceptable": (406, 0x0110),
     "NotPermitted": (403, 0x0124),
     "Withdrawn": (408, 0x0110),
-    "InvalidItem": (422, 0x0106),
+    "InvalidItem": (422, 0x0110),
     "Conflict": (409, 0x0110),
     "Outdated": (412, 0x0110),
     "IndexUnavailable": (503, 0xA700),
