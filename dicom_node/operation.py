@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
+from archive.core import Archive
 from archive.records import Scope
 from archive.rejection.causes import View
 from config.peers import Peer
@@ -103,6 +104,26 @@ class Ignored:
 
     def finish(self) -> bytes:
         return NOTHING
+
+    def abort(self) -> None:
+        pass
+
+
+class WholeRequest:
+    """A request that is worked on when its dataset is whole. A subclass says what then, in `finish`."""
+
+    longest: ClassVar[int]
+    """Most bytes of the dataset that are kept."""
+
+    def __init__(self, archive: Archive, command: Command, context: Context, caller: Caller) -> None:
+        self._archive = archive
+        self._command = command
+        self._context = context
+        self._caller = caller
+        self._collected = Collected(self.longest)
+
+    def write(self, data: memoryview) -> None:
+        self._collected.write(data)
 
     def abort(self) -> None:
         pass

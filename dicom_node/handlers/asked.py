@@ -11,38 +11,25 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from archive.core import Archive
 from archive.database import Stop
 from archive.errors import ArchiveError, CannotParse, NotPermitted, Withdrawn
 from archive.records import DicomJSON
 from config.logs import fields
 from config.peers import Right
-from dicom_node.commands import Command, response
+from dicom_node.commands import response
 from dicom_node.exchange import Exchange
 from dicom_node.identifier import LONGEST, Identifier, encode_identifier, read_identifier
-from dicom_node.negotiation import Context
-from dicom_node.operation import Caller, Collected, Dialogue
+from dicom_node.operation import Dialogue, WholeRequest
 from dicom_node.status import CANCEL, PENDING, SUCCESS, c_find_status
 from dicom_node.wire import PeerGone, PeerSilent, ProtocolError
 
 log = logging.getLogger(__name__)
 
 
-class Asked:
+class Asked(WholeRequest):
     """A request and its identifier, collected until it is whole."""
 
-    def __init__(self, archive: Archive, command: Command, context: Context, caller: Caller) -> None:
-        self._archive = archive
-        self._command = command
-        self._context = context
-        self._caller = caller
-        self._collected = Collected(LONGEST)
-
-    def write(self, data: memoryview) -> None:
-        self._collected.write(data)
-
-    def abort(self) -> None:
-        pass
+    longest = LONGEST
 
     def _identifier(self) -> Identifier:
         """The identifier, decoded. Raises `CannotParse`."""

@@ -14,27 +14,16 @@ from dicom_node.commitment.information import LONGEST, REQUEST_STORAGE_COMMITMEN
 from dicom_node.commitment.results import take_result
 from dicom_node.commitment.status import NoSuchType, TooMany, check_target, n_action_status
 from dicom_node.negotiation import Context
-from dicom_node.operation import Caller, Collected, Operation
+from dicom_node.operation import Caller, Operation, WholeRequest
 from dicom_node.status import SUCCESS
 
 log = logging.getLogger(__name__)
 
 
-class _Told:
+class _Told(WholeRequest):
     """A request with a dataset that is worked on as a whole."""
 
-    def __init__(self, archive: Archive, command: Command, context: Context, caller: Caller) -> None:
-        self._archive = archive
-        self._command = command
-        self._context = context
-        self._caller = caller
-        self._collected = Collected(LONGEST)
-
-    def write(self, data: memoryview) -> None:
-        self._collected.write(data)
-
-    def abort(self) -> None:
-        pass
+    longest = LONGEST
 
 
 class RequestService:

@@ -21,7 +21,6 @@ from dicom_node.commands import (
     ATTRIBUTE_IDENTIFIER_LIST,
     REQUESTED_SOP_CLASS_UID,
     REQUESTED_SOP_INSTANCE_UID,
-    Command,
     response,
 )
 from dicom_node.exchange import Exchange
@@ -33,8 +32,7 @@ from dicom_node.mpps_status import (
     REQUESTED_OPTIONAL_ATTRIBUTES_NOT_SUPPORTED,
     n_status,
 )
-from dicom_node.negotiation import Context
-from dicom_node.operation import Caller, Collected, Dialogue, Service
+from dicom_node.operation import Dialogue, Service, WholeRequest
 from dicom_node.status import SUCCESS
 
 log = logging.getLogger(__name__)
@@ -59,21 +57,10 @@ def get_service(archive: Archive) -> Service:
     return lambda command, context, caller: Get(archive, command, context, caller)
 
 
-class _Step(ABC):
+class _Step(WholeRequest, ABC):
     """A request about a performed procedure step."""
 
-    def __init__(self, archive: Archive, command: Command, context: Context, caller: Caller) -> None:
-        self._archive = archive
-        self._command = command
-        self._context = context
-        self._caller = caller
-        self._collected = Collected(LONGEST)
-
-    def write(self, data: memoryview) -> None:
-        self._collected.write(data)
-
-    def abort(self) -> None:
-        del self._collected
+    longest = LONGEST
 
     def finish(self) -> bytes | Dialogue:
         try:
