@@ -369,32 +369,6 @@ def swap(data: bytes, word: int) -> bytes:
     return np.frombuffer(data[:whole], f">u{word}").astype(f"<u{word}").tobytes() + data[whole:]
 
 
-def read_native(store: ObjectStore, inst: StoredInstance, pixels: PixelElement) -> Generator[bytes, None, None]:
-    """The whole value of native pixel data, little endian."""
-    rest = b""
-    for chunk in read_range(store, inst, pixels.offset, pixels.length or 0):
-        data = rest + chunk if rest else chunk
-        whole = len(data) - len(data) % pixels.word
-        rest = data[whole:]
-        yield swap(data[:whole], pixels.word) if pixels.word > 1 else data
-    if rest:
-        yield rest
-
-
 def frames_syntax(inst: StoredInstance) -> str:
     """The transfer syntax of what `read_frames` gives: native frames are little endian."""
     return inst.object.transfer_syntax_uid if inst.object.frame_table else _EXPLICIT_VR_LITTLE_ENDIAN
-
-
-def read_fragments(store: ObjectStore, inst: StoredInstance, pixels: PixelElement) -> Generator[bytes, None, None]:
-    """The bit stream of encapsulated pixel data, all fragments joined (PS3.5 A.4): what a video player wants."""
-    code = coding(implicit=False, little=True)
-    at, table = pixels.offset, True
-    while True:
-        with dataset_reader(store, inst) as read:
-            raw, length = code.unpack_item(read(at, 8), 0)
-        if raw != code.item:
-            return
-        if not table:
-            yield from read_range(store, inst, at + 8, length)
-        at, table = at + 8 + length, False

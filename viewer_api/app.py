@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
 
 import anyio.to_thread
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
-from starlette.middleware.gzip import GZipMiddleware
 
 from archive.core import Archive
 from viewer_api import openapi, pages, problems
+from viewer_api.compression import Compression
 from viewer_api.listeners import Listeners
 from viewer_api.metrics import Metrics
 from viewer_api.middleware import Observer, SizeLimit
@@ -33,23 +32,6 @@ from viewer_api.routes import (
     wado_uri,
     worklist,
 )
-
-# Only text gains from compression; image data are compressed or not worth the time, and streams must not be held.
-_NOT_COMPRESSED: Final = (
-    "application/dicom",
-    "application/octet-stream",
-    "application/pdf",
-    "application/wasm",
-    "application/zip",
-    "audio/*",
-    "font/*",
-    "image/*",
-    "multipart/*",
-    "text/event-stream",
-    "video/*",
-)
-_SMALLEST_COMPRESSED: Final = 1024
-_COMPRESSION_LEVEL: Final = 5
 
 
 def create_app(archive: Archive) -> FastAPI:
@@ -90,12 +72,7 @@ def create_app(archive: Archive) -> FastAPI:
     openapi.install(app)
     # The last one added is the outermost.
     app.add_middleware(SizeLimit, maximum=archive.settings.web.maximum_request_bytes)
-    app.add_middleware(
-        GZipMiddleware,
-        minimum_size=_SMALLEST_COMPRESSED,
-        compresslevel=_COMPRESSION_LEVEL,
-        exclude_content_types=_NOT_COMPRESSED,
-    )
+    app.add_middleware(Compression)
     app.add_middleware(Observer, metrics=app.state.metrics)
     return app
 

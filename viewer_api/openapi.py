@@ -47,8 +47,9 @@ _CONTENT: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     ("/studies/{study}", {MULTIPART: _BINARY, ZIP: _BINARY}),
 )
 """What a GET of a path that ends so may give."""
-_UNCHANGED: Final = ("/metadata", "/thumbnail")
-_IN_PART: Final = (*(path for path, _ in _CONTENT[-3:]), "/bulkdata/{path}")
+_BY_RANGE: Final = ("/bulkdata/{path}", "/frames/{frames}", "/instances/{instance}", "/wado")
+_UNCHANGED: Final = ("/metadata", "/thumbnail", *_BY_RANGE)
+_IN_PART: Final = ("/series/{series}", "/studies/{study}", *_BY_RANGE)
 _PROBLEMS: Final = {
     400: "The request cannot be understood; `detail` says what of it",
     403: "Not open here, or asked for by a page of another site",
@@ -105,9 +106,9 @@ def _complete_answers(path: str, method: str, operation: Operation) -> None:
                 if end in _UNCHANGED:
                     answers["304"] = {"description": "It is as the ETag in If-None-Match says"}
                 if end in _IN_PART:
-                    answers["206"] = {"description": "A part of it: the range asked for, or what can be given so"}
+                    answers["206"] = {"description": "A part of it: the ranges asked for, or what can be given so"}
                     _content(answers, "206", content)
-                if end == "/bulkdata/{path}":
+                if end in _BY_RANGE:
                     answers["416"] = _problem("There are no such bytes")
                 break
     for status, about in (_PROBLEMS | (_NEGOTIATED if path.startswith(DICOMWEB) else {})).items():

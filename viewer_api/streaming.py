@@ -103,7 +103,8 @@ def stream(
     """
     body = pieces(chunks)
     first = list(islice(body, 2))
-    sent = {**(headers or {}), "Content-Type": media_type}
+    # What is made while it is sent has no parts to ask for (RFC 9110 14.3).
+    sent = {"Accept-Ranges": "none", **(headers or {}), "Content-Type": media_type}
     if len(first) < 2 and (length is None or length == sum(map(len, first))):
         return Response(b"".join(first), status_code=status, headers=sent)
     if length is not None:

@@ -27,6 +27,7 @@ from archive.imaging.encapsulate import (
 from archive.imaging.encode import LOSSLESS, encode_frame, refusal
 from archive.imaging.pixels import PIXEL_TAGS, PixelFormat, float_keyword, pixel_format
 from archive.imaging.reencode import REMOVED, Reencoder
+from archive.pixel_values import read_native
 from archive.records import StoredInstance
 from archive.standard.coding import UNDEFINED, Element
 from archive.standard.file_format import encode_file_meta
@@ -198,7 +199,7 @@ def _native(store: ObjectStore, inst: StoredInstance, ds: Dataset, limit: int) -
         return None
     if where.length is not None:
         vr = where.vr if where.vr in ("OB", "OW", "OF", "OD") else "OW"
-        return _Pixels(where.tag, vr, where.length, {}, retrieve.read_native(store, inst, where))
+        return _Pixels(where.tag, vr, where.length, {}, read_native(store, inst, where))
     if not inst.object.frame_table:
         raise NotAcceptable("the frames cannot be told apart, so they cannot be decoded")
     layout = pixel_format(ds)

@@ -304,7 +304,7 @@ def test_bulk_data_by_range(web: httpx.Client) -> None:
         assert (response.status_code, response.content) == (206, pixels[start:end])
         assert response.headers["content-range"] == f"bytes {start}-{end - 1}/{len(pixels)}"
     assert get(web, address, "application/octet-stream", Range=f"bytes={len(pixels)}-").status_code == 416
-    assert get(web, address, "application/octet-stream", Range="bytes=0-1,5-6").content == pixels
+    assert get(web, address, "application/octet-stream", Range="bytes=0-1,x").content == pixels
 
 
 @pytest.mark.parametrize("path", ["00100010/0", "0040A730/0/00080100/0", "99990001", "xyz", "0040A730/x/00080100", ""])

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable
+from collections.abc import Iterable
 from typing import Final
 
-from fastapi import APIRouter, HTTPException, Request
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from archive.core import Archive
 from archive.imaging.transcode import native_frames
 from archive.metadata import parse_bulk_path, read_bulkdata
+from archive.pixel_values import fragments, read_fragments, read_native
 from archive.records import StoredInstance
-from archive.retrieve import PixelElement, pixel_element, read_fragments, read_header, read_native
+from archive.retrieve import PixelElement, pixel_element, read_header
 from viewer_api import multipart
 from viewer_api.addresses import DICOMWEB
 from viewer_api.deps import ArchiveDep
 from viewer_api.media_types import OCTET_STREAM, MediaRange, Offer, choose, media_type_of_syntax
+from viewer_api.ranges import Content, entity_tag, in_memory, ranged
 from viewer_api.routes.frames import all_frames, frames_response
 from viewer_api.routes.resources import INSTANCE, accepts, located_instance
 from viewer_api.streaming import stream
@@ -27,7 +29,6 @@ router = APIRouter(prefix=DICOMWEB, tags=["WADO-RS bulk data"])
 _SINGLE: Final = Offer(OCTET_STREAM, False)
 _PARTS: Final = Offer(OCTET_STREAM, True)
 _ENCAPSULATED_DOCUMENT: Final = "00420011"
-_RANGE = re.compile(r"bytes=([0-9]{1,18})?-([0-9]{1,18})?")
 _MEDIA_TYPE = re.compile(r"[a-z]+/[a-z0-9.+-]+")
 
 
@@ -46,7 +47,7 @@ def retrieve_bulkdata(
     if bulk_path == [_ENCAPSULATED_DOCUMENT]:
         offers = (*offers, *_document(archive, inst))
     offer, _ = choose(accepts(request), offers)
-    return _value(request, offer, [value], len(value))
+    return _value(request, offer, in_memory(value, entity_tag(inst.object.digest.hex(), path)))
 
 
 def _document(archive: Archive, inst: StoredInstance) -> tuple[Offer, ...]:
@@ -64,15 +65,14 @@ def _pixels(request: Request, archive: Archive, inst: StoredInstance, pixels: Pi
     kind = media_type_of_syntax(inst.object.transfer_syntax_uid)
     if pixels.length is not None:
         offer, _ = choose(ranges, (_SINGLE, _PARTS))
-        return _value(request, offer, read_native(archive.store, inst, pixels), pixels.length)
+        return _value(request, offer, _native(archive, inst, pixels))
     if kind.startswith("video/") or inst.object.frame_table is None:
         offer, _ = choose(ranges, (Offer(kind, False), Offer(kind, True), _SINGLE, _PARTS))
-        return _value(request, offer, read_fragments(archive.store, inst, pixels), None)
+        return _value(request, offer, joined_fragments(archive, inst, pixels))
     numbers = all_frames(archive, inst)
     if _wants_decoded(ranges):
-        size, frames = native_frames(archive.store, inst, numbers, archive.settings.web.maximum_decoded_bytes)
-        return _value(request, _SINGLE, frames, size * len(numbers))
-    return frames_response(archive, inst, numbers, ranges)
+        return _value(request, _SINGLE, _decoded(archive, inst, len(numbers)))
+    return frames_response(request, archive, inst, numbers, ranges)
 
 
 def _wants_decoded(ranges: Iterable[MediaRange]) -> bool:
@@ -80,45 +80,42 @@ def _wants_decoded(ranges: Iterable[MediaRange]) -> bool:
     return wanted is not None and wanted.multipart is not True and wanted.matches(OCTET_STREAM)
 
 
-def _value(request: Request, offer: Offer, chunks: Iterable[bytes], length: int | None) -> Response:
-    if offer.multipart:
-        boundary = multipart.new_boundary()
-        parts = [multipart.Part(offer.media_type, chunks, length)]
-        content_type = multipart.content_type(boundary, offer.media_type)
-        return stream(multipart.write(parts, boundary), content_type, length=multipart.length(parts, boundary))
-    if length is None:
-        return stream(_generator(chunks), offer.media_type)
-    start, end = _range(request.headers.get("range"), length)
-    headers = {"Accept-Ranges": "bytes"}
-    if (start, end) == (0, length):
-        return stream(_generator(chunks), offer.media_type, length=length, headers=headers)
-    headers["Content-Range"] = f"bytes {start}-{end - 1}/{length}"
-    body = _cut(chunks, start, end)
-    return stream(body, offer.media_type, length=end - start, status=206, headers=headers)
+def _native(archive: Archive, inst: StoredInstance, pixels: PixelElement) -> Content:
+    def read(offset: int, length: int) -> Iterable[bytes]:
+        return read_native(archive.store, inst, pixels, offset, length)
+
+    return Content(pixels.length or 0, read, entity_tag(inst.object.digest.hex(), "native"))
 
 
-def _range(header: str | None, length: int) -> tuple[int, int]:
-    """The bytes asked for (RFC 9110 14.1.2); everything if there is no range, or one of several parts."""
-    found = _RANGE.fullmatch((header or "").replace(" ", ""))
-    if found is None or not any(found.groups()):
-        return 0, length
-    first, last = found.groups()
-    start = int(first) if first else max(0, length - int(last))
-    end = min(length, int(last) + 1) if first and last else length
-    if start >= end:
-        raise HTTPException(416, f"the value has {length} bytes", {"Content-Range": f"bytes */{length}"})
-    return start, end
+def joined_fragments(archive: Archive, inst: StoredInstance, pixels: PixelElement) -> Content:
+    """The stream in the fragments of the pixel data, such as a video (PS3.5 8.2.5 ff., A.4)."""
+    parts = fragments(archive.store, inst, pixels)
+
+    def read(offset: int, length: int) -> Iterable[bytes]:
+        return read_fragments(archive.store, inst, parts, offset, length)
+
+    return Content(sum(part.length for part in parts), read, entity_tag(inst.object.digest.hex(), "fragments"))
 
 
-def _cut(chunks: Iterable[bytes], start: int, end: int) -> Generator[bytes, None, None]:
-    at = 0
-    for chunk in chunks:
-        if at + len(chunk) > start:
-            yield chunk[max(0, start - at) : end - at]
-        at += len(chunk)
-        if at >= end:
-            return
+def _decoded(archive: Archive, inst: StoredInstance, count: int) -> Content:
+    """All frames, decoded when they are asked for."""
+    limit = archive.settings.web.maximum_decoded_bytes
+    size, _ = native_frames(archive.store, inst, [1], limit)
+
+    def read(offset: int, length: int) -> Iterable[bytes]:
+        first, end = offset // size, -(-(offset + length) // size)
+        _, frames = native_frames(archive.store, inst, range(first + 1, end + 1), limit)
+        for number, frame in enumerate(frames, first):
+            start = number * size
+            yield frame[max(0, offset - start) : offset + length - start]
+
+    return Content(size * count, read, entity_tag(inst.object.digest.hex(), "decoded"))
 
 
-def _generator(chunks: Iterable[bytes]) -> Generator[bytes, None, None]:
-    yield from chunks
+def _value(request: Request, offer: Offer, content: Content) -> Response:
+    if not offer.multipart:
+        return ranged(request, content, offer.media_type)
+    boundary = multipart.new_boundary()
+    parts = [multipart.Part(offer.media_type, content.read(0, content.size), content.size)]
+    content_type = multipart.content_type(boundary, offer.media_type)
+    return stream(multipart.write(parts, boundary), content_type, length=multipart.length(parts, boundary))

@@ -22,6 +22,7 @@ from archive.retrieve import frame_table, frames_syntax, read_frames
 from viewer_api import multipart
 from viewer_api.deps import ArchiveDep
 from viewer_api.media_types import OCTET_STREAM, SYNTAXES_OF, MediaRange, media_type_of_syntax
+from viewer_api.ranges import entity_tag, in_memory, ranged
 from viewer_api.routes.resources import INSTANCE, accepts, frame_numbers, located_instance
 from viewer_api.streaming import stream
 
@@ -53,27 +54,27 @@ def retrieve_frames(
 ) -> Response:
     """Frames by number, ``1,2,5-8``, as stored, decoded or encoded without loss (PS3.18 10.4.1.1.2)."""
     inst = located_instance(request, archive, study, series, instance)
-    return frames_response(archive, inst, frame_numbers(frames, inst), accepts(request))
+    return frames_response(request, archive, inst, frame_numbers(frames, inst), accepts(request))
 
 
 def frames_response(
-    archive: Archive, inst: StoredInstance, numbers: Sequence[int], ranges: Iterable[MediaRange]
+    request: Request, archive: Archive, inst: StoredInstance, numbers: Sequence[int], ranges: Iterable[MediaRange]
 ) -> Response:
     """The frames in the form that the client wants most."""
     form = choose_form(archive, ranges, inst, len(numbers))
     content_type = f"{form.media_type}; transfer-syntax={form.transfer_syntax}"
-    parts = _parts(archive, inst, numbers, form, content_type)
+    frames = _frames(archive, inst, numbers, form)
     if not form.multipart:
-        part = next(parts)
-        return stream((chunk for chunk in part.chunks), content_type, length=part.length)
+        tag = entity_tag(inst.object.digest.hex(), "frame", numbers[0], content_type)
+        return ranged(request, in_memory(next(frames), tag), content_type)
     boundary = multipart.new_boundary()
+    parts = (multipart.Part(content_type, (frame,), len(frame)) for frame in frames)
     media_type = multipart.content_type(boundary, form.media_type, form.transfer_syntax)
     return stream(multipart.write(parts, boundary), media_type)
 
 
-def _parts(
-    archive: Archive, inst: StoredInstance, numbers: Sequence[int], form: Form, content_type: str
-) -> Iterator[multipart.Part]:
+def _frames(archive: Archive, inst: StoredInstance, numbers: Sequence[int], form: Form) -> Iterator[bytes]:
+    """The frames; damage of the first one is raised before this returns, so before a response begins."""
     limit = archive.settings.web.maximum_decoded_bytes
     if form.made and form.transfer_syntax in LOSSLESS:
         frames = encoded_frames(archive.store, inst, numbers, form.transfer_syntax, limit)
@@ -81,9 +82,7 @@ def _parts(
         _, frames = native_frames(archive.store, inst, numbers, limit)
     else:
         frames = read_frames(archive.store, inst, numbers)
-    first = next(frames)  # damage of the first frame is known before the response begins
-    for frame in chain((first,), frames):
-        yield multipart.Part(content_type, (frame,), len(frame))
+    return chain((next(frames),), frames)
 
 
 def choose_form(archive: Archive, ranges: Iterable[MediaRange], inst: StoredInstance, count: int) -> Form:

@@ -58,7 +58,7 @@ def _metadata(request: Request, archive: Archive, found: Sequence[StoredInstance
         made = each_metadata(archive.store, found, addresses.bulk_uri_of)
         # The middleware compresses it, and says that it may.
         return dataset_list(made, form, {**headers, "Vary": "Accept"})
-    if takes_gzip(request.headers.get("accept-encoding")):
+    if takes_gzip(",".join(request.headers.getlist("accept-encoding"))):
         zipped = archive.metadata.gzipped(found, addresses)
         return stream(zipped, form.media_type, headers={**headers, "Vary": _VARY, "Content-Encoding": "gzip"})
     return stream(archive.metadata.plain(found, addresses), form.media_type, headers={**headers, "Vary": "Accept"})

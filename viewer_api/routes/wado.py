@@ -18,10 +18,12 @@ from archive.errors import NotAcceptable
 from archive.imaging.decode import EXPLICIT_VR_LITTLE_ENDIAN
 from archive.imaging.transcode import can_transcode, transcode
 from archive.records import StoredInstance
+from archive.retrieve import read_object, read_stored
 from viewer_api import multipart, zipped
 from viewer_api.addresses import DICOMWEB
 from viewer_api.deps import ArchiveDep
 from viewer_api.media_types import DICOM, ZIP, MediaRange, Offer, allowed_by, choose
+from viewer_api.ranges import Content, entity_tag, ranged
 from viewer_api.routes import frames, metadata
 from viewer_api.routes.resources import INSTANCE, SERIES, STUDY, accepts, located
 from viewer_api.streaming import stream
@@ -81,7 +83,7 @@ def _instances(
     if offer == _ARCHIVE:
         return _zip(archive, whole, status)
     if offer == _SINGLE:
-        return _alone(archive, whole[0])
+        return _alone(request, archive, whole[0])
     boundary = multipart.new_boundary()
     syntaxes = {item.transfer_syntax for item in whole}
     media_type = multipart.content_type(boundary, DICOM, syntaxes.pop() if len(syntaxes) == 1 else None)
@@ -93,18 +95,32 @@ def _instances(
     return stream(multipart.write((_part(archive, item) for item in whole), boundary), media_type, status=status)
 
 
-def single_instance(archive: Archive, inst: StoredInstance, wanted: Sequence[MediaRange]) -> Response:
+def single_instance(request: Request, archive: Archive, inst: StoredInstance, wanted: Sequence[MediaRange]) -> Response:
     """One instance that is the whole body. Raises `NotAcceptable` if it cannot be given in any syntax wanted."""
     given = _given(archive, inst, wanted)
     if given is None:
         stored = inst.object.transfer_syntax_uid
         raise NotAcceptable(f"the transfer syntax asked for cannot be given; the instance is stored in {stored}")
-    return _alone(archive, given)
+    return _alone(request, archive, given)
 
 
-def _alone(archive: Archive, given: _Given) -> Response:
+def _alone(request: Request, archive: Archive, given: _Given) -> Response:
+    if given.target is None and given.instance.corrections is None:
+        return ranged(request, _stored(archive, given.instance), _content_type(given))
     part = _part(archive, given)
     return stream(_generator(part), part.content_type, length=part.length)
+
+
+def _stored(archive: Archive, inst: StoredInstance) -> Content:
+    """The file as it is stored, of which any part can be read: a download that broke off goes on where it was."""
+    size = inst.object.size
+
+    def read(offset: int, length: int) -> Generator[bytes, None, None]:
+        # The store may prove what it gives of a whole object.
+        whole = length == size
+        return read_object(archive.store, inst) if whole else read_stored(archive.store, inst, offset, length)
+
+    return Content(size, read, entity_tag(inst.object.digest.hex(), inst.object.key, size))
 
 
 def _given(archive: Archive, inst: StoredInstance, wanted: Sequence[MediaRange]) -> _Given | None:
@@ -126,13 +142,16 @@ def _given(archive: Archive, inst: StoredInstance, wanted: Sequence[MediaRange])
 
 
 def _part(archive: Archive, given: _Given) -> multipart.Part:
-    inst = given.instance
-    content_type = f"{DICOM}; transfer-syntax={given.transfer_syntax}"
+    inst, content_type = given.instance, _content_type(given)
     if given.target is None:
         size, chunks = given_object(archive.store, inst)
         return multipart.Part(content_type, chunks, size)
     made = transcode(archive.store, inst, given.target, archive.settings.web.maximum_decoded_bytes)
     return multipart.Part(content_type, made.chunks, made.size)
+
+
+def _content_type(given: _Given) -> str:
+    return f"{DICOM}; transfer-syntax={given.transfer_syntax}"
 
 
 def _generator(part: multipart.Part) -> Generator[bytes, None, None]:

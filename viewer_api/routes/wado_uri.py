@@ -81,7 +81,7 @@ def wado_uri(request: Request, archive: ArchiveDep) -> Response:
     inst = located_instance(request, archive, *uids)
     offer = _choose(request, given, inst)
     if offer.media_type == DICOM:
-        return _as_dicom(archive, given, inst)
+        return _as_dicom(request, archive, given, inst)
     how = _rendering(given, inst, offer)
     state = _presentation(request, archive, given, inst)
     picture = next(pictures_of(archive, inst, [_frame(given, inst)], how, state))
@@ -104,7 +104,7 @@ def _choose(request: Request, given: Mapping[str, str], inst: StoredInstance) ->
     return choose(wanted, (*_PICTURES, _DICOM) if is_image else (_DICOM,))[0]
 
 
-def _as_dicom(archive: Archive, given: Mapping[str, str], inst: StoredInstance) -> Response:
+def _as_dicom(request: Request, archive: Archive, given: Mapping[str, str], inst: StoredInstance) -> Response:
     wrong = [name for name in (*_SHAPE, *_PRESENTATION) if given.get(name)]
     if wrong:
         raise InvalidQuery(f"{wrong[0]} is for pictures, not for {DICOM}")
@@ -112,7 +112,7 @@ def _as_dicom(archive: Archive, given: Mapping[str, str], inst: StoredInstance) 
     syntax = given.get("transferSyntax") or None
     if syntax not in (None, "*"):
         check_uid(str(syntax), "transferSyntax")
-    return single_instance(archive, inst, [MediaRange(DICOM, False, syntax)])
+    return single_instance(request, archive, inst, [MediaRange(DICOM, False, syntax)])
 
 
 def _frame(given: Mapping[str, str], inst: StoredInstance) -> int:
