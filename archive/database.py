@@ -12,7 +12,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from archive.errors import IndexUnavailable, InvalidQuery, Withdrawn
+from archive.errors import IndexUnavailable, InvalidQuery, TooManyMatches, Withdrawn
 from config.settings import DatabaseSettings
 
 T = TypeVar("T")
@@ -129,16 +129,25 @@ def connect(settings: DatabaseSettings, application: str) -> psycopg.Connection[
 
 
 def fetch(
-    engine: Engine, statement: Executable, parameters: Mapping[str, object] | None = None, *, stop: Stop | None = None
+    engine: Engine,
+    statement: Executable,
+    parameters: Mapping[str, object] | None = None,
+    *,
+    stop: Stop | None = None,
+    too_slow: str = "",
 ) -> Sequence[Row[Any]]:
     """All rows of a reading statement. Raises `IndexUnavailable`; `Withdrawn` if `stop` became true meanwhile.
 
-    PostgreSQL drops its connections when it restarts; a statement that only reads is then sent once more.
+    PostgreSQL drops its connections when it restarts; a statement that only reads is then sent once more. What takes
+    longer than `database.statement_timeout` is no failure of the index if `too_slow` says how to ask for less: then it
+    is `TooManyMatches` with that sentence.
     """
     with translated():
         try:
             return _fetch(engine, statement, parameters, stop)
         except DBAPIError as error:
+            if too_slow and isinstance(error.orig, psycopg.errors.QueryCanceled):
+                raise TooManyMatches(too_slow) from None
             if not error.connection_invalidated:
                 raise
             return _fetch(engine, statement, parameters, stop)

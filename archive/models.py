@@ -122,7 +122,7 @@ class Study(Base):
             text("id DESC"),
         ),
         Index(None, "patient_id"),
-        Index(None, "accession_number"),
+        Index(None, "accession_number", "id"),
         Index(None, "facility_id", "study_date"),
         UniqueConstraint("study_instance_uid", "quarantine"),
         Index("ix_study_quarantine", "quarantine", postgresql_where=text("quarantine <> ''")),

@@ -231,6 +231,14 @@ NameMatching = Literal["folded", "exact", "words"]
 
 
 @dataclass(frozen=True, slots=True)
+class Order:
+    """An attribute that matches are ordered by, from its smallest value or from its largest."""
+
+    tag: int
+    descending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
     """A query as C-FIND and QIDO-RS both express it.
 
@@ -251,6 +259,8 @@ class Query:
     """Ranges of a date and of its time are one range, from a moment to a moment (C.2.2.2.5)."""
     limit: int | None = None
     offset: int = 0
+    order: tuple[Order, ...] = ()
+    """The order of a page, see `archive.ordering`; the default one when empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,5 +282,7 @@ class SearchResult:
     matches: list[DicomJSON]
     total: int
     truncated: bool
+    more: bool = False
+    """There are more than `total`; how many is not counted."""
     owners: list[str] = field(default_factory=list)
     """Facility code of the owner of each match's study; empty at patient level."""

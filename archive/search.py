@@ -13,11 +13,10 @@ from archive.conditions import COLUMNS, TABLES, arrays, conditions
 from archive.database import Stop, fetch
 from archive.errors import InvalidQuery, TooManyMatches
 from archive.models import Facility, Instance, Patient, Series, StoredObject, Study
+from archive.ordering import DEFAULT, order_of
 from archive.records import DicomJSON, Level, Query, Scope, SearchResult
 
 _UID_OF: Final = {Level.STUDY: 0x0020000D, Level.SERIES: 0x0020000E, Level.IMAGE: 0x00080018}
-_LARGEST: Final = 1 << 62
-"""Offsets beyond are beyond any table; PostgreSQL has no number much larger."""
 _PAGE: Final = 250
 """Matches that are in memory at once while browsing."""
 KNOWN_BY_KEYWORD: Final = {attribute.keyword: attribute for attribute in KNOWN.values()}
@@ -31,39 +30,47 @@ _COUNTS: Final[dict[str, Callable[[Shown], ColumnElement[Any]]]] = {
     "NumberOfStudyRelatedInstances": lambda counts: counts.instance_count,
     "NumberOfSeriesRelatedInstances": lambda counts: counts.instance_count_of_series,
 }
-_ORDER: Final[dict[Level, tuple[Any, ...]]] = {
-    Level.PATIENT: (Patient.name_fold, Patient.id),
-    Level.STUDY: (Study.study_date.desc().nulls_last(), Study.study_time.desc().nulls_last(), Study.id.desc()),
-    Level.SERIES: (Series.study_id.desc(), Series.series_number, Series.id),
-    Level.IMAGE: (Instance.series_id, Instance.instance_number, Instance.id),
-}
+DEEPEST: Final = 100_000
+"""Matches that are paged through, and counted. Beyond, each page would cost more than the one before it, and a count
+more than all pages."""
+_TOO_BROAD: Final = "the query takes too long: narrow by StudyDate, PatientID, AccessionNumber or StudyInstanceUID"
 
 
 def search(engine: Engine, query: Query, scope: Scope, *, cap: int) -> SearchResult:
-    """One page of the matches, newest studies first; never more than `cap`.
+    """One page of the matches, never more than `cap`; newest studies first unless the query has an order.
 
-    Raises `InvalidQuery` for a key that cannot be matched at this level, `IndexUnavailable`.
+    Raises `InvalidQuery` for a key that cannot be matched or an attribute that cannot be ordered by at this level,
+    `TooManyMatches` for what would take too long, `IndexUnavailable`.
     """
     if query.offset < 0 or (query.limit is not None and query.limit < 0):
         raise InvalidQuery("limit and offset cannot be negative")
+    within = within_one_study(query)
     size = cap if query.limit is None else min(query.limit, cap)
     columns = _wanted(query)
-    wanted = conditions(query, scope)
-    page = _matches(query, columns, scope).where(*wanted).order_by(*_ORDER[query.level])
-    page = page.limit(size).offset(min(query.offset, _LARGEST))
-    rows = fetch(engine, page) if size else []
-    if 0 < len(rows) < size:
-        total = query.offset + len(rows)
-    else:
-        counted = _narrow_source(query, scope).where(*wanted)
-        total = fetch(engine, select(func.count()).select_from(counted.subquery()))[0][0]
+    wanted, order = conditions(query, scope), order_of(query, within_one_study=within)
+    if query.offset > DEEPEST:
+        raise TooManyMatches(f"offset is beyond {DEEPEST}: narrow by StudyDate, and page through each range of dates")
+    page = _matches(query, columns, scope).where(*wanted).order_by(*order).limit(size).offset(query.offset)
+    rows = fetch(engine, page, too_slow=_TOO_BROAD) if size else []
+    total, more = query.offset + len(rows), False
+    if not 0 < len(rows) < size:
+        total, more = _count(engine, _narrow_source(query, scope).where(*wanted), total)
     asked = total if query.limit is None else min(query.limit, total)
     return SearchResult(
         matches=[_match(row, query.level, columns) for row in rows],
         total=total,
-        truncated=query.offset + len(rows) < total and asked > size,
+        truncated=query.offset + len(rows) < total + more and asked > size,
+        more=more,
         owners=[row.owner for row in rows] if query.level is not Level.PATIENT else [],
     )
+
+
+def _count(engine: Engine, source: Select[Any], least: int) -> tuple[int, bool]:
+    """How many there are, if not more than can be paged through; and whether there are more than that."""
+    most = max(DEEPEST, least)
+    counted = select(func.count()).select_from(source.limit(most + 1).subquery())
+    found: int = fetch(engine, counted, too_slow=_TOO_BROAD)[0][0]
+    return min(found, most), found > most
 
 
 def browse(
@@ -76,10 +83,10 @@ def browse(
     Raises `InvalidQuery`; `TooManyMatches` behind the last that may be given; `IndexUnavailable`, `Withdrawn`.
     """
     columns = _wanted(query)
-    wanted, order = conditions(query, scope), _ORDER[query.level]
+    wanted, order = conditions(query, scope), DEFAULT[query.level]
     given = _matches(query, columns, scope)
     first = min(_PAGE, cap) if cap is not None else _PAGE
-    rows = fetch(engine, given.where(*wanted).order_by(*order).limit(first + 1), stop=stop)
+    rows = fetch(engine, given.where(*wanted).order_by(*order).limit(first + 1), stop=stop, too_slow=_TOO_BROAD)
     for row in rows[:first]:
         yield _match(row, query.level, columns)
     if len(rows) <= first:
@@ -87,7 +94,8 @@ def browse(
     row_id = TABLES[query.level].id
     names = _narrow_source(query, scope).where(*wanted).with_only_columns(row_id).order_by(*order)
     seen = {row.row for row in rows[:first]}
-    left = [row.id for row in fetch(engine, names.limit(None if cap is None else cap + 1), stop=stop)]
+    names = names.limit(None if cap is None else cap + 1)
+    left = [row.id for row in fetch(engine, names, stop=stop, too_slow=_TOO_BROAD)]
     left = [each for each in left if each not in seen]
     room = len(left) if cap is None else cap - first
     for start in range(0, min(room, len(left)), _PAGE):

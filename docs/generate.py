@@ -22,6 +22,7 @@ from archive.core import Archive
 from archive.demo import SETTINGS
 from archive.errors import InvalidQuery
 from archive.imaging.encode import LOSSLESS
+from archive.ordering import INDEXED, orderable
 from archive.records import EVERYTHING, Level, Query
 from archive.rejection.causes import SHOWN, TITLES, View, hidden_note
 from archive.standard.uids import (
@@ -305,7 +306,7 @@ def query_attributes() -> str:
     for level in LEVELS:
         for computed, attributes in ((False, BY_LEVEL[level]), (True, COMPUTED[level])):
             rows += [_query_row(attribute, computed) for attribute in attributes]
-    return table(("Level", "Attribute", "Tag", "VR", "Matched", "Returned", "Origin"), rows)
+    return table(("Level", "Attribute", "Tag", "VR", "Matched", "Returned", "`orderby`", "Origin"), rows)
 
 
 def _query_row(attribute: Attribute, computed: bool) -> tuple[str, ...]:
@@ -317,8 +318,15 @@ def _query_row(attribute: Attribute, computed: bool) -> tuple[str, ...]:
         attribute.vr,
         "by items" if attribute.vr == "SQ" else "yes" if _is_matched(attribute) else "no",
         "always" if attribute.default else "on request",
+        _ordered(attribute),
         "archive" if computed else "object",
     )
+
+
+def _ordered(attribute: Attribute) -> str:
+    if attribute.keyword in INDEXED[attribute.level]:
+        return "behind StudyDate" if attribute.keyword == "StudyTime" else "yes"
+    return "within one study" if attribute.keyword in orderable(Level.IMAGE, within_one_study=True) else "no"
 
 
 def _is_matched(attribute: Attribute) -> bool:

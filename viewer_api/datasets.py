@@ -52,10 +52,13 @@ def dataset_list(found: Iterable[DicomJSON], form: Offer, headers: Mapping[str, 
 
 def page_headers(request: Request, result: SearchResult, offset: int) -> dict[str, str]:
     """How many matches there are, and whether we cut them off (PS3.18 8.3.4.4.2)."""
-    headers = {"X-Total-Count": str(result.total), "Cache-Control": "no-store"}
+    headers = {"Cache-Control": "no-store"}
+    if not result.more:
+        headers["X-Total-Count"] = str(result.total)
     if result.truncated:
         left = result.total - offset - len(result.matches)
-        headers["Warning"] = warning(request, f"There are {left} additional results that can be requested")
+        least = "more than " if result.more else ""
+        headers["Warning"] = warning(request, f"There are {least}{left} additional results that can be requested")
     return headers
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from pydicom.datadict import keyword_for_tag, tag_for_keyword
 
@@ -12,7 +12,7 @@ from archive.attributes import KNOWN
 from archive.comparisons import EMPTY
 from archive.errors import InvalidQuery
 from archive.json_conditions import can_be_nested
-from archive.records import Level, Nested, Query
+from archive.records import Level, Nested, Order, Query
 from archive.standard.coding import vr_of
 from archive.standard.matching import WHOLE_TEXT_VRS
 from archive.standard.uids import check_uid
@@ -55,7 +55,7 @@ def parse_query(level: Level, items: Iterable[tuple[str, str]], path: dict[str, 
     InvalidQuery
         A parameter is unknown, unsupported, or has a value that cannot be understood; the message names it.
     """
-    values, include, flags, controls = _read(items, _matching_key)
+    values, include, flags, controls, order = _read(items, _matching_key)
     # A sequence that is searched is returned, as every matching key is (PS3.18 10.6.3.3).
     matching = {keypath[0]: values.get(keypath[:1], "") for keypath in values}
     for keyword, uid in path.items():
@@ -69,12 +69,13 @@ def parse_query(level: Level, items: Iterable[tuple[str, str]], path: dict[str, 
         sequences=_nested(values).sequences,
         limit=None if limit is None else _number("limit", limit),
         offset=_number("offset", controls.get("offset", "0")),
+        order=order,
     )
 
 
 def parse_workitem_query(items: Iterable[tuple[str, str]]) -> WorkitemQuery:
     """Read the parameters of a search for workitems, of any attribute (PS3.18 11.9). Raises `InvalidQuery`."""
-    values, include, flags, controls = _read(items, _key_path)
+    values, include, flags, controls, order = _read(items, _key_path)
     limit = controls.get("limit")
     keys = _nested(values)
     # Sequences as such match everything, and are returned.
@@ -85,25 +86,35 @@ def parse_workitem_query(items: Iterable[tuple[str, str]]) -> WorkitemQuery:
         fuzzy=flags.get("fuzzymatching", False),
         limit=None if limit is None else _number("limit", limit),
         offset=_number("offset", controls.get("offset", "0")),
+        order=order,
     )
 
 
-def _read(
-    items: Iterable[tuple[str, str]], key_of: Callable[[str], Path]
-) -> tuple[dict[Path, str], list[str], dict[str, bool], dict[str, str]]:
-    """Values by matching key, the fields to include, switches, and what else steers the search."""
-    keys, include, controls = _sorted_out(items, key_of)
+class _Read(NamedTuple):
+    """What the parameters of a search are, whatever is searched."""
+
+    values: dict[Path, str]
+    include: list[str]
+    flags: dict[str, bool]
+    controls: dict[str, str]
+    order: tuple[Order, ...]
+
+
+def _read(items: Iterable[tuple[str, str]], key_of: Callable[[str], Path]) -> _Read:
+    """Values by matching key, the fields to include, switches, what else steers the search, and its order."""
+    keys, include, controls, order = _sorted_out(items, key_of)
     flags = {name: _flag(name, controls[name]) for name in _FLAGS if name in controls}
     values = {keypath: _value(keypath[-1], given, flags) for keypath, given in keys.items()}
-    return values, include, flags, controls
+    return _Read(values, include, flags, controls, _order(order))
 
 
 def _sorted_out(
     items: Iterable[tuple[str, str]], key_of: Callable[[str], Path]
-) -> tuple[dict[Path, list[str]], list[str], dict[str, str]]:
-    """Values of matching keys, the fields to include, and the parameters that steer the search."""
+) -> tuple[dict[Path, list[str]], list[str], dict[str, str], list[str]]:
+    """Values of matching keys, the fields to include, the parameters that steer the search, and those to order by."""
     keys: dict[Path, list[str]] = {}
     include: list[str] = []
+    order: list[str] = []
     controls: dict[str, str] = {}
     for count, (name, value) in enumerate(items):
         if count >= _MAX_PARAMETERS or len(value) > _MAX_VALUE:
@@ -111,11 +122,24 @@ def _sorted_out(
         folded = name.lower()
         if folded == "includefield":
             include.extend(value.split(","))
+        elif folded == "orderby":
+            order.extend(value.split(","))
         elif folded in (*_FLAGS, "limit", "offset"):
             _once(controls, folded, value)
         elif folded not in _NOT_KEYS:
             keys.setdefault(key_of(name), []).append(value)
-    return keys, include, controls
+    return keys, include, controls, order
+
+
+def _order(names: Iterable[str]) -> tuple[Order, ...]:
+    """Attributes to order by, those behind a ``-`` from their largest value. Raises `InvalidQuery`."""
+    order: dict[int, Order] = {}
+    for name in filter(None, map(str.strip, names)):
+        tag = attribute_tag(name.lstrip("+-").strip())
+        if tag in order:
+            raise InvalidQuery(f"orderby names {keyword_for_tag(tag) or _shown(name)} twice")
+        order[tag] = Order(tag, name.startswith("-"))
+    return tuple(order.values())
 
 
 def attribute_tag(name: str) -> int:

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from pydicom.datadict import keyword_for_tag
+from sqlalchemy import ColumnElement
 from sqlalchemy.orm import InstrumentedAttribute
 
 from archive.comparisons import EMPTY, Condition, any_of, between, equals
 from archive.errors import InvalidQuery
 from archive.json_conditions import json_condition, no_value, sequence_condition
-from archive.records import DicomJSON, NameMatching, Nested
+from archive.records import DicomJSON, NameMatching, Nested, Order
 from archive.standard import matching
 from archive.standard.coding import show, vr_of
 from archive.ups import moments
@@ -74,6 +75,19 @@ class WorkitemQuery:
     fuzzy: bool = False
     limit: int | None = None
     offset: int = 0
+    order: tuple[Order, ...] = ()
+
+
+def order_of(query: WorkitemQuery) -> list[ColumnElement[Any]]:
+    """In order of their start, or of what the query names; a total order always. Raises `InvalidQuery`."""
+    made: list[ColumnElement[Any]] = []
+    for each in query.order:
+        keyword = keyword_for_tag(each.tag) or show(each.tag)
+        if keyword not in COLUMNS:
+            raise InvalidQuery(f"orderby: not by {keyword}; workitems can be ordered by {', '.join(sorted(COLUMNS))}")
+        column = COLUMNS[keyword]
+        made.append(column.desc().nulls_last() if each.descending else column.asc().nulls_first())
+    return [*(made or [Workitem.scheduled_start.asc()]), Workitem.id.asc()]
 
 
 def conditions(keys: Nested, *, fuzzy: bool = False) -> list[Condition]:

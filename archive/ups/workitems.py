@@ -22,7 +22,7 @@ from archive.ups import events, rules
 from archive.ups.dataset import first, normalized
 from archive.ups.errors import BadWorkitem, DuplicateWorkitem, NobodyToTell, NoSuchWorkitem, StateConflict
 from archive.ups.models import Subscription, Workitem
-from archive.ups.search import WorkitemQuery, conditions, shown
+from archive.ups.search import WorkitemQuery, conditions, order_of, shown
 from archive.ups.subscriptions import join_subscribers
 
 T = TypeVar("T")
@@ -160,10 +160,10 @@ class Workitems:
         return self._change(uid, work)
 
     def search(self, query: WorkitemQuery) -> SearchResult:
-        """A page of workitems in order of their start (11.9). Raises `InvalidQuery`, `IndexUnavailable`."""
+        """A page of workitems, in order of their start by default (11.9). Raises `InvalidQuery`, `IndexUnavailable`."""
         wanted = conditions(query.keys, fuzzy=query.fuzzy)
         size = self._most if query.limit is None else min(query.limit, self._most)
-        page = select(Workitem.attributes).where(*wanted).order_by(Workitem.scheduled_start, Workitem.id)
+        page = select(Workitem.attributes).where(*wanted).order_by(*order_of(query))
         rows = fetch(self._engine, page.limit(size).offset(min(query.offset, _LARGEST))) if size else []
         total = query.offset + len(rows)
         if not 0 < len(rows) < size:

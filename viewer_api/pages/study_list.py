@@ -120,6 +120,7 @@ def _paging(wanted: Search, result: SearchResult) -> dict[str, Any]:
         "first": first + 1,
         "last": first + len(result.matches),
         "total": result.total,
+        "more": result.more,
         "pages": pages,
     }
 

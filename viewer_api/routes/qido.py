@@ -35,6 +35,14 @@ PARAMETERS: Final[list[dict[str, Any]]] = [
         "schema": {"type": "integer", "minimum": 0, "default": 0},
     },
     {
+        "name": "orderby",
+        "in": "query",
+        "description": "Attributes to order the results by, as keyword or tag, with a `-` before those to begin with "
+        "the largest value of. Only attributes that the index has in order; by default, what is newest comes first.",
+        "schema": {"type": "array", "items": {"type": "string"}},
+        "explode": False,
+    },
+    {
         "name": "fuzzymatching",
         "in": "query",
         "description": "Match person names without regard to accents and case, on the beginning of any part.",
@@ -79,14 +87,17 @@ RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
         "description": "Matches in the DICOM JSON model, an empty list when there are none",
         "content": {"application/dicom+json": _MATCHES, "application/json": _MATCHES, _XML: {"schema": _BINARY}},
         "headers": {
-            "X-Total-Count": {"description": "Matches in all, beyond this page", "schema": {"type": "integer"}},
+            "X-Total-Count": {
+                "description": "Matches in all, beyond this page; not there when they are too many to be counted",
+                "schema": {"type": "integer"},
+            },
             "Warning": {"description": "299 when the result was cut off", "schema": {"type": "string"}},
         },
     },
     204: {"description": "No match, where XML is asked for: a body of no parts there is not"},
     400: {"description": "A parameter is unknown or has a value that cannot be understood", **_PROBLEM},
     406: {"description": "Only JSON and XML can be given", **_PROBLEM},
-    413: {"description": "The query is too broad", **_PROBLEM},
+    413: {"description": "The query is too broad; `detail` says how to narrow it", **_PROBLEM},
     503: {"description": "The archive cannot answer now", **_PROBLEM},
 }
 _OPTIONS: Final[dict[str, Any]] = {

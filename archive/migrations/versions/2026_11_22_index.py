@@ -107,7 +107,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_study")),
         sa.UniqueConstraint("study_instance_uid", name=op.f("uq_study_study_instance_uid")),
     )
-    op.create_index(op.f("ix_study_accession_number"), "study", ["accession_number"], unique=False)
+    op.create_index(op.f("ix_study_accession_number_id"), "study", ["accession_number", "id"], unique=False)
     op.create_index(op.f("ix_study_facility_id_study_date"), "study", ["facility_id", "study_date"], unique=False)
     op.create_index(
         "ix_study_newest",
@@ -211,7 +211,7 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_study_patient_id"), table_name="study")
     op.drop_index("ix_study_newest", table_name="study")
     op.drop_index(op.f("ix_study_facility_id_study_date"), table_name="study")
-    op.drop_index(op.f("ix_study_accession_number"), table_name="study")
+    op.drop_index(op.f("ix_study_accession_number_id"), table_name="study")
     op.drop_table("study")
     op.drop_index(op.f("ix_patient_patient_id_id"), table_name="patient")
     op.drop_index(op.f("ix_patient_name_fold_id"), table_name="patient")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,13 +10,16 @@ import pytest
 from sqlalchemy import event
 
 from archive.core import Archive
-from archive.records import Level, Query, Scope
+from archive.ordering import orderable
+from archive.records import Level, Order, Query, Scope
 from archive.rejection.causes import View
+from archive.search import KNOWN_BY_KEYWORD
 from tests.integration.archive.support import sql
 
 STUDIES = 20_000
 ALL = Scope()
 MINE = Scope(frozenset({"86001"}))
+SORTS = re.compile(r"(?<!Incremental )Sort  \(cost")
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +132,40 @@ def test_the_newest_studies_come_from_the_index_in_order(
     large.search(Query(Level.STUDY, keys, limit=50))
     assert "ix_study_newest" in plans[0], plans[0]
     assert "Sort" not in plans[0], plans[0]
+
+
+@pytest.mark.parametrize(
+    ("order", "index"),
+    [
+        ("StudyDate", "ix_study_newest"),
+        ("PatientName", "ix_patient_name_fold_id"),
+        ("PatientID", "ix_patient_patient_id_id"),
+        ("AccessionNumber", "ix_study_accession_number_id"),
+        ("StudyInstanceUID", "uq_study_study_instance_uid"),
+        ("SeriesInstanceUID", "ix_series_series_instance_uid"),
+        ("SOPInstanceUID", "ix_instance_sop_instance_uid"),
+    ],
+)
+@pytest.mark.parametrize("descending", [False, True], ids=["up", "down"])
+@pytest.mark.parametrize("scope", [ALL, MINE], ids=["all", "mine"])
+def test_every_order_of_the_whole_archive_comes_from_an_index(
+    large: Archive, plans: list[str], order: str, index: str, descending: bool, scope: Scope
+) -> None:
+    """At each level that has it: the first page reads no whole table, and sorts only within what is equal."""
+    for level in (Level.STUDY, Level.SERIES, Level.IMAGE):
+        if order not in orderable(level, within_one_study=False):
+            continue
+        plans.clear()
+        tag = KNOWN_BY_KEYWORD[order].tag
+        large.search(Query(level, limit=50, order=(Order(tag, descending),)), scope)
+        assert index in plans[0], plans[0]
+        assert not SORTS.search(plans[0]), plans[0]
+
+
+@pytest.mark.parametrize("level", [Level.STUDY, Level.SERIES, Level.IMAGE])
+def test_the_default_order_of_each_level_sorts_no_table(large: Archive, plans: list[str], level: Level) -> None:
+    large.search(Query(level, limit=50), ALL)
+    assert not SORTS.search(plans[0]), plans[0]
 
 
 @pytest.mark.parametrize("names", [("1.2.77",), ("1.2.77", "1.2.77.1"), ("1.2.77", "1.2.77.1", "1.2.77.1.1")])
