@@ -55,10 +55,10 @@ def test_reconcile_says_what_is_wrong(settings: Settings, archive: Archive) -> N
 
 def test_db_check_finds_a_difference(settings: Settings) -> None:
     with psycopg.connect(settings.database.url.get_secret_value(), autocommit=True) as connection:
-        connection.execute("DROP INDEX ix_study_accession_number")
+        connection.execute("DROP INDEX ix_study_accession_number_id")
     done = run(settings, "db-check")
     assert (done.returncode, done.stdout) == (1, "tables and models differ\n")
-    assert "ix_study_accession_number" in done.stderr
+    assert "ix_study_accession_number_id" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["migrate", "db-check", "check", "reconcile"])
