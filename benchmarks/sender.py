@@ -10,6 +10,7 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 PDU_LENGTH = 16384
@@ -74,6 +75,15 @@ class _Link:
             self.latencies.append(time.perf_counter() - started)
             self.successes += kind == 4 and _status(body) == 0
 
+    def stream(self, size: int, pieces: Iterable[bytes]) -> int:
+        """Send the only message, which lacks its dataset, with these pieces as dataset."""
+        self._socket.sendall(self.messages[0])
+        for piece in pieces:
+            size -= len(piece)
+            self._socket.sendall(_pdus(1, piece, 0, last=size == 0))
+        _, body = self._receive()
+        return _status(body)
+
     def close(self) -> None:
         self._socket.sendall(struct.pack(">BxII", 5, 4, 0))
         self._receive()
@@ -92,6 +102,15 @@ class _Link:
                 raise ConnectionError("closed by the server")
             data += chunk
         return bytes(data)
+
+
+def send_streamed(host: str, port: int, called: str, item: Object, size: int, pieces: Iterable[bytes]) -> int:
+    """Send one object whose dataset, of `size` bytes, is made while it is sent: `item` has none. The status."""
+    link = _Link(host, port, called, [item])
+    try:
+        return link.stream(size, pieces)
+    finally:
+        link.close()
 
 
 def _item(kind: int, body: bytes) -> bytes:
@@ -126,13 +145,13 @@ def _message(number: int, context: int, item: Object) -> bytes:
     return _pdus(context, command, 1) + _pdus(context, item.dataset, 0)
 
 
-def _pdus(context: int, data: bytes, flag: int) -> bytes:
+def _pdus(context: int, data: bytes, flag: int, *, last: bool = True) -> bytes:
     room = PDU_LENGTH - 6
     parts = []
     for offset in range(0, len(data), room):
         piece = data[offset : offset + room]
-        last = 2 if offset + room >= len(data) else 0
-        parts.append(struct.pack(">BxIIBB", 4, len(piece) + 6, len(piece) + 2, context, flag | last) + piece)
+        end = 2 if last and offset + room >= len(data) else 0
+        parts.append(struct.pack(">BxIIBB", 4, len(piece) + 6, len(piece) + 2, context, flag | end) + piece)
     return b"".join(parts)
 
 

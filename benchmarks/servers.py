@@ -10,8 +10,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import NamedTuple
+
+from archive.embedded import EmbeddedPostgres
 
 ROOT = Path(__file__).parents[1]
 
@@ -39,6 +42,44 @@ def ours(folder: Path) -> Iterator[int]:
     )
     with _running([sys.executable, "-m", "dicom_node"], port, environment):
         yield port
+
+
+class Service(NamedTuple):
+    """A DICOM node and a web service over one archive: ports and process ids."""
+
+    dicom_port: int
+    web_port: int
+    node: int
+    web: int
+
+
+@contextmanager
+def service(folder: Path, database_url: str = "", **variables: str) -> Iterator[Service]:
+    """Both processes as shipped, on the store that the variables say; without a database, with the embedded one."""
+    dicom_port, web_port = free_port(), free_port()
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("PACS_")},
+        "PACS_DATA_DIR": str(folder),
+        "PACS_NODE__PORT": str(dicom_port),
+        "PACS_NODE__HOST": "127.0.0.1",
+        "PACS_WEB__PORT": str(web_port),
+        "PACS_WEB__HOST": "127.0.0.1",
+        "PACS_UNKNOWN_PEERS": "accept",
+        "PACS_STORAGE__MINIMUM_FREE_BYTES": "0",
+        "PACS_LOG__LEVEL": "WARNING",
+        **variables,
+    }
+    with ExitStack() as stack:
+        if not database_url:
+            postgres = EmbeddedPostgres(folder / "postgres")
+            stack.callback(postgres.stop)
+            database_url = postgres.url
+        environment["PACS_DATABASE__URL"] = database_url
+        command = [sys.executable, "-m"]
+        subprocess.run([*command, "archive", "migrate"], cwd=ROOT, env=environment, check=True, capture_output=True)
+        node = stack.enter_context(_running([*command, "dicom_node"], dicom_port, environment))
+        web = stack.enter_context(_running([*command, "viewer_api"], web_port, environment))
+        yield Service(dicom_port, web_port, node, web)
 
 
 @contextmanager
@@ -82,7 +123,8 @@ def _tool(name: str) -> str:
 
 
 @contextmanager
-def _running(command: list[str], port: int, environment: dict[str, str]) -> Iterator[None]:
+def _running(command: list[str], port: int, environment: dict[str, str]) -> Iterator[int]:
+    """Start a server; gives its process id when it listens."""
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 60
@@ -94,7 +136,7 @@ def _running(command: list[str], port: int, environment: dict[str, str]) -> Iter
                 break
             except OSError:
                 time.sleep(0.05)
-        yield
+        yield process.pid
     finally:
         process.terminate()
         process.wait(30)
