@@ -12,6 +12,10 @@ import zlib
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from isal import isal_zlib
+
+_THOROUGH: Final = 6
+_QUICK: Final = 2
 HEADER: Final = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _LAST_BLOCK: Final = b"\x03\x00"
 _PIECE: Final = struct.Struct("<IQ")
@@ -31,7 +35,7 @@ class Piece(NamedTuple):
 
     def content(self) -> bytes:
         """What was compressed."""
-        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(self.deflated)
+        return isal_zlib.decompressobj(-zlib.MAX_WBITS).decompress(self.deflated)
 
     def to_bytes(self) -> bytes:
         """Encode the piece, to be kept."""
@@ -44,10 +48,18 @@ class Piece(NamedTuple):
         return cls(data[_PIECE.size :], checksum, length)
 
 
-def compress(content: bytes, level: int = 6) -> Piece:
-    """Deflate content to a byte boundary, with references to nothing but itself."""
-    compressor = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
-    deflated = compressor.compress(content) + compressor.flush(zlib.Z_SYNC_FLUSH)
+def compress(content: bytes, *, small: bool = False) -> Piece:
+    """Deflate content to a byte boundary, with references to nothing but itself.
+
+    ISA-L takes a fifteenth of the time of zlib, for JSON that is half as large again: right while somebody waits.
+    With `small` it is zlib.
+    """
+    if small:
+        thorough = zlib.compressobj(_THOROUGH, zlib.DEFLATED, -zlib.MAX_WBITS)
+        deflated = thorough.compress(content) + thorough.flush(zlib.Z_SYNC_FLUSH)
+    else:
+        quick = isal_zlib.compressobj(_QUICK, isal_zlib.DEFLATED, -zlib.MAX_WBITS)
+        deflated = quick.compress(content) + quick.flush(isal_zlib.Z_SYNC_FLUSH)
     return Piece(deflated, zlib.crc32(content), len(content))
 
 

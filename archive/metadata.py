@@ -5,22 +5,28 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from contextvars import copy_context
 from typing import Any, Final, NamedTuple
 
+import orjson
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
 from archive.errors import NotFound
 from archive.records import DicomJSON, StoredInstance
-from archive.retrieve import coding_of, parse, pixel_header, read_corrected, read_encoded
+from archive.retrieve import Encoded, coding_of, parse, pixel_header, read_corrected, read_encoded
 from archive.standard.coding import vr_of
 from archive.standard.json_model import BulkPath, BulkURI, header_json
+from archive.standard.json_text import TextWriter, Unusual, marked
 from storage.base import ObjectStore
 
 # Readers of one request: they hide the delay of an object store, and more would only take turns.
 _READERS: Final = 6
-_AHEAD: Final = 4 * _READERS
+_AHEAD: Final = 2 * _READERS
+# To give work to a thread costs as much as to read two headers of a local disk. Those of multi-frames can be large.
+_BATCH: Final = 16
+_BATCH_BYTES: Final = 1 << 20
 
 
 class BulkData(NamedTuple):
@@ -30,9 +36,37 @@ class BulkData(NamedTuple):
     value: bytes
 
 
+def resource_of(inst: StoredInstance) -> str:
+    """What comes between the root of the service and the path of a bulk data element (PS3.18 10.4.1.1.5)."""
+    series = f"/studies/{inst.study_instance_uid}/series/{inst.series_instance_uid}"
+    return f"{series}/instances/{inst.sop_instance_uid}/bulkdata/"
+
+
 def instance_metadata(store: ObjectStore, inst: StoredInstance, bulk_uri: BulkURI) -> DicomJSON:
     """All attributes of an instance; large values and the pixels as Bulk Data URIs (PS3.18 10.4.1.1.4)."""
-    encoded = read_corrected(store, inst)
+    return _metadata(read_corrected(store, inst), inst, bulk_uri)
+
+
+def each_metadata(
+    store: ObjectStore, found: Sequence[StoredInstance], bulk_uri_of: Callable[[StoredInstance], BulkURI]
+) -> Generator[DicomJSON, None, None]:
+    """Metadata of the instances in their order; several headers are read at once."""
+    with closing(_each_header(store, found)) as headers:
+        for inst, encoded in zip(found, headers, strict=True):
+            yield _metadata(encoded, inst, bulk_uri_of(inst))
+
+
+def each_text(store: ObjectStore, found: Sequence[StoredInstance]) -> Generator[bytes, None, None]:
+    """The same as JSON objects that lack only what `archive.standard.json_text.with_addresses` puts in."""
+    writer, series = TextWriter(), ""
+    with closing(_each_header(store, found)) as headers:
+        for inst, encoded in zip(found, headers, strict=True):
+            if inst.series_instance_uid != series:
+                writer, series = TextWriter(), inst.series_instance_uid
+            yield _text(writer, encoded, inst)
+
+
+def _metadata(encoded: Encoded, inst: StoredInstance, bulk_uri: BulkURI) -> DicomJSON:
     found = header_json(encoded.header + encoded.trailer, inst.object.transfer_syntax_uid, bulk_uri)
     if encoded.pixel_header:
         tag, vr, _, _ = pixel_header(encoded, inst)
@@ -42,25 +76,47 @@ def instance_metadata(store: ObjectStore, inst: StoredInstance, bulk_uri: BulkUR
     return found
 
 
-def each_metadata(
-    store: ObjectStore, found: Sequence[StoredInstance], bulk_uri_of: Callable[[StoredInstance], BulkURI]
-) -> Generator[DicomJSON, None, None]:
-    """Metadata of the instances in their order; several headers are read at once."""
-    if len(found) < 3:
-        yield from (instance_metadata(store, inst, bulk_uri_of(inst)) for inst in found)
-        return
-    pool = ThreadPoolExecutor(_READERS, thread_name_prefix="metadata")
-    pending: deque[Future[DicomJSON]] = deque()
+def _text(writer: TextWriter, encoded: Encoded, inst: StoredInstance) -> bytes:
+    pixels = pixel_header(encoded, inst)[:2] if encoded.pixel_header else None
+    syntax, resource = inst.object.transfer_syntax_uid, resource_of(inst)
     try:
-        for inst in found:
+        return writer.write(encoded.header + encoded.trailer, syntax, pixels, resource)
+    except Unusual:
+        return orjson.dumps(_metadata(encoded, inst, marked(resource)))
+
+
+def _each_header(store: ObjectStore, found: Sequence[StoredInstance]) -> Generator[Encoded, None, None]:
+    """The corrected elements of the instances in their order."""
+    if len(found) < 3:
+        yield from (read_corrected(store, inst) for inst in found)
+        return
+
+    def read(batch: Sequence[StoredInstance]) -> list[Encoded]:
+        return [read_corrected(store, inst) for inst in batch]
+
+    pool = ThreadPoolExecutor(_READERS, thread_name_prefix="metadata")
+    pending: deque[Future[list[Encoded]]] = deque()
+    try:
+        for batch in _batches(found):
             if len(pending) >= _AHEAD:
-                yield pending.popleft().result()
+                yield from pending.popleft().result()
             # The copied context carries the correlation id into the thread.
-            pending.append(pool.submit(copy_context().run, instance_metadata, store, inst, bulk_uri_of(inst)))
+            pending.append(pool.submit(copy_context().run, read, batch))
         while pending:
-            yield pending.popleft().result()
+            yield from pending.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _batches(found: Sequence[StoredInstance]) -> Generator[Sequence[StoredInstance], None, None]:
+    """Cut the instances into what one thread reads at a time, by the bytes of their headers."""
+    most = min(_BATCH, -(-len(found) // _READERS))
+    start = size = 0
+    for at, inst in enumerate(found, 1):
+        size += inst.object.header_length
+        if at - start == most or size >= _BATCH_BYTES or at == len(found):
+            yield found[start:at]
+            start, size = at, 0
 
 
 def parse_bulk_path(text: str) -> BulkPath:

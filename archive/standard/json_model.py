@@ -59,7 +59,7 @@ def dataset_json(ds: Dataset, bulk_uri: BulkURI | None, inline_limit: int = 1024
     inline_limit : int
         Binary values of more bytes are bulk data; pixel data always are, palettes never.
     """
-    return _Writer(bulk_uri, inline_limit).top(_of_dataset(ds), implicit=bool(ds.original_encoding[0]))
+    return ElementWriter(bulk_uri, inline_limit).top(_of_dataset(ds), implicit=bool(ds.original_encoding[0]))
 
 
 def header_json(
@@ -92,13 +92,15 @@ def header_json(
         max_value=_NO_LIMIT,
         max_sequence=_NO_LIMIT,
     ).run()
-    writer = _Writer(bulk_uri, inline_limit, assumed=actual or default or "", believes=actual is None)
+    writer = ElementWriter(bulk_uri, inline_limit, assumed=actual or default or "", believes=actual is None)
     return writer.top(_of_walk(walk), implicit=code.implicit)
 
 
 def sequence_json(items: RawSequence, character_sets: list[str]) -> list[JSONDataset]:
     """Return the items of a sequence in the DICOM JSON model; of one that cannot be parsed to its end, those before."""
-    written: list[JSONDataset] = _Writer(None, _NO_LIMIT).sequence(items, character_sets, [], False).get("Value", [])
+    written: list[JSONDataset] = (
+        ElementWriter(None, _NO_LIMIT).sequence(items, character_sets, [], False).get("Value", [])
+    )
     return written
 
 
@@ -153,8 +155,11 @@ class _Made(Element):
     """An element whose text is UTF-8, whatever its dataset declares."""
 
 
-class _Writer:
+class ElementWriter:
     """Writes nodes: runs of (tag, value) in ascending order."""
+
+    beyond_ascii: bool
+    """Text was not in ASCII."""
 
     def __init__(
         self, bulk_uri: BulkURI | None, inline_limit: int, *, assumed: str = "", believes: bool = True
@@ -163,12 +168,12 @@ class _Writer:
         self._inline_limit = inline_limit
         self._assumed = assumed.split("\\") if assumed else []
         self._believes = believes
-        self._beyond_ascii = False
+        self.beyond_ascii = False
 
     def top(self, node: _Node, *, implicit: bool) -> JSONDataset:
         """Write the top level; declare UTF-8 if any text needs it, although the dataset declared nothing."""
         written = self._node(node, self._assumed, [], signed=False, implicit=implicit)
-        if self._beyond_ascii and "00080005" not in written:
+        if self.beyond_ascii and "00080005" not in written:
             written["00080005"] = {"vr": "CS", "Value": [_UTF_8]}
             written = dict(sorted(written.items()))
         return written
@@ -195,7 +200,7 @@ class _Writer:
                 value = value._replace(vr="SS")
             if tag in PIXEL_TAGS and self._bulk_uri is None:
                 continue
-            written[key] = self._element(tag, key, value, character_sets, path)
+            written[key] = self.element(tag, key, value, character_sets, path)
         return written
 
     def sequence(
@@ -208,9 +213,10 @@ class _Writer:
                 written.append(self._node(node, character_sets, [*path, index], signed=signed, implicit=implicit))
         return {"vr": "SQ", "Value": written} if written else {"vr": "SQ"}
 
-    def _element(
+    def element(
         self, tag: int, key: str, element: Element, character_sets: list[str], path: BulkPath
     ) -> dict[str, Any]:
+        """Write an element that is no sequence (PS3.18 F.2.2)."""
         vr, value = element
         if vr in _BINARY or tag in PIXEL_TAGS:
             bulk = tag in PIXEL_TAGS or (len(value) > self._inline_limit and tag not in _INLINE)
@@ -227,7 +233,7 @@ class _Writer:
         text = decode(value, vr, character_sets)
         if not text:
             return []
-        self._beyond_ascii = self._beyond_ascii or not text.isascii()
+        self.beyond_ascii = self.beyond_ascii or not text.isascii()
         if vr in _SINGLE_TEXT:
             return [text]
         convert = _CONVERT.get(vr)

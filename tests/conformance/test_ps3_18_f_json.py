@@ -20,6 +20,7 @@ from pydicom.sequence import Sequence
 from archive.errors import CannotParse
 from archive.standard.file_format import read_file_meta
 from archive.standard.json_model import BulkPath, dataset_json, header_json
+from archive.standard.json_text import TextWriter, Unusual, marked, with_addresses
 from archive.standard.scan import scan
 from tests.corpus import CorpusFile, corpus
 from tests.unit.standard.encoding import (
@@ -52,9 +53,26 @@ def from_bytes(data: bytes, syntax: str = EXPLICIT, limit: int = 1024) -> dict[s
     ds = pydicom.filereader.read_dataset(BytesIO(data), code.is_implicit_VR, code.is_little_endian)
     written = dataset_json(ds, uri, limit)
     assert header_json(data, syntax, uri, limit) == written
+    assert_text_is_the_same(TextWriter(limit), data, syntax, limit)
     assert list(written) == sorted(written)
     assert json.loads(orjson.dumps(written)) == written
     return written
+
+
+def assert_text_is_the_same(writer: TextWriter, data: bytes, syntax: str, limit: int = 1024) -> bool:
+    """Demand of what is written as text that it is the model of the same bytes; give whether anything was."""
+    try:
+        wanted = orjson.dumps(header_json(data, syntax, marked("/x/"), limit))
+    except CannotParse:
+        wanted = b""
+    # Made, and then remembered.
+    for _ in range(2):
+        try:
+            written = writer.write(data, syntax, None, "/x/")
+        except Unusual:
+            return False
+        assert written == wanted
+    return True
 
 
 def comparable(ours: dict[str, Any], skip: set[str]) -> dict[str, Any]:
@@ -343,3 +361,71 @@ def test_garbled_bytes_are_written_or_refused(file, changes):
         data[offset % len(data) : offset % len(data) + len(change)] = change
     with suppress(CannotParse):
         orjson.dumps(header_json(bytes(data), file.transfer_syntax_uid, uri))
+
+
+@PYDICOM_WARNS
+def test_the_corpus_is_written_as_text_alike():
+    # One writer for all: nothing that it remembers may come out where it does not belong.
+    writer = TextWriter()
+    for file in [*OBJECTS, *OBJECTS]:
+        if file.transfer_syntax_uid != DEFLATED:
+            written = assert_text_is_the_same(writer, header_of(file), file.transfer_syntax_uid)
+            assert written == (file.transfer_syntax_uid != BIG_ENDIAN), file.path.name
+
+
+def test_text_remembers_no_element_where_others_decide_how_it_is_read():
+    name, smallest = explicit(0x00100010, "PN", b"\xd0\xe4"), implicit(0x00280106, b"\xff\xff")
+    item_of = explicit(0x00081110, "SQ", item(name))
+    writer = TextWriter()
+    for term in (b"ISO_IR 100", b"ISO_IR 126", b"", b"ISO_IR 192", b"ISO_IR 100"):
+        for data in (name, item_of + name):
+            assert assert_text_is_the_same(writer, explicit(0x00080005, "CS", term) + data, EXPLICIT)
+            assert assert_text_is_the_same(writer, data, EXPLICIT)
+    for signed in (b"\x00\x00", b"\x01\x00", b"\x00\x00"):
+        assert assert_text_is_the_same(writer, implicit(0x00280103, signed) + smallest, IMPLICIT)
+    assert assert_text_is_the_same(writer, smallest, IMPLICIT)
+
+
+def test_text_leaves_the_root_of_addresses_open():
+    private, pixels = explicit(0x00091010, "OB", bytes(2000)), (0x7FE00010, "OW")
+    icon = explicit(0x00880200, "SQ", item(b"") + item(explicit(0x7FE00010, "OW", b"ab")))
+    text = TextWriter().write(private + icon, EXPLICIT, pixels, "/studies/1.2/bulkdata/")
+    for root, suffix in (("http://pacs", ""), ('https://"\\', "?view=quality")):
+        written = json.loads(with_addresses(text, root, suffix))
+        assert list(written) == ["00091010", "00880200", "7FE00010"]
+        inner = written["00880200"]["Value"][1]["7FE00010"]
+        for element, path in (
+            (written["00091010"], "00091010"),
+            (written["7FE00010"], "7FE00010"),
+            (inner, "00880200/1/7FE00010"),
+        ):
+            assert element["BulkDataURI"] == f"{root}/studies/1.2/bulkdata/{path}{suffix}"
+
+
+@pytest.mark.parametrize("vr", ["AE", "CS", "DS", "IS", "LO", "LT", "PN", "SH", "ST", "UC", "UI", "UR", "UT"])
+@pytest.mark.parametrize("term", [b"", b"ISO_IR 100", b"ISO_IR 192", b"VISCII", b"TCVN3", b"ISO 2022 IR 87"])
+def test_no_value_can_pass_for_the_place_of_an_address(vr, term):
+    for value in (b"\x7f", b'"\x7f', b'\x7f"', b"a\x7fb\xc2\x80", b"\\u007f", b"\xff\x7f", b"\x1b$B\x7f\x7f"):
+        data = explicit(0x00080005, "CS", term) + explicit(0x00091010, vr, value)
+        assert b"\x7f" not in orjson.dumps(header_json(data, EXPLICIT, uri))
+        assert_text_is_the_same(TextWriter(), data, EXPLICIT)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(SMALL),
+            st.lists(st.tuples(st.integers(0, 20_000), st.binary(min_size=1, max_size=8)), max_size=4),
+        ),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_garbled_bytes_are_written_as_text_alike_or_not_at_all(files):
+    writer = TextWriter()
+    for file, changes in files:
+        data = bytearray(header_of(file))
+        for offset, change in changes:
+            data[offset % len(data) : offset % len(data) + len(change)] = change
+        assert_text_is_the_same(writer, bytes(data), file.transfer_syntax_uid)

@@ -13,7 +13,6 @@ from archive.core import Archive
 from archive.metadata import each_metadata
 from archive.ready_metadata import Addresses, fingerprint
 from archive.records import StoredInstance
-from archive.standard.json_model import BulkPath, BulkURI
 from viewer_api.addresses import dicomweb_root
 from viewer_api.datasets import dataset_list, negotiate_list
 from viewer_api.deps import ArchiveDep
@@ -49,8 +48,7 @@ def instance_metadata(request: Request, archive: ArchiveDep, study: str, series:
 
 def _metadata(request: Request, archive: Archive, found: Sequence[StoredInstance]) -> Response:
     form = negotiate_list(request)
-    root, suffix = dicomweb_root(request), view_suffix(request)
-    addresses = Addresses(root + suffix, lambda inst: bulk_uri(root, inst, suffix))
+    addresses = Addresses(dicomweb_root(request), view_suffix(request))
     headers = {"ETag": _tag(found, addresses, form), "Cache-Control": "private, no-cache"}
     if headers["ETag"] in (value.strip() for value in request.headers.get("if-none-match", "").split(",")):
         return Response(status_code=304, headers={**headers, "Vary": _VARY})
@@ -69,18 +67,7 @@ def _tag(found: Sequence[StoredInstance], addresses: Addresses, form: Offer) -> 
 
     Weak, for it may be compressed or not.
     """
-    digest = hashlib.sha256(f"{addresses.name} {form.media_type}".encode())
+    digest = hashlib.sha256(f"{addresses.root} {addresses.suffix} {form.media_type}".encode())
     for inst in found:
         digest.update(fingerprint(inst))
     return f'W/"{digest.hexdigest()[:32]}"'
-
-
-def bulk_uri(root: str, inst: StoredInstance, suffix: str = "") -> BulkURI:
-    """Builds the Bulk Data URIs of an instance; `suffix` is the query of each."""
-    instance = f"{root}/studies/{inst.study_instance_uid}/series/{inst.series_instance_uid}"
-    instance += f"/instances/{inst.sop_instance_uid}/bulkdata/"
-
-    def uri(path: BulkPath) -> str:
-        return instance + "/".join(map(str, path)) + suffix
-
-    return uri
