@@ -16,6 +16,7 @@ from sqlalchemy.orm import aliased
 from archive.models import CText, Facility, Instance, Series, Study
 from archive.records import Scope
 from archive.rejection.causes import NOTES, SHOWN, View
+from archive.sharing.models import AccessGrant
 
 Condition = ColumnElement[bool]
 
@@ -39,7 +40,7 @@ def visible(scope: Scope) -> Condition:
     if scope.facilities is None:
         return has_instances
     owners = select(Facility.id).where(Facility.code.in_(sorted(scope.facilities)))
-    return and_(has_instances, Study.facility_id.in_(owners))
+    return and_(has_instances, or_(Study.facility_id.in_(owners), Study.id.in_(_granted(scope, owners))))
 
 
 def visible_series(scope: Scope) -> Condition:
@@ -95,6 +96,19 @@ def shown(view: View) -> Shown:
         instance_count_of_series=Series.instance_count
         + case((Series.hidden_count == 0, 0), else_=of_series.correlate(Series).scalar_subquery()),
     )
+
+
+def _granted(scope: Scope, facilities: Select[Any]) -> Select[Any]:
+    """The studies of others that are open to the caller now."""
+    grantees: list[Condition] = [AccessGrant.facility_id.in_(facilities)]
+    if scope.account is not None:
+        grantees.append(AccessGrant.account_id == scope.account)
+    if scope.link is not None:
+        grantees.append(AccessGrant.link_id == scope.link)
+    holds = and_(AccessGrant.withdrawn_at.is_(None), AccessGrant.expires_at > func.now())
+    if scope.copying:
+        holds = and_(holds, AccessGrant.may_copy)
+    return select(AccessGrant.study_id).where(or_(*grantees), holds)
 
 
 def _has_instances(view: View) -> Condition:

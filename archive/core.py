@@ -15,6 +15,7 @@ from sqlalchemy import Engine, text
 
 from archive import index_sql
 from archive.adopt import Adopter
+from archive.audit.trail import Trail
 from archive.commitment.commitments import Commitments
 from archive.correction.correcting import Correcting
 from archive.correction.worklist import WorklistLookup
@@ -86,6 +87,7 @@ class Archive:
         self.commitments = Commitments(settings.commitment, engine, store)
         self.feed = Feed(engine)
         self.webhooks = Webhooks(engine, settings.webhooks)
+        self.audit = Trail(engine)
         self.worklist = Items(engine, self.peers, settings.worklist)
         self.performed = Steps(engine)
         self.metadata = ReadyMetadata(store, _metadata_cache(settings))

@@ -265,10 +265,15 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a caller may see: studies of these facilities (of every facility when None), and what of the hidden."""
+    """Which studies: those of these facilities (of every facility when None), what was shared, what of the hidden."""
 
     facilities: frozenset[str] | None = None
     view: View = View.CLINICAL
+    account: int | None = None
+    """Whose own grants count beside those of the facilities."""
+    link: int | None = None
+    copying: bool = False
+    """Only grants count that allow copies."""
 
 
 EVERYTHING = Scope()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import archive.audit.models
 import archive.commitment.models
 import archive.correction.models
 import archive.feed.models
+import archive.people.models
 import archive.rejection.models
 import archive.routing.models
+import archive.sharing.models
 import archive.ups.models
 import archive.worklist.models  # noqa: F401  for its effect
 from archive.models import Base

@@ -15,6 +15,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from config.access import AccessSettings
 from config.feed import FeedSettings, Webhook
 from config.node import NodeSettings as NodeSettings
 from config.peers import Facility, Peer, PeerBook, UnknownPeers, View
@@ -197,6 +198,7 @@ class Settings(BaseSettings):
     storage: StorageSettings = StorageSettings()
     node: NodeSettings = NodeSettings()
     web: WebSettings = WebSettings()
+    access: AccessSettings = AccessSettings()
     ingest: IngestSettings = IngestSettings()
     commitment: CommitmentSettings = CommitmentSettings()
     forward: ForwardSettings = ForwardSettings()

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from archive.core import Archive
+from archive.people.caller import Caller as Who
+from archive.people.caller import of_peer
 from archive.records import Scope
 from archive.rejection.causes import View
 from config.peers import Peer
@@ -35,6 +37,11 @@ class Caller:
         """What it may see."""
         facilities = None if self.peer.sees == "province" else frozenset({self.peer.facility})
         return Scope(facilities, View(self.peer.view))
+
+    @property
+    def who(self) -> Who:
+        """The same for those who do not care by which door it came."""
+        return of_peer(self.peer, self.user or self.calling_ae_title, self.address)
 
 
 Dialogue = Callable[[Exchange], None]

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from archive.core import Archive
-from viewer_api import openapi, pages, problems
+from viewer_api import gate, openapi, pages, problems
 from viewer_api.compression import Compression
 from viewer_api.listeners import Listeners
 from viewer_api.metrics import Metrics
@@ -48,6 +48,7 @@ def create_app(archive: Archive) -> FastAPI:
     )
     app.state.archive = archive
     app.state.metrics = Metrics()
+    app.state.sign_in = gate.NoSignIn()
     app.state.listeners = Listeners(archive)
     problems.install(app)
     for module in (
@@ -69,6 +70,7 @@ def create_app(archive: Archive) -> FastAPI:
         capabilities,
     ):
         app.include_router(module.router)
+    gate.check(app)
     openapi.install(app)
     # The last one added is the outermost.
     app.add_middleware(SizeLimit, maximum=archive.settings.web.maximum_request_bytes)

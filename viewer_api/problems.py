@@ -33,6 +33,10 @@ class RequestTooLarge(Exception):
         self.limit = limit
 
 
+class SignInNeeded(Exception):
+    """Nobody has signed in, and this is not for everybody."""
+
+
 class UnsupportedMediaType(Exception):
     """The body is of a media type that the resource does not take; the message says which it takes."""
 
@@ -154,6 +158,15 @@ def install(app: FastAPI) -> None:
         status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
         return problem_response(status, _phrase(status), str(error))
 
+    def on_sign_in_needed(_: Request, __: Exception) -> Response:
+        return problem_response(
+            HTTPStatus.UNAUTHORIZED,
+            _phrase(HTTPStatus.UNAUTHORIZED),
+            "Sign in first, or send an access token.",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+
+    app.add_exception_handler(SignInNeeded, on_sign_in_needed)
     app.add_exception_handler(errors.ArchiveError, on_archive_error)
     app.add_exception_handler(HTTPException, on_http_exception)
     app.add_exception_handler(RequestValidationError, on_validation_error)

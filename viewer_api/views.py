@@ -8,8 +8,10 @@ from fastapi import Request
 
 from archive.core import Archive
 from archive.errors import InvalidQuery, NotPermitted
+from archive.people.roles import Right
 from archive.records import Scope
 from archive.rejection.causes import View
+from viewer_api.gate import known_caller
 
 VIEW: Final = "view"
 PARAMETER: Final[dict[str, Any]] = {
@@ -22,7 +24,12 @@ PARAMETER: Final[dict[str, Any]] = {
 
 def scope_of(request: Request) -> Scope:
     """What the request may see. Raises `InvalidQuery` (400), or `NotPermitted` (403) for a view not in the settings."""
-    return Scope(view=_view(request))
+    return known_caller(request).scope(_view(request))
+
+
+def copying_scope_of(request: Request) -> Scope:
+    """What the request may take away; raises the same."""
+    return known_caller(request).scope(_view(request), Right.COPY)
 
 
 def view_suffix(request: Request) -> str:

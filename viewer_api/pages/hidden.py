@@ -8,13 +8,15 @@ from typing import Final
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
+from archive.people.roles import Right
 from archive.rejection.rejections import Rejection
 from viewer_api.deps import ArchiveDep
+from viewer_api.gate import needs
 from viewer_api.pages.language import Texts, language_of, texts
 from viewer_api.pages.rendering import page
 from viewer_api.routes.hidden import administrators
 
-router = APIRouter(include_in_schema=False, dependencies=[Depends(administrators)])
+router = APIRouter(include_in_schema=False, dependencies=[needs(Right.REJECT), Depends(administrators)])
 
 _SHOWN: Final = 200
 # Vietnam has one time zone and no summer time; the clock of a container is mostly UTC.

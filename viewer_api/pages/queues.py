@@ -17,14 +17,16 @@ from starlette.responses import RedirectResponse, Response
 
 from archive.core import Archive
 from archive.errors import ArchiveError, NotFound, Unavailable
+from archive.people.roles import Right
 from archive.routing.routing import Problem, QueueState
 from viewer_api.deps import ArchiveDep
+from viewer_api.gate import needs
 from viewer_api.pages.language import Texts, language_of, texts
 from viewer_api.pages.rendering import page
 from viewer_api.problems import problem_of
 from viewer_api.same_origin import SameOrigin
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, dependencies=[needs(Right.OPERATE)])
 
 SHOWN_PROBLEMS: Final = 50
 

@@ -14,8 +14,10 @@ from starlette.responses import FileResponse, Response
 
 from archive.core import Archive
 from archive.errors import ArchiveError, InvalidQuery, NotFound, TooManyMatches, Unavailable
+from archive.people.roles import Right
 from archive.records import SearchResult
 from viewer_api.deps import ArchiveDep
+from viewer_api.gate import OPEN, needs
 from viewer_api.pages.language import Texts, language_of, texts
 from viewer_api.pages.rendering import STATIC, fingerprints, page
 from viewer_api.pages.study_rows import row
@@ -24,6 +26,7 @@ from viewer_api.problems import problem_of
 from viewer_api.views import scope_of, view_suffix
 
 router = APIRouter(include_in_schema=False)
+_READERS: Final = [needs(Right.VIEW)]
 
 _STATIC_TYPES: Final = {
     ".css": "text/css; charset=utf-8",
@@ -33,13 +36,13 @@ _STATIC_TYPES: Final = {
 _NOTHING: Final = SearchResult(matches=[], total=0, truncated=False, owners=[])
 
 
-@router.get("/")
+@router.get("/", dependencies=_READERS)
 def study_list(request: Request, archive: ArchiveDep) -> Response:
     """The newest studies."""
     return _answer(request, archive, Search())
 
 
-@router.post("/")
+@router.post("/", dependencies=_READERS)
 def search(
     request: Request,
     archive: ArchiveDep,
@@ -67,7 +70,7 @@ def search(
     return _answer(request, archive, wanted)
 
 
-@router.get("/static/{name}")
+@router.get("/static/{name}", dependencies=[OPEN])
 def static(name: str) -> Response:
     """Style and script of the pages. Their addresses change with their content."""
     if name not in fingerprints():
@@ -77,7 +80,7 @@ def static(name: str) -> Response:
     return FileResponse(file, headers=headers, media_type=_STATIC_TYPES[file.suffix])
 
 
-@router.get("/favicon.ico")
+@router.get("/favicon.ico", dependencies=[OPEN])
 def favicon() -> Response:
     """Browsers ask for it whatever the page says."""
     return static("icon.svg")

@@ -15,18 +15,20 @@ from starlette.responses import Response
 
 from archive.core import Archive
 from archive.errors import Unavailable
+from archive.people.roles import Right
 from archive.worklist.listing import ItemSearch
 from archive.worklist.order import CLOSED, OPEN, STATUSES
 from archive.worklist.rows import WorklistEntry
 from config import clock
 from viewer_api.deps import ArchiveDep
+from viewer_api.gate import needs
 from viewer_api.pages.language import Texts, language_of, texts
 from viewer_api.pages.rendering import page
 from viewer_api.pages.study_rows import age_between, read_date, shown_time, spoken_name
 from viewer_api.pages.study_search import MODALITIES, clean, page_number
 from viewer_api.problems import problem_of
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, dependencies=[needs(Right.ORDERS)])
 
 PAGE_SIZE: Final = 100
 _SHOWN: Final = {"open": OPEN, "closed": CLOSED, "all": STATUSES}

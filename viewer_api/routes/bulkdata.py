@@ -12,19 +12,21 @@ from starlette.responses import Response
 from archive.core import Archive
 from archive.imaging.transcode import native_frames
 from archive.metadata import parse_bulk_path, read_bulkdata
+from archive.people.roles import Right
 from archive.pixel_values import fragments, read_fragments, read_native
 from archive.records import StoredInstance
 from archive.retrieve import PixelElement, pixel_element, read_header
 from viewer_api import multipart
 from viewer_api.addresses import DICOMWEB
 from viewer_api.deps import ArchiveDep
+from viewer_api.gate import needs
 from viewer_api.media_types import OCTET_STREAM, MediaRange, Offer, choose, media_type_of_syntax
 from viewer_api.ranges import Content, entity_tag, in_memory, ranged
 from viewer_api.routes.frames import all_frames, frames_response
 from viewer_api.routes.resources import INSTANCE, accepts, located_instance
 from viewer_api.streaming import stream
 
-router = APIRouter(prefix=DICOMWEB, tags=["WADO-RS bulk data"])
+router = APIRouter(prefix=DICOMWEB, tags=["WADO-RS bulk data"], dependencies=[needs(Right.VIEW)])
 
 _SINGLE: Final = Offer(OCTET_STREAM, False)
 _PARTS: Final = Offer(OCTET_STREAM, True)

@@ -14,9 +14,10 @@ from starlette.responses import RedirectResponse, Response
 
 from archive.errors import NotFound
 from viewer_api.addresses import DICOMWEB, base_url, dicomweb_root
+from viewer_api.gate import OPEN
 from viewer_api.media_types import JSON, Offer, accepted, choose
 
-router = APIRouter(prefix=DICOMWEB, tags=["Capabilities"])
+router = APIRouter(prefix=DICOMWEB, tags=["Capabilities"], dependencies=[OPEN])
 
 _FORM: Final = (Offer(JSON, False),)
 _METHODS: Final = ("get", "head", "post", "put", "patch", "delete")

@@ -13,14 +13,16 @@ from starlette.responses import Response, StreamingResponse
 
 from archive.errors import InvalidQuery, Unavailable
 from archive.feed.feed import KINDS, ChangeRecord, Feed, Page, Wanted
+from archive.people.roles import Right
 from config.feed import ChangeKind
 from viewer_api.addresses import DICOMWEB
 from viewer_api.deps import ArchiveDep
+from viewer_api.gate import needs
 from viewer_api.listeners import Listeners
 from viewer_api.media_types import JSON, Offer, accepted, choose
 from viewer_api.views import PARAMETER, VIEW, scope_of
 
-router = APIRouter(prefix=DICOMWEB, tags=["Change feed"])
+router = APIRouter(prefix=DICOMWEB, tags=["Change feed"], dependencies=[needs(Right.FEED)])
 
 EVENT_STREAM: Final = "text/event-stream"
 MOST: Final = 1000

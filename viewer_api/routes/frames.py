@@ -17,16 +17,18 @@ from archive.errors import NotAcceptable
 from archive.imaging.decode import EXPLICIT_VR_LITTLE_ENDIAN, can_decode
 from archive.imaging.encode import LOSSLESS
 from archive.imaging.transcode import IMPLICIT_VR_LITTLE_ENDIAN, can_transcode, encoded_frames, native_frames
+from archive.people.roles import Right
 from archive.records import StoredInstance
 from archive.retrieve import frame_table, frames_syntax, read_frames
 from viewer_api import multipart
 from viewer_api.deps import ArchiveDep
+from viewer_api.gate import needs
 from viewer_api.media_types import OCTET_STREAM, SYNTAXES_OF, MediaRange, media_type_of_syntax
 from viewer_api.ranges import entity_tag, in_memory, ranged
 from viewer_api.routes.resources import INSTANCE, accepts, frame_numbers, located_instance
 from viewer_api.streaming import stream
 
-router = APIRouter(tags=["WADO-RS"])
+router = APIRouter(tags=["WADO-RS"], dependencies=[needs(Right.VIEW)])
 
 # Pixels are the same bytes in both.
 _NATIVE: Final = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)

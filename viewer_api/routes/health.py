@@ -12,7 +12,9 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
 from archive.errors import Unavailable
+from archive.people.roles import Right
 from viewer_api.deps import ArchiveDep
+from viewer_api.gate import OPEN, needs
 from viewer_api.metrics import Metrics
 
 router = APIRouter(tags=["operation"])
@@ -25,14 +27,20 @@ _READY: Final[dict[int | str, dict[str, Any]]] = {
 
 
 @router.get(
-    "/health/live", summary="The process answers", response_class=Response, responses={200: {"content": _STATUS}}
+    "/health/live",
+    summary="The process answers",
+    response_class=Response,
+    responses={200: {"content": _STATUS}},
+    dependencies=[OPEN],
 )
 async def live() -> Response:
     """Touches nothing but the event loop: an orchestrator restarts the process when even this fails."""
     return _json({"status": "ok"}, 200)
 
 
-@router.get("/health/ready", summary="The service can serve", response_class=Response, responses=_READY)
+@router.get(
+    "/health/ready", summary="The service can serve", response_class=Response, responses=_READY, dependencies=[OPEN]
+)
 def ready(archive: ArchiveDep) -> Response:
     """Asks every component; a balancer sends no requests here while one fails."""
     components = {
@@ -47,6 +55,7 @@ def ready(archive: ArchiveDep) -> Response:
     "/metrics",
     summary="Numbers for Prometheus",
     response_class=Response,
+    dependencies=[needs(Right.OPERATE)],
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
 def metrics(request: Request, archive: ArchiveDep) -> Response:

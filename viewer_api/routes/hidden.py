@@ -11,12 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from archive.errors import InvalidQuery, NotPermitted
+from archive.people.roles import Right
 from archive.records import Receipt
 from archive.rejection.causes import TITLES, Hidden, View
 from archive.rejection.quarantine import Decision
 from archive.rejection.rejections import Rejection
 from archive.standard.uids import check_uid
 from viewer_api.deps import ArchiveDep, get_archive
+from viewer_api.gate import needs
 from viewer_api.problems import UnsupportedMediaType
 from viewer_api.same_origin import require_same_origin
 
@@ -33,7 +35,7 @@ def _json_body(request: Request) -> None:
         raise UnsupportedMediaType("Content-Type must be application/json.")
 
 
-router = APIRouter(tags=["Hidden objects"], dependencies=[Depends(administrators)])
+router = APIRouter(tags=["Hidden objects"], dependencies=[needs(Right.REJECT), Depends(administrators)])
 _CHANGES: Final = [Depends(require_same_origin), Depends(_json_body)]
 _TEXT: Final = 1024
 _MOST: Final = 1000

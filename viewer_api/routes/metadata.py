@@ -11,17 +11,19 @@ from starlette.responses import Response
 
 from archive.core import Archive
 from archive.metadata import each_metadata
+from archive.people.roles import Right
 from archive.ready_metadata import Addresses, fingerprint
 from archive.records import StoredInstance
 from viewer_api.addresses import dicomweb_root
 from viewer_api.datasets import dataset_list, negotiate_list
 from viewer_api.deps import ArchiveDep
+from viewer_api.gate import needs
 from viewer_api.media_types import DICOM_XML, Offer, takes_gzip
 from viewer_api.routes.resources import INSTANCE, SERIES, STUDY, located
 from viewer_api.streaming import stream
 from viewer_api.views import view_suffix
 
-router = APIRouter(tags=["WADO-RS"])
+router = APIRouter(tags=["WADO-RS"], dependencies=[needs(Right.VIEW)])
 
 _VARY: Final = "Accept, Accept-Encoding"
 # The header of one or two instances is read as fast as what would be kept of it.

@@ -7,14 +7,16 @@ from typing import Any, Final
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from archive.people.roles import Right
 from archive.records import DicomJSON, Level
 from viewer_api.addresses import DICOMWEB, dicomweb_root
 from viewer_api.datasets import dataset_list, negotiate_list, page_headers
 from viewer_api.deps import ArchiveDep
+from viewer_api.gate import needs
 from viewer_api.query_params import parse_query
 from viewer_api.views import PARAMETER, scope_of, view_suffix
 
-router = APIRouter(prefix=DICOMWEB, tags=["QIDO-RS"])
+router = APIRouter(prefix=DICOMWEB, tags=["QIDO-RS"], dependencies=[needs(Right.VIEW)])
 
 _STUDY_UID: Final = "0020000D"
 _SERIES_UID: Final = "0020000E"

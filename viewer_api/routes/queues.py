@@ -8,10 +8,12 @@ from typing import Annotated, Any, Final, Literal
 from fastapi import APIRouter, Body, Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from archive.people.roles import Right
 from viewer_api.deps import ArchiveDep
+from viewer_api.gate import needs
 from viewer_api.same_origin import SameOrigin
 
-router = APIRouter(prefix="/forwarding", tags=["Forwarding"])
+router = APIRouter(prefix="/forwarding", tags=["Forwarding"], dependencies=[needs(Right.OPERATE)])
 
 _PROBLEM: Final = {"content": {"application/problem+json": {"schema": {"type": "object"}}}}
 _ANSWERS: Final[dict[int | str, dict[str, Any]]] = {

@@ -15,10 +15,12 @@ from archive.errors import NotAcceptable
 from archive.imaging.placeholder import placeholder
 from archive.imaging.presentation import GRAYSCALE_SOFTCOPY
 from archive.imaging.render import Viewport
+from archive.people.roles import Right
 from archive.records import StoredInstance
 from viewer_api import multipart
 from viewer_api.addresses import DICOMWEB
 from viewer_api.deps import ArchiveDep
+from viewer_api.gate import needs
 from viewer_api.media_types import GIF, JPEG, PNG, WEBP, Offer, choose
 from viewer_api.pictures import FORMATS, MOVING, moving_picture, no_image, pictures_of
 from viewer_api.presented import presented_images
@@ -26,7 +28,7 @@ from viewer_api.render_params import rendering
 from viewer_api.routes.resources import INSTANCE, SERIES, STUDY, accepts, frame_numbers, located, located_instance
 from viewer_api.streaming import stream
 
-router = APIRouter(prefix=DICOMWEB, tags=["WADO-RS rendered"])
+router = APIRouter(prefix=DICOMWEB, tags=["WADO-RS rendered"], dependencies=[needs(Right.VIEW)])
 
 _FRAMES: Final = INSTANCE + "/frames/{frames}"
 

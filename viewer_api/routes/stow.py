@@ -11,12 +11,14 @@ from starlette.responses import Response
 
 from archive.core import Archive
 from archive.errors import CannotParse
+from archive.people.roles import Right
 from archive.records import Source
 from archive.standard.uids import check_uid
 from config.peers import UNKNOWN_FACILITY
 from viewer_api.addresses import DICOMWEB, dicomweb_root
 from viewer_api.datasets import negotiate_one, one_dataset
 from viewer_api.deps import ArchiveDep
+from viewer_api.gate import needs
 from viewer_api.media_types import DICOM, DICOM_JSON, JSON, MULTIPART
 from viewer_api.multipart_reader import MultipartReader
 from viewer_api.problems import UnsupportedMediaType, archive_problem
@@ -24,7 +26,7 @@ from viewer_api.store_metadata import MetadataSession
 from viewer_api.store_report import StoreReport
 from viewer_api.store_session import StoreSession
 
-router = APIRouter(prefix=DICOMWEB, tags=["STOW-RS"])
+router = APIRouter(prefix=DICOMWEB, tags=["STOW-RS"], dependencies=[needs(Right.STORE)])
 
 _PIECE: Final = 1 << 20
 """Bytes handed to a worker thread at a time; the server gives about 64 KiB, and each change of threads costs."""

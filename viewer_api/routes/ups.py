@@ -8,18 +8,20 @@ from fastapi import APIRouter, Depends, Header, Request
 from starlette.responses import Response
 
 from archive.errors import InvalidQuery
+from archive.people.roles import Right
 from archive.standard.uids import is_uid
 from viewer_api.addresses import DICOMWEB, dicomweb_root, warning
 from viewer_api.datasets import dataset_list, negotiate_list, negotiate_one, one_dataset, page_headers
 from viewer_api.deps import ArchiveDep
 from viewer_api.etags import versions
+from viewer_api.gate import needs
 from viewer_api.payload import OptionalPayload, Payload
 from viewer_api.query_params import parse_workitem_query
 from viewer_api.routes.qido import PARAMETERS
 from viewer_api.routes.qido import RESPONSES as FOUND
 from viewer_api.same_origin import require_same_origin
 
-router = APIRouter(prefix=f"{DICOMWEB}/workitems", tags=["UPS-RS"])
+router = APIRouter(prefix=f"{DICOMWEB}/workitems", tags=["UPS-RS"], dependencies=[needs(Right.WORKITEMS)])
 
 _CHANGES: Final = [Depends(require_same_origin)]
 _PROBLEM: Final = {"content": {"application/problem+json": {"schema": {"type": "object"}}}}

@@ -15,17 +15,21 @@ from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from archive.errors import InvalidQuery, Unavailable
+from archive.people.roles import Right
 from archive.records import Nested
 from archive.ups.channels import EventChannel, Replaced
 from config.logs import fields
 from viewer_api.addresses import DICOMWEB, dicomweb_root
 from viewer_api.deps import ArchiveDep
+from viewer_api.gate import needs
 from viewer_api.query_params import parse_workitem_query
 from viewer_api.same_origin import require_same_origin
 
 log = logging.getLogger(__name__)
 
-router = APIRouter(prefix=DICOMWEB, tags=["UPS-RS"], dependencies=[Depends(require_same_origin)])
+router = APIRouter(
+    prefix=DICOMWEB, tags=["UPS-RS"], dependencies=[needs(Right.WORKITEMS), Depends(require_same_origin)]
+)
 
 POLL: Final = 0.5
 """Seconds between two looks for events; any process may have written them."""

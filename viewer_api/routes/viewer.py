@@ -13,7 +13,9 @@ from fastapi import APIRouter, Request
 from starlette.responses import FileResponse, Response
 
 from archive.errors import NotFound
+from archive.people.roles import Right
 from viewer_api.deps import ArchiveDep
+from viewer_api.gate import needs
 from viewer_api.pages.language import language_of, texts
 from viewer_api.viewer_config import (
     MOUNT,
@@ -25,7 +27,7 @@ from viewer_api.viewer_config import (
 )
 from viewer_api.viewer_setup import is_installed
 
-router = APIRouter(prefix=MOUNT, include_in_schema=False)
+router = APIRouter(prefix=MOUNT, include_in_schema=False, dependencies=[needs(Right.VIEW)])
 
 _FOREVER: Final = "public, max-age=31536000, immutable"
 _A_DAY: Final = "public, max-age=86400"

@@ -17,11 +17,13 @@ from archive.correction.outgoing import given_object
 from archive.errors import NotAcceptable
 from archive.imaging.decode import EXPLICIT_VR_LITTLE_ENDIAN
 from archive.imaging.transcode import can_transcode, transcode
+from archive.people.roles import Right
 from archive.records import StoredInstance
 from archive.retrieve import read_object, read_stored
 from viewer_api import multipart, zipped
 from viewer_api.addresses import DICOMWEB
 from viewer_api.deps import ArchiveDep
+from viewer_api.gate import needs
 from viewer_api.media_types import DICOM, ZIP, MediaRange, Offer, allowed_by, choose
 from viewer_api.ranges import Content, entity_tag, ranged
 from viewer_api.routes import frames, metadata
@@ -31,6 +33,7 @@ from viewer_api.streaming import stream
 router = APIRouter(prefix=DICOMWEB, tags=["WADO-RS"])
 router.include_router(frames.router)
 router.include_router(metadata.router)
+_COPIES: Final = [needs(Right.COPY)]
 
 _PARTS: Final = Offer(DICOM, True)
 _SINGLE: Final = Offer(DICOM, False)
@@ -48,19 +51,19 @@ class _Given(NamedTuple):
         return self.target or self.instance.object.transfer_syntax_uid
 
 
-@router.get(STUDY, name="retrieve_study", response_class=Response)
+@router.get(STUDY, name="retrieve_study", response_class=Response, dependencies=_COPIES)
 def retrieve_study(request: Request, archive: ArchiveDep, study: str) -> Response:
     """All instances of a study (PS3.18 10.4.1.1.1)."""
     return _instances(request, archive, located(request, archive, study), (_PARTS, _ARCHIVE))
 
 
-@router.get(SERIES, name="retrieve_series", response_class=Response)
+@router.get(SERIES, name="retrieve_series", response_class=Response, dependencies=_COPIES)
 def retrieve_series(request: Request, archive: ArchiveDep, study: str, series: str) -> Response:
     """All instances of a series (PS3.18 10.4.1.1.1)."""
     return _instances(request, archive, located(request, archive, study, series), (_PARTS, _ARCHIVE))
 
 
-@router.get(INSTANCE, name="retrieve_instance", response_class=Response)
+@router.get(INSTANCE, name="retrieve_instance", response_class=Response, dependencies=_COPIES)
 def retrieve_instance(request: Request, archive: ArchiveDep, study: str, series: str, instance: str) -> Response:
     """One instance (PS3.18 10.4.1.1.1)."""
     found = located(request, archive, study, series, instance)

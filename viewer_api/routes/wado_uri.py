@@ -13,10 +13,12 @@ from archive.core import Archive
 from archive.errors import InvalidQuery, NotAcceptable
 from archive.imaging.grey import Window
 from archive.imaging.render import DEFAULT_QUALITY, Rendering, Viewport
+from archive.people.roles import Right
 from archive.records import StoredInstance
 from archive.standard.uids import check_uid
 from viewer_api.addresses import DICOMWEB
 from viewer_api.deps import ArchiveDep
+from viewer_api.gate import needs
 from viewer_api.media_types import DICOM, MediaRange, Offer, accepted, choose
 from viewer_api.pictures import FORMATS, pictures_of
 from viewer_api.presented import state_for
@@ -24,7 +26,7 @@ from viewer_api.render_params import burned_in, number, picture_quality
 from viewer_api.routes.resources import accepts, located_instance
 from viewer_api.routes.wado import single_instance
 
-router = APIRouter(prefix=DICOMWEB, tags=["WADO-URI"])
+router = APIRouter(prefix=DICOMWEB, tags=["WADO-URI"], dependencies=[needs(Right.VIEW)])
 
 _DICOM: Final = Offer(DICOM, False)
 _PICTURES: Final = tuple(Offer(name, False) for name in FORMATS)

@@ -15,6 +15,7 @@ import orjson
 from fastapi import APIRouter, Body, Header, Query
 from starlette.responses import Response
 
+from archive.people.roles import Right
 from archive.standard.uids import check_uid
 from archive.worklist.listing import ItemSearch
 from archive.worklist.rows import WorklistEntry
@@ -22,8 +23,9 @@ from archive.worklist.steps import StepEntry, StepSearch
 from config.settings import ItemStatus
 from viewer_api.deps import ArchiveDep
 from viewer_api.etags import versions
+from viewer_api.gate import needs
 
-router = APIRouter(prefix="/worklist", tags=["Worklist"])
+router = APIRouter(prefix="/worklist", tags=["Worklist"], dependencies=[needs(Right.ORDERS)])
 
 READ_ONLY: Final = frozenset(
     ("Id", "Version", "ClosedBy", "Source", "CreatedAt", "UpdatedAt", "NumberOfStudyRelatedInstances")

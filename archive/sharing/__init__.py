@@ -1,0 +1,1 @@
+"""Who else may see a study than the facility that made it."""

@@ -1,0 +1,87 @@
+"""Who calls, and whether they may: every route says which right it needs, or that it is open to all.
+
+A route that says neither stops the start of the service (`check`): what is forgotten stays shut.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Protocol, cast
+
+from fastapi import Depends, FastAPI
+from fastapi.routing import iter_route_contexts
+from starlette.requests import HTTPConnection
+
+from archive.people.caller import ANYBODY, NOBODY, Caller, Kind
+from archive.people.roles import Right
+from viewer_api.problems import SignInNeeded
+
+_OPEN_ALWAYS: Final = frozenset(("/openapi.json",))
+"""Routes of the framework."""
+
+
+class SignIn(Protocol):
+    """Finds out who calls."""
+
+    async def caller(self, connection: HTTPConnection) -> Caller:
+        """Never raises for wrong credentials: then it is `NOBODY`. Raises `IndexUnavailable`."""
+
+
+class NoSignIn:
+    """For a service on loopback that asks nobody who they are."""
+
+    async def caller(self, connection: HTTPConnection) -> Caller:
+        del connection
+        return ANYBODY
+
+
+class Needs:
+    """A dependency that lets through who has one of these rights somewhere; where, the archive's predicate decides."""
+
+    def __init__(self, *rights: Right) -> None:
+        self.rights = rights
+
+    async def __call__(self, connection: HTTPConnection) -> Caller:
+        """Raises `SignInNeeded` (401), `NotPermitted` (403)."""
+        caller = await caller_of(connection)
+        if not any(caller.may(right) for right in self.rights):
+            if caller.kind is Kind.NOBODY:
+                raise SignInNeeded
+            caller.require(self.rights[0])
+        return caller
+
+
+class Open:
+    """A dependency that says: this is for everybody."""
+
+    async def __call__(self, connection: HTTPConnection) -> Caller:
+        return await caller_of(connection)
+
+
+def needs(*rights: Right) -> Any:
+    """For the `dependencies` of a router or route: one of these rights."""
+    return Depends(Needs(*rights))
+
+
+OPEN: Final[Any] = Depends(Open())
+
+
+async def caller_of(connection: HTTPConnection) -> Caller:
+    """Who calls; asked once for each request."""
+    found = getattr(connection.state, "caller", None)
+    if found is None:
+        found = connection.state.caller = await cast(SignIn, connection.app.state.sign_in).caller(connection)
+    return cast(Caller, found)
+
+
+def known_caller(connection: HTTPConnection) -> Caller:
+    """The same, in the function of a route: its dependency has asked."""
+    return cast(Caller, getattr(connection.state, "caller", NOBODY))
+
+
+def check(app: FastAPI) -> None:
+    """Raise `RuntimeError` for a route that does not say who may use it."""
+    for context in iter_route_contexts(app.routes):
+        dependant = getattr(context, "dependant", None)
+        calls = [] if dependant is None else [each.call for each in dependant.dependencies]
+        if not any(isinstance(call, Needs | Open) for call in calls) and context.path not in _OPEN_ALWAYS:
+            raise RuntimeError(f"{context.path} does not say who may use it: viewer_api.gate")
