@@ -40,6 +40,10 @@ class Background:
         """Have the next step begin now."""
         self._wake.set()
 
+    def pause(self, seconds: float) -> None:
+        """A step rests so long between its parts, or until it is to end."""
+        self._wake.wait(seconds)
+
     def __enter__(self) -> Self:
         self._thread.start()
         return self

@@ -32,6 +32,9 @@ from archive.standard.json_text import with_addresses
 from storage.base import ObjectStore
 from storage.cache import DiskCache
 
+WORTH_KEEPING: Final = 3
+"""The headers of fewer instances are read as fast as what would be kept of them."""
+
 # Counted up when the same stored bytes give other JSON.
 _FORMAT: Final = 2
 _MAKER: Final = f"{_FORMAT} {pydicom.__version__}".encode()
@@ -79,6 +82,10 @@ class ReadyMetadata:
     def __init__(self, store: ObjectStore, cache: DiskCache) -> None:
         self._store = store
         self._cache = cache
+
+    def has_room(self) -> bool:
+        """Whether what is made now would be kept."""
+        return self._cache.has_room()
 
     def gzipped(self, found: Sequence[StoredInstance], addresses: Addresses) -> Generator[bytes, None, None]:
         """The JSON array of the metadata in their order, as one gzip stream."""

@@ -127,6 +127,8 @@ class WebSettings(Section):
     """Largest uncompressed size of an object that is transcoded for one response."""
     metadata_cache_bytes: int = Field(default=4096 * MEBIBYTE, ge=0)
     """Metadata kept ready-made in ``data_dir/cache``; 0: none."""
+    metadata_ahead: float = Field(default=0.5, ge=0, le=1)
+    """Part of its time that one thread makes metadata of complete studies before anybody asks; 0: none."""
 
 
 class IngestSettings(Section):

@@ -74,6 +74,11 @@ class DiskCache:
         """Whether there is an entry of this name; it may be gone, or prove damaged, when it is read."""
         return self._limit > 0 and self._path(name).exists()
 
+    def has_room(self) -> bool:
+        """Whether entries are kept at all now."""
+        folder = next((each for each in (self._folder, *self._folder.parents) if each.exists()), None)
+        return self._limit > 0 and folder is not None and shutil.disk_usage(folder).free >= self._minimum_free
+
     def put(self, name: str, data: bytes) -> None:
         """Keep an entry, if there is room for it."""
         if len(data) > self._limit:

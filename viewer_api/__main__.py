@@ -16,6 +16,7 @@ from archive.errors import ArchiveError
 from config.logs import configure, fields
 from config.settings import Settings, SettingsError, load
 from viewer_api.app import create_app
+from viewer_api.metadata_ahead import MetadataAhead
 from viewer_api.webhooks import WebhookDelivery
 
 log = logging.getLogger("viewer_api")
@@ -82,7 +83,7 @@ def serve(archive: Archive, settings: Settings) -> int:
         ),
     )
     log.info("web service starts", extra=fields(host=settings.web.host, port=settings.web.port))
-    with archive.recorder(), WebhookDelivery(archive):
+    with archive.recorder(), WebhookDelivery(archive), MetadataAhead(archive, app.state.metrics):
         server.run()
     return 0 if server.started else CANNOT_START
 

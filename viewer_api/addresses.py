@@ -5,6 +5,8 @@ from __future__ import annotations
 from starlette.requests import HTTPConnection
 
 from archive.core import Archive
+from archive.ready_metadata import Addresses
+from config.settings import Settings
 
 DICOMWEB = "/dicom-web"
 
@@ -18,6 +20,11 @@ def base_url(request: HTTPConnection) -> str:
 def dicomweb_root(request: HTTPConnection) -> str:
     """The address of the DICOMweb service, for RetrieveURL and BulkDataURI."""
     return base_url(request) + DICOMWEB
+
+
+def public_addresses(settings: Settings) -> Addresses | None:
+    """How bulk data are named to all who ask for no view; None if that depends on the address by which they come."""
+    return Addresses(settings.web.public_url.rstrip("/") + DICOMWEB) if settings.web.public_url else None
 
 
 def warning(request: HTTPConnection, text: str) -> str:

@@ -43,7 +43,16 @@ class Metrics:
         self._bytes = Counter(
             "pacs_stow_bytes", "Bytes of the files stored by STOW-RS", ("outcome",), registry=self.registry
         )
-
+        self._metadata_made = Counter(
+            "pacs_metadata_made_ahead",
+            "Instances of which metadata were made before anybody asked",
+            registry=self.registry,
+        )
+        self.metadata_waiting = Gauge(
+            "pacs_metadata_waiting_changes",
+            "Changes of the feed of which the ready-made metadata of this machine do not know yet",
+            registry=self.registry,
+        )
         self._queues = {
             name: Gauge(f"pacs_forward_{name}", about, ("destination",), registry=self.registry)
             for name, about in (
@@ -67,6 +76,10 @@ class Metrics:
             }
             for name, number in numbers.items():
                 self._queues[name].labels(queue.ae_title).set(number)
+
+    def metadata_made(self, instances: int) -> None:
+        """Count instances of which metadata were made ahead."""
+        self._metadata_made.inc(instances)
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one answered request."""

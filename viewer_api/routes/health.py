@@ -15,6 +15,7 @@ from archive.errors import Unavailable
 from archive.people.roles import Right
 from viewer_api.deps import ArchiveDep
 from viewer_api.gate import OPEN, needs
+from viewer_api.metadata_ahead import waiting
 from viewer_api.metrics import Metrics
 
 router = APIRouter(tags=["operation"])
@@ -64,6 +65,7 @@ def metrics(request: Request, archive: ArchiveDep) -> Response:
     # Without the index, the numbers of this process are still worth having.
     with contextlib.suppress(Unavailable):
         counters.queues(archive.routing.queues())
+        counters.metadata_waiting.set(waiting(archive))
     return Response(generate_latest(counters.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 

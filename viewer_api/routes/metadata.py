@@ -12,7 +12,7 @@ from starlette.responses import Response
 from archive.core import Archive
 from archive.metadata import each_metadata
 from archive.people.roles import Right
-from archive.ready_metadata import Addresses, fingerprint
+from archive.ready_metadata import WORTH_KEEPING, Addresses, fingerprint
 from archive.records import StoredInstance
 from viewer_api.addresses import dicomweb_root
 from viewer_api.datasets import dataset_list, negotiate_list
@@ -26,8 +26,6 @@ from viewer_api.views import view_suffix
 router = APIRouter(tags=["WADO-RS"], dependencies=[needs(Right.VIEW)])
 
 _VARY: Final = "Accept, Accept-Encoding"
-# The header of one or two instances is read as fast as what would be kept of it.
-_WORTH_KEEPING: Final = 3
 
 
 @router.get(STUDY + "/metadata", name="study_metadata", response_class=Response)
@@ -54,7 +52,7 @@ def _metadata(request: Request, archive: Archive, found: Sequence[StoredInstance
     headers = {"ETag": _tag(found, addresses, form), "Cache-Control": "private, no-cache"}
     if headers["ETag"] in (value.strip() for value in request.headers.get("if-none-match", "").split(",")):
         return Response(status_code=304, headers={**headers, "Vary": _VARY})
-    if form.media_type == DICOM_XML or len(found) < _WORTH_KEEPING:
+    if form.media_type == DICOM_XML or len(found) < WORTH_KEEPING:
         made = each_metadata(archive.store, found, addresses.bulk_uri_of)
         # The middleware compresses it, and says that it may.
         return dataset_list(made, form, {**headers, "Vary": "Accept"})
