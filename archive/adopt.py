@@ -32,7 +32,7 @@ from archive.standard.file_format import FileMeta, read_file_meta
 from config.logs import fields
 from config.peers import UNKNOWN_FACILITY, PeerBook
 from storage.base import CHUNK_SIZE, ObjectStore
-from storage.errors import ObjectNotFound
+from storage.errors import IntegrityError, ObjectNotFound
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ class Adopter:
             arrival = self.describe(key)
         except ObjectNotFound:
             return Adopted.GONE
-        except BadObject as error:
+        except (BadObject, IntegrityError) as error:
             log.error("no row can be made for an object", extra=fields(key=key, error=str(error)))
             return Adopted.UNREADABLE
         return self.place(arrival)
@@ -124,7 +124,7 @@ class Adopter:
     def _is_whole(self, row: VersionRow) -> bool:
         try:
             return row.state == "available" and self._store.stat(row.key).size == row.size
-        except ObjectNotFound:
+        except (ObjectNotFound, IntegrityError):
             return False
 
     def describe(self, key: str, source: Source | None = None) -> Arrival:

@@ -18,13 +18,15 @@ from archive.database import open_engine
 from archive.errors import ArchiveError
 from archive.feed import commands as feed
 from archive.migrate import drift
+from archive.protection import commands as protection
 from archive.rejection import commands as rejection
 from archive.routing import commands as routing
 from archive.worklist import commands as worklist
 from config.logs import configure
 from config.settings import Settings, SettingsError, load
+from storage.errors import StorageError
 
-_AREAS: tuple[ModuleType, ...] = (commitment, correction, feed, rejection, routing, worklist)
+_AREAS: tuple[ModuleType, ...] = (commitment, correction, feed, protection, rejection, routing, worklist)
 """Modules with commands of their own. Each has `register`, which gets the function that adds one."""
 
 
@@ -39,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     run: Callable[[Settings, argparse.Namespace], int] = given.run
     try:
         return run(settings, given)
-    except ArchiveError as error:
+    except (ArchiveError, StorageError) as error:
         print(error, file=sys.stderr)
         return 1
 

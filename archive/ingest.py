@@ -34,7 +34,7 @@ from archive.standard.file_format import encode_file_meta
 from archive.standard.uids import check_uid, is_storage_sop_class, is_supported_transfer_syntax
 from config.logs import fields
 from storage.base import Buffer, ObjectStore, ObjectWriter
-from storage.errors import ObjectNotFound, StorageError
+from storage.errors import IntegrityError, ObjectNotFound, StorageError
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ class Ingest:
         assert lost is not None
         try:
             intact = lost.state == "available" and self._store.stat(lost.key).size == lost.size
-        except ObjectNotFound:
+        except (ObjectNotFound, IntegrityError):
             intact = False
         except StorageError:
             # Nothing is known of the first bytes; the sender must not believe that they are safe.

@@ -16,6 +16,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from config.access import AccessSettings
+from config.encryption import LOCAL_KEY, EncryptionKey, EncryptionSettings
 from config.feed import FeedSettings, Webhook
 from config.node import NodeSettings as NodeSettings
 from config.peers import Facility, Peer, PeerBook, UnknownPeers, View
@@ -95,6 +96,7 @@ class StorageSettings(Section):
     minimum_free_bytes: int = Field(default=512 * MEBIBYTE, ge=0)
     """A filesystem store refuses new objects when less than this is free."""
     s3: S3Settings = S3Settings()
+    encryption: EncryptionSettings = EncryptionSettings()
 
     @model_validator(mode="after")
     def _s3_is_complete(self) -> Self:
@@ -289,6 +291,11 @@ class Settings(BaseSettings):
     def cache_dir(self) -> Path:
         """What can be made again: it needs no backup, and may be deleted at any time."""
         return self.data_dir / "cache"
+
+    @property
+    def local_key(self) -> EncryptionKey:
+        """The key that is used where no other is listed, once its file exists; outside of the folder of objects."""
+        return EncryptionKey(id=LOCAL_KEY, file=self.data_dir / "keys" / "local.key")
 
     @property
     def viewer_dir(self) -> Path:

@@ -85,6 +85,8 @@ class ObjectReader(Protocol):
 
     size: int
     """Bytes that this reader yields in all."""
+    object_size: int
+    """Bytes of the whole object."""
 
     def read(self, length: int = -1, /) -> bytes:
         """Up to `length` bytes, all that is left if negative; ``b""`` only at the end (or for a `length` of 0).
@@ -126,7 +128,10 @@ class ObjectStore(Protocol):
         """
 
     def stat(self, key: str) -> ObjectStat:
-        """Size of the object. Raises `ObjectNotFound`, `StorageUnavailable`."""
+        """Size of the object.
+
+        Raises `ObjectNotFound`; `StorageUnavailable`; `IntegrityError` if what is there cannot be a whole object.
+        """
 
     def delete(self, key: str) -> None:
         """Remove the object and anything an unfinished write of it left; no error if there is none.

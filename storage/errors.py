@@ -7,6 +7,7 @@ StorageError
 ├── RangeNotSatisfiable   the asked range starts past the end of the object
 ├── IntegrityError        what the store holds differs from what was sent
 └── StorageUnavailable    the store cannot be reached, is full or refuses; try again later
+    └── KeyUnavailable    the key by which objects are encrypted cannot be had; the objects themselves may be whole
 """
 
 from __future__ import annotations
@@ -38,3 +39,7 @@ class IntegrityError(StorageError):
 
 class StorageUnavailable(StorageError):
     """The store cannot be reached, is full, or refuses. Nothing was stored; the caller may try again."""
+
+
+class KeyUnavailable(StorageUnavailable):
+    """A key by which objects are encrypted is missing, is another one, or its keeper does not answer."""

@@ -2,15 +2,70 @@
 
 from __future__ import annotations
 
+from config.encryption import LOCAL_KEY, EncryptionKey
 from config.settings import Settings
 from storage.base import ObjectStore
+from storage.encryption import keyring, sealed
+from storage.encryption.key_encryption import CommandKey, FileKey, KeyEncryptionKey
+from storage.encryption.keyring import Keyring
+from storage.encryption.store import EncryptedStore
+from storage.errors import KeyUnavailable
 from storage.filesystem import FilesystemStore
 from storage.memory import MemoryStore
 from storage.s3 import S3Store
 
+Backend = FilesystemStore | S3Store | MemoryStore
+
 
 def open_store(settings: Settings) -> ObjectStore:
-    """Open the store; its folder or bucket is made if missing. Raises `StorageUnavailable`."""
+    """Open the store; its folder or bucket is made if missing. Raises `KeyUnavailable`, `StorageUnavailable`."""
+    backend = _open_backend(settings)
+    try:
+        return _encrypted(backend, settings)
+    except BaseException:
+        backend.close()
+        raise
+
+
+def encryption_keys(settings: Settings) -> dict[str, KeyEncryptionKey]:
+    """All keys of the settings, by id, and the local one if there is its file. Raises `KeyUnavailable`."""
+    keys = {key.id: _key(key) for key in settings.storage.encryption.keys}
+    if settings.local_key.file is not None and settings.local_key.file.exists():
+        keys[LOCAL_KEY] = _key(settings.local_key)
+    return keys
+
+
+def _encrypted(backend: Backend, settings: Settings) -> ObjectStore:
+    """The backend with encryption; the backend itself where nothing is and nothing was to be encrypted."""
+    active, keys = settings.storage.encryption.active, encryption_keys(settings)
+    ring = Keyring(backend.sibling(keyring.SUFFIX), keys, active)
+    if active and active not in keys:
+        if settings.storage.encryption.keys:
+            raise KeyUnavailable("storage.encryption.active must name the key for new objects, or be empty")
+        if not ring.is_empty():
+            raise KeyUnavailable(
+                f"the objects are encrypted, and their key is not here: put {settings.local_key.file} back"
+            )
+        return backend
+    if not keys:
+        if not ring.is_empty():
+            raise KeyUnavailable("the objects are encrypted: storage.encryption.keys must name their key")
+        return backend
+    # With S3, to look would cost a request for each object; the keys of the archive are unique.
+    return EncryptedStore(
+        backend,
+        backend.sibling(sealed.SUFFIX),
+        ring,
+        encrypts=bool(active),
+        looks_first=not isinstance(backend, S3Store),
+    )
+
+
+def _key(key: EncryptionKey) -> KeyEncryptionKey:
+    return FileKey(key.id, key.file) if key.file is not None else CommandKey(key.id, key.command)
+
+
+def _open_backend(settings: Settings) -> Backend:
     storage = settings.storage
     if storage.backend == "filesystem":
         return FilesystemStore(settings.objects_dir, storage.minimum_free_bytes)

@@ -191,11 +191,12 @@ class FileWriter:
 class FileReader:
     """A range of a file. Raises `IntegrityError` if the file turns out shorter than it was when opened."""
 
-    __slots__ = ("_fd", "_key", "_left", "_position", "size")
+    __slots__ = ("_fd", "_key", "_left", "_position", "object_size", "size")
 
-    def __init__(self, key: str, fd: int, offset: int, size: int) -> None:
+    def __init__(self, key: str, fd: int, offset: int, size: int, object_size: int | None = None) -> None:
         """Read `size` bytes from `offset` of `fd`, which the reader takes over."""
         self.size = size
+        self.object_size = size if object_size is None else object_size
         self._key = key
         self._fd = fd
         self._position = offset

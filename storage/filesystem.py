@@ -13,13 +13,14 @@ already, and better.
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import stat
 import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from storage.base import KEY_PATTERN, ObjectStat, validate_key
 from storage.errors import (
@@ -52,6 +53,7 @@ class FilesystemStore:
 
     def __init__(self, root: Path, minimum_free_bytes: int = 0) -> None:
         """Use `root`, made if missing. Raises `StorageUnavailable`."""
+        self._suffix = ""
         self._root = os.path.abspath(root)  # noqa: PTH100  strings on the hot path: pathlib is ten times slower
         self._minimum_free_bytes = minimum_free_bytes
         self._free_until = 0.0
@@ -62,6 +64,15 @@ class FilesystemStore:
             self._make_root()
         except OSError as error:
             raise unavailable(f"cannot use {self._root}", error) from error
+
+    def sibling(self, suffix: str) -> Self:
+        """A store in the same folders, of the files whose names end with `suffix`, such as ``.enc1``.
+
+        Neither sees the objects of the other, for keys have no dots.
+        """
+        twin = copy.copy(self)
+        twin._suffix = suffix
+        return twin
 
     def create(self, key: str) -> FileWriter:
         """Start to write `key`. Raises `InvalidKey`, `ObjectExists`, `StorageUnavailable`.
@@ -92,7 +103,7 @@ class FilesystemStore:
         if offset >= size:
             os.close(fd)
             raise RangeNotSatisfiable(f"{key} has {size} bytes, none from {offset}")
-        return FileReader(key, fd, offset, min(length, size - offset))
+        return FileReader(key, fd, offset, min(length, size - offset), size)
 
     def stat(self, key: str) -> ObjectStat:
         """Size of the object. Raises `InvalidKey`, `ObjectNotFound`, `StorageUnavailable`."""
@@ -137,8 +148,10 @@ class FilesystemStore:
                 key = f"{folder}/{name}" if folder else name
                 if is_folder and (key.startswith(prefix) or prefix.startswith(f"{key}/")):
                     folders.append(key)
-                elif not is_folder and key.startswith(prefix) and KEY_PATTERN.fullmatch(key):
-                    yield key
+                elif not is_folder and key.endswith(self._suffix):
+                    key = key.removesuffix(self._suffix)
+                    if key.startswith(prefix) and KEY_PATTERN.fullmatch(key):
+                        yield key
 
     def local_path(self, key: str) -> Path | None:
         """The file of the object; None if there is no such object."""
@@ -170,7 +183,7 @@ class FilesystemStore:
         """Nothing is held open between calls."""
 
     def _path(self, key: str) -> str:
-        return f"{self._root}/{validate_key(key)}"
+        return f"{self._root}/{validate_key(key)}{self._suffix}"
 
     def _split(self, key: str) -> tuple[str, str]:
         folder, _, name = self._path(key).rpartition("/")

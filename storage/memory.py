@@ -60,8 +60,9 @@ class MemoryWriter:
 class MemoryReader:
     """A range of an object. It keeps the bytes, also if the object is deleted meanwhile."""
 
-    def __init__(self, data: memoryview) -> None:
+    def __init__(self, data: memoryview, object_size: int | None = None) -> None:
         self.size = len(data)
+        self.object_size = self.size if object_size is None else object_size
         self._data: memoryview | None = data
 
     def read(self, length: int = -1, /) -> bytes:
@@ -98,6 +99,11 @@ class MemoryStore:
         self._objects: dict[str, bytes] = {}
         self._lock = threading.Lock()
 
+    def sibling(self, suffix: str) -> MemoryStore:
+        """A store of other objects; see `storage.filesystem.FilesystemStore.sibling`."""
+        del suffix
+        return MemoryStore()
+
     def create(self, key: str) -> MemoryWriter:
         """Start to write `key`. Raises `InvalidKey`."""
         return MemoryWriter(self, validate_key(key))
@@ -113,7 +119,7 @@ class MemoryStore:
         data = self._get(key)
         if offset >= len(data):
             raise RangeNotSatisfiable(f"{key} has {len(data)} bytes, none from {offset}")
-        return MemoryReader(memoryview(data)[offset : offset + length])
+        return MemoryReader(memoryview(data)[offset : offset + length], len(data))
 
     def stat(self, key: str) -> ObjectStat:
         """Size of the object. Raises `InvalidKey`, `ObjectNotFound`."""

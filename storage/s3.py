@@ -21,6 +21,7 @@ gives none for ``read_timeout``, counts as dead; with ``retries`` and the pauses
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import re
 import uuid
@@ -34,7 +35,7 @@ from typing import Final, Self
 from urllib3.exceptions import HTTPError
 
 from config.settings import S3Settings
-from storage.base import CHUNK_SIZE, Buffer, ObjectStat, validate_key
+from storage.base import CHUNK_SIZE, KEY_PATTERN, Buffer, ObjectStat, validate_key
 from storage.errors import (
     IntegrityError,
     ObjectExists,
@@ -50,7 +51,7 @@ PARALLEL_PARTS: Final = 4
 """Bodies read from disk that are on their way at once, in the whole process: this times the part size is the memory
 that uploads take, whatever the number of writers."""
 MAXIMUM_PARTS: Final = 10_000
-_CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(?:\d+|\*)")
+_CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 _MD5: Final = re.compile(r"[0-9a-f]{32}")
 _PROBE: Final = b"provincial-pacs probe\n"
 
@@ -58,8 +59,11 @@ _PROBE: Final = b"provincial-pacs probe\n"
 class S3Writer:
     """An object that is spooled, and uploaded when committed."""
 
-    def __init__(self, client: S3Client, uploads: ThreadPoolExecutor, key: str, spool: Spool, part_size: int) -> None:
+    def __init__(
+        self, client: S3Client, uploads: ThreadPoolExecutor, key: str, name: str, spool: Spool, part_size: int
+    ) -> None:
         self.key = key
+        self._name = name
         self._client = client
         self._uploads = uploads
         self._spool = spool
@@ -144,17 +148,17 @@ class S3Writer:
 
     def _put(self) -> str:
         body = self._spool.read(0, self._spool.size)
-        return self._client.put(self.key, body, self._spool.md5.digest(), self._headers())
+        return self._client.put(self._name, body, self._spool.md5.digest(), self._headers())
 
     def _upload_in_parts(self) -> tuple[str, str]:
         """As `_upload_whole`, in parts."""
-        upload_id = self._client.start_upload(self.key, self._headers())
+        upload_id = self._client.start_upload(self._name, self._headers())
         try:
             parts = self._put_parts(upload_id)
             digests = b"".join(digest for digest, _ in parts)
             expected = f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(parts)}"
             try:
-                answered = self._client.complete_upload(self.key, upload_id, [etag for _, etag in parts])
+                answered = self._client.complete_upload(self._name, upload_id, [etag for _, etag in parts])
             except UploadLost:
                 return expected, ""  # perhaps complete, by a request whose answer was lost
             except ObjectExists:
@@ -168,7 +172,7 @@ class S3Writer:
 
     def _abort_upload(self, upload_id: str) -> None:
         with suppress(StorageError):  # what stays is removed by `delete`
-            self._client.abort_upload(self.key, upload_id)
+            self._client.abort_upload(self._name, upload_id)
 
     def _put_parts(self, upload_id: str) -> list[tuple[bytes, str]]:
         """Upload all parts; digest and ETag of each. Returns or raises only when none is on its way any more."""
@@ -188,7 +192,7 @@ class S3Writer:
     def _put_part(self, upload_id: str, number: int, offset: int) -> tuple[bytes, str]:
         body = self._spool.read(offset, self._part_size)
         digest = hashlib.md5(body, usedforsecurity=False).digest()
-        return digest, self._client.put_part(self.key, upload_id, number, body, digest)
+        return digest, self._client.put_part(self._name, upload_id, number, body, digest)
 
     def _confirm(self, expected: str) -> None:
         """The server did not answer with the ETag that is due: ask what it holds.
@@ -196,14 +200,14 @@ class S3Writer:
         Raises `ObjectExists` if that is not ours, `IntegrityError` if it differs from what was sent.
         """
         try:
-            head = self._client.head(self.key)
+            head = self._client.head(self._name)
         except ObjectNotFound:
             raise StorageUnavailable(f"the server did not store {self.key}") from None
         if head.writer != self._mark:
             raise ObjectExists(f"{self.key} exists")
         if head.size != self._spool.size or (head.etag_is_md5 and head.etag != expected):
             with suppress(StorageError):
-                self._client.remove(self.key)
+                self._client.remove(self._name)
             raise IntegrityError(f"the server holds {self.key} as {head.size} bytes with ETag {head.etag}")
 
 
@@ -214,8 +218,11 @@ class S3Reader:
     last bytes of a whole object whose digest is wrong.
     """
 
-    def __init__(self, key: str, response: Response | None, size: int, md5: str = "") -> None:
+    def __init__(
+        self, key: str, response: Response | None, size: int, md5: str = "", object_size: int | None = None
+    ) -> None:
         self.size = size
+        self.object_size = size if object_size is None else object_size
         self._key = key
         self._response = response
         self._left = size
@@ -292,7 +299,17 @@ class S3Store:
         self._client = S3Client(settings)
         self._part_size = settings.part_size
         self._spool = spool
+        self._suffix = ""
         self._uploads = ThreadPoolExecutor(min(PARALLEL_PARTS, settings.max_connections), "s3-upload")
+
+    def sibling(self, suffix: str) -> Self:
+        """A store of the objects in the bucket whose names end with `suffix`, such as ``.enc1``.
+
+        Neither sees the objects of the other, for keys have no dots. They share their connections: close one.
+        """
+        twin = copy.copy(self)
+        twin._suffix = suffix
+        return twin
 
     def ensure_bucket(self) -> None:
         """Make the bucket if it is missing. Raises `StorageUnavailable`."""
@@ -300,11 +317,11 @@ class S3Store:
 
     def create(self, key: str) -> S3Writer:
         """Start to write `key`. Raises `InvalidKey`; that the key is taken is found at ``commit``."""
-        return self._writer(validate_key(key))
+        return self._writer(key, self._name(key))
 
     def open(self, key: str) -> S3Reader:
         """Read the whole object. Raises `InvalidKey`, `ObjectNotFound`, `StorageUnavailable`."""
-        response = self._client.get(validate_key(key))
+        response = self._client.get(self._name(key))
         md5 = response.headers.get(MD5_HEADER, "")
         return self._reader(key, response, md5 if _MD5.fullmatch(md5) else "")
 
@@ -312,33 +329,37 @@ class S3Store:
         """Read a range. Raises `InvalidKey`, `RangeNotSatisfiable`, `ObjectNotFound`, `StorageUnavailable`."""
         if offset < 0 or length < 0:
             raise ValueError("offset and length cannot be negative")
-        validate_key(key)
+        name = self._name(key)
         if not length:  # HTTP has no such range
-            if offset >= self.stat(key).size:
+            size = self.stat(key).size
+            if offset >= size:
                 raise RangeNotSatisfiable(f"{key} has no byte {offset}")
-            return S3Reader(key, None, 0)
-        response = self._client.get(key, f"bytes={offset}-{offset + length - 1}")
+            return S3Reader(key, None, 0, object_size=size)
+        response = self._client.get(name, f"bytes={offset}-{offset + length - 1}")
         found = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
         if response.status != 206 or found is None or int(found[1]) != offset or int(found[2]) >= offset + length:
             S3Reader(key, response, 1).close()
             raise StorageUnavailable(f"the server answered another range of {key} than was asked for")
-        return self._reader(key, response)
+        return self._reader(key, response, object_size=int(found[3]))
 
     def stat(self, key: str) -> ObjectStat:
         """Size of the object. Raises `InvalidKey`, `ObjectNotFound`, `StorageUnavailable`."""
-        return ObjectStat(key, self._client.head(validate_key(key)).size)
+        return ObjectStat(key, self._client.head(self._name(key)).size)
 
     def delete(self, key: str) -> None:
         """Remove the object and its unfinished multipart uploads. Raises `InvalidKey`, `StorageUnavailable`."""
-        validate_key(key)
+        name = self._name(key)
         # Uploads first: one completed by another process after the object's removal would bring it back.
-        for upload_id in self._client.uploads(key):
-            self._client.abort_upload(key, upload_id)
-        self._client.remove(key)
+        for upload_id in self._client.uploads(name):
+            self._client.abort_upload(name, upload_id)
+        self._client.remove(name)
 
     def keys(self, prefix: str = "") -> Iterator[str]:
         """All keys that start with `prefix`. Raises `StorageUnavailable`."""
-        return self._client.keys(prefix)
+        for name in self._client.names(prefix):
+            key = name.removesuffix(self._suffix)
+            if name.endswith(self._suffix) and KEY_PATTERN.fullmatch(key):
+                yield key
 
     def local_path(self, key: str) -> Path | None:
         """None: there are no files. Raises `InvalidKey`."""
@@ -350,7 +371,7 @@ class S3Store:
         # Not in the key grammar, so that nobody who lists the keys takes a probe for an object.
         name = f".probe-{uuid.uuid4().hex}"
         try:
-            with self._writer(name) as writer:
+            with self._writer(name, name) as writer:
                 writer.write(_PROBE)
                 writer.commit()
             try:
@@ -369,12 +390,15 @@ class S3Store:
         self._uploads.shutdown()
         self._client.close()
 
-    def _writer(self, name: str) -> S3Writer:
-        return S3Writer(self._client, self._uploads, name, Spool(self._spool), self._part_size)
+    def _name(self, key: str) -> str:
+        return validate_key(key) + self._suffix
 
-    def _reader(self, key: str, response: Response, md5: str = "") -> S3Reader:
+    def _writer(self, key: str, name: str) -> S3Writer:
+        return S3Writer(self._client, self._uploads, key, name, Spool(self._spool), self._part_size)
+
+    def _reader(self, key: str, response: Response, md5: str = "", object_size: int | None = None) -> S3Reader:
         length = response.headers.get("content-length", "")
         if not length.isdecimal():
             S3Reader(key, response, 1).close()
             raise StorageUnavailable(f"the server does not say how long {key} is")
-        return S3Reader(key, response, int(length), md5)
+        return S3Reader(key, response, int(length), md5, object_size)

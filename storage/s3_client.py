@@ -23,7 +23,6 @@ from urllib3.exceptions import HTTPError
 from urllib3.util import Retry, Timeout
 
 from config.settings import S3Settings
-from storage.base import KEY_PATTERN
 from storage.errors import (
     IntegrityError,
     ObjectExists,
@@ -208,11 +207,11 @@ class S3Client:
         with translated(f"cannot delete {key}"):
             self._minio.remove_object(self.bucket, key)
 
-    def keys(self, prefix: str) -> Iterator[str]:
-        """Keys in the bucket that start with `prefix`, page by page."""
+    def names(self, prefix: str) -> Iterator[str]:
+        """Names of objects in the bucket that start with `prefix`, page by page."""
         with translated(f"cannot list bucket {self.bucket}"):
             for found in self._minio.list_objects(self.bucket, prefix=prefix, recursive=True):
-                if found.object_name and KEY_PATTERN.fullmatch(found.object_name):
+                if found.object_name:
                     yield found.object_name
 
     def close(self) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
+import os
 import secrets
 import socket
 import threading
@@ -15,8 +17,11 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from storage.encryption.convert import encrypt_existing
+from storage.encryption.store import EncryptedStore
 from storage.errors import IntegrityError, ObjectExists, StorageUnavailable
 from storage.s3 import S3Store
+from tests.contracts.encrypted import encrypted, key_file
 from tests.contracts.object_store import ObjectStoreContract
 from tests.contracts.store_helpers import assert_absent, get, put
 from tests.integration.storage.conftest import settings_for
@@ -36,6 +41,65 @@ def store(server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 class TestS3Store(ObjectStoreContract):
     pass
+
+
+@pytest.fixture(scope="module")
+def key_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("keys")
+
+
+class TestEncryptedS3Store(ObjectStoreContract):
+    @pytest.fixture
+    def store(self, store: S3Store, key_folder: Path) -> EncryptedStore:
+        # A store for each test: what it remembers must not be what the next one needs.
+        return encrypted(store, key_file(key_folder))
+
+
+def test_given_encryption_on_s3_then_neither_bucket_nor_spool_has_plain_bytes(
+    store: S3Store, server: S3Server, tmp_path: Path, key: str
+) -> None:
+    """Large objects wait on the disk before they go up; a range of one takes one request, once its header is known."""
+    sealed = encrypted(store, key_file(tmp_path), looks_first=False)
+    data = b"NGUYEN^VAN AN " * 800_000
+    with sealed.create(key) as writer:
+        writer.write(data)
+        spooled = [
+            os.pread(int(fd), 1 << 24, 0)
+            for fd in os.listdir("/proc/self/fd")
+            if "(deleted)" in _target(fd) and "spool" in _target(fd)
+        ]
+        assert sum(map(len, spooled)) > 10 * MEBIBYTE
+        writer.commit()
+    names = [
+        f"{key}.enc1",
+        *(found.object_name or "" for found in server.client().list_objects("pacs-test", "keyring/")),
+    ]
+    stored = [server.client().get_object("pacs-test", name).read() for name in names if not name.endswith("/")]
+    assert len(stored[0]) > len(data)
+    assert not any(b"VAN AN" in content for content in [*spooled, *stored])
+    assert list(store.keys(key)) == [], "neither sees the objects of the other"
+    with sealed.open_range(key, 9_000_000, 100) as reader:
+        assert reader.read() == data[9_000_000:9_000_100]
+    assert get(sealed, key) == data
+    sealed.delete(key)
+
+
+def test_given_plain_objects_on_s3_when_encrypted_then_the_same(store: S3Store, tmp_path: Path, key: str) -> None:
+    small, large = os.urandom(1000), os.urandom(6 * MEBIBYTE)
+    put(store, key, small)
+    put(store, f"{key}0", large)
+    sealed = encrypted(store, key_file(tmp_path), looks_first=False)
+    assert get(sealed, key) == small
+    assert encrypt_existing(sealed, key).objects == 2
+    assert_absent(store, key)
+    assert (get(sealed, key), get(sealed, f"{key}0")) == (small, large)
+    assert sorted(sealed.keys(key)) == [key, f"{key}0"]
+
+
+def _target(fd: str) -> str:
+    with contextlib.suppress(OSError):
+        return os.readlink(f"/proc/self/fd/{fd}")
+    return ""
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""What protects stored data from those who get hold of a disk or a copy of it."""
