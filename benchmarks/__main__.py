@@ -1,12 +1,12 @@
-"""``python -m benchmarks [receive | memory | frames]``: measure; each says with ``--help`` what it does."""
+"""``python -m benchmarks [receive | memory | frames | metadata]``: measure; each says with ``--help`` what it does."""
 
 from __future__ import annotations
 
 import sys
 
-from benchmarks import memory, receive
+from benchmarks import memory, metadata, receive
 
-COMMANDS = {"receive": receive.main, "memory": memory.main}
+COMMANDS = {"receive": receive.main, "memory": memory.main, "metadata": metadata.main}
 
 
 def main(arguments: list[str]) -> int:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from archive.embedded import EmbeddedPostgres
 
@@ -85,21 +85,51 @@ def service(folder: Path, database_url: str = "", **variables: str) -> Iterator[
 @contextmanager
 def orthanc(folder: Path) -> Iterator[int]:
     """Debian's Orthanc with its default index (SQLite) and storage."""
-    port = free_port()
+    with _orthanc(folder, {"Plugins": []}) as (dicom_port, _):
+        yield dicom_port
+
+
+class Rival(NamedTuple):
+    """Ports of another archive."""
+
+    dicom_port: int
+    web_port: int
+
+
+@contextmanager
+def orthanc_web(folder: Path) -> Iterator[Rival]:
+    """The same with its DICOMweb plugin."""
+    plugin = next(iter(sorted(Path("/usr").glob("**/libOrthancDicomWeb.so"))), None)
+    if plugin is None:
+        raise SystemExit("Orthanc's DICOMweb plugin is not installed: apt-get install orthanc-dicomweb")
+    more = {
+        "Plugins": [str(plugin)],
+        "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+        "AuthenticationEnabled": False,
+        "KeepAlive": True,
+        "HttpThreadsCount": 8,
+    }
+    with _orthanc(folder, more) as (dicom_port, web_port):
+        yield Rival(dicom_port, web_port)
+
+
+@contextmanager
+def _orthanc(folder: Path, more: dict[str, Any]) -> Iterator[tuple[int, int]]:
+    dicom_port, web_port = free_port(), free_port()
     settings = {
         "StorageDirectory": str(folder),
         "IndexDirectory": str(folder),
-        "DicomPort": port,
+        "DicomPort": dicom_port,
         "DicomAet": "PACS",
-        "HttpPort": free_port(),
+        "HttpPort": web_port,
         "RemoteAccessAllowed": False,
         "DicomAlwaysAllowStore": True,
-        "Plugins": [],
+        **more,
     }
     configuration = folder / "orthanc.json"
     configuration.write_text(json.dumps(settings))
-    with _running([_tool("Orthanc"), str(configuration)], port, dict(os.environ)):
-        yield port
+    with _running([_tool("Orthanc"), str(configuration)], dicom_port, dict(os.environ)):
+        yield dicom_port, web_port
 
 
 @contextmanager

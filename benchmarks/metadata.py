@@ -1,0 +1,204 @@
+"""``python -m benchmarks metadata``: metadata of a large study, against Orthanc's DICOMweb plugin, interleaved.
+
+Nobody else asks meanwhile. *Cold*: nothing was made before, the cache is deleted before each run; the files are in the
+memory of the machine, as they are for Orthanc. *New address*: made ahead by the service, but asked for under an address
+that nobody came by before. *Ready*: the same for an address that is known, from ``web.public_url`` or because somebody
+came by it. Prints a Markdown table; writes ``build/benchmarks/metadata.json`` and ``metadata.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import http.client
+import json
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+import pydicom
+from pydicom.data import get_testdata_file
+from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+
+from benchmarks.sender import Object, send
+from benchmarks.servers import orthanc_web, service
+
+_STUDY: Final = "1.2.826.0.1.3680043.8.498.1500"
+_SERIES: Final = 3
+_PATIENCE: Final = 600
+_OTHER: Final = "Orthanc"
+
+
+class Answer(NamedTuple):
+    """One answer: seconds to its first and last byte, and its body as it came."""
+
+    first: float
+    last: float
+    encoding: str
+    body: bytes
+
+    def instances(self) -> list[str]:
+        """SOP Instance UIDs, sorted."""
+        content = gzip.decompress(self.body) if self.encoding == "gzip" else self.body
+        return sorted(each["00080018"]["Value"][0] for each in json.loads(content))
+
+
+class Row(NamedTuple):
+    """The runs of one case; seconds and bytes."""
+
+    case: str
+    first: list[float]
+    last: list[float]
+    size: int
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks metadata", description=__doc__)
+    parser.add_argument("--instances", type=int, default=1500)
+    parser.add_argument("--side", type=int, default=256, help="rows and columns of each image")
+    parser.add_argument("--rounds", type=int, default=7, help="runs of each case, interleaved")
+    given = parser.parse_args(arguments)
+    objects = list(_images(given.instances, given.side))
+    with tempfile.TemporaryDirectory(prefix="bench") as folder:
+        Path(folder).chmod(0o755)
+        rows = _measure(Path(folder), objects, given.rounds)
+    _report(rows, given.instances)
+    return 0
+
+
+def _measure(folder: Path, objects: list[Object], rounds: int) -> list[Row]:
+    with ExitStack() as stack:
+        for name in ("ours", "other"):
+            (folder / name).mkdir()
+        ours = stack.enter_context(service(folder / "ours", PACS_FEED__QUIET="1"))
+        other = stack.enter_context(orthanc_web(folder / "other"))
+        for name, port in (("ours", ours.dicom_port), (_OTHER, other.dicom_port)):
+            if failures := send("127.0.0.1", port, "PACS", objects, 2).failures:
+                raise SystemExit(f"{name} refused {failures} objects")
+        _wait_until_made(ours.web_port, len(objects))
+        cache = folder / "ours" / "cache" / "metadata"
+
+        def cold(_: int) -> Answer:
+            shutil.rmtree(cache)
+            return _get(ours.web_port)
+
+        cases: dict[str, Callable[[int], Answer]] = {
+            "ours, new address": lambda number: _get(ours.web_port, host=f"round{number}.example"),
+            "ours, cold": cold,
+            "ours, ready": lambda _: _get(ours.web_port),
+            "ours, ready, not compressed": lambda _: _get(ours.web_port, encoding="identity"),
+            _OTHER: lambda _: _get(other.web_port),
+            f"{_OTHER}, not compressed": lambda _: _get(other.web_port, encoding="identity"),
+        }
+        runs: dict[str, list[Answer]] = {name: [] for name in cases}
+        wanted = sorted(item.sop_instance_uid for item in objects)
+        for number in range(rounds + 1):
+            for name, get in cases.items():
+                answer = get(number)
+                if number:  # the first round is for warming up, and for looking whether all is there
+                    runs[name].append(answer._replace(body=b"", encoding=str(len(answer.body))))
+                elif answer.instances() != wanted:
+                    raise SystemExit(f"{name} left instances out")
+    return [
+        Row(name, [each.first for each in found], [each.last for each in found], int(found[0].encoding))
+        for name, found in runs.items()
+    ]
+
+
+def _get(port: int, *, encoding: str = "gzip", host: str = "pacs.example") -> Answer:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=_PATIENCE)) as connection:
+        connection.connect()
+        headers = {"Accept": "application/dicom+json", "Accept-Encoding": encoding, "Host": host}
+        started = time.perf_counter()
+        connection.request("GET", f"/dicom-web/studies/{_STUDY}/metadata", headers=headers)
+        answer = connection.getresponse()
+        pieces = [answer.read(1)]
+        first = time.perf_counter() - started
+        pieces.append(answer.read())
+        last = time.perf_counter() - started
+        if answer.status != 200:
+            raise SystemExit(f"metadata: {answer.status} {pieces[1][:500]!r}")
+        return Answer(first, last, answer.headers.get("Content-Encoding") or "", b"".join(pieces))
+
+
+def _wait_until_made(port: int, instances: int) -> None:
+    """Wait until the service has made the metadata ahead of whoever asks."""
+    deadline = time.monotonic() + _PATIENCE
+    while _made(port) < instances:
+        if time.monotonic() > deadline:
+            raise SystemExit("metadata were not made ahead")
+        time.sleep(0.2)
+
+
+def _made(port: int) -> float:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=_PATIENCE)) as connection:
+        connection.request("GET", "/metrics")
+        lines = connection.getresponse().read().decode().splitlines()
+    return next((float(line.split()[1]) for line in lines if line.startswith("pacs_metadata_made_ahead_total ")), 0)
+
+
+def _images(count: int, side: int) -> Iterator[Object]:
+    """Slices of a CT study as devices write them: some 280 elements each, of which 25 differ from slice to slice."""
+    random = np.random.default_rng(1)
+    ds = pydicom.dcmread(get_testdata_file("CT_small.dcm"))
+    ds.decode()
+    ds.StudyInstanceUID = _STUDY
+    ds.Rows = ds.Columns = side
+    for number in range(count):
+        ds.SOPInstanceUID = f"{_STUDY}.{random.integers(1 << 60)}"
+        ds.SeriesInstanceUID = f"{_STUDY}.{number * _SERIES // count}"
+        ds.SeriesNumber, ds.InstanceNumber, ds.AcquisitionNumber = (
+            number * _SERIES // count + 1,
+            number + 1,
+            number // 16,
+        )
+        ds.ImagePositionPatient = [-158.135803, -179.035797, round(-300 + number * 0.625, 3)]
+        ds.SliceLocation = ds.ImagePositionPatient[2]
+        ds.ContentTime = ds.AcquisitionTime = f"10{number // 60 % 60:02}{number % 60:02}.{random.integers(10**6):06}"
+        ds.XRayTubeCurrent, ds.Exposure = int(random.integers(100, 400)), int(random.integers(1000, 4000))
+        ds.WindowCenter, ds.WindowWidth = int(random.integers(20, 60)), int(random.integers(200, 400))
+        ds.add_new("SmallestImagePixelValue", "SS", int(random.integers(0, 100)))
+        ds.add_new("LargestImagePixelValue", "SS", int(random.integers(1000, 4000)))
+        referenced = Dataset()
+        referenced.ReferencedSOPClassUID, referenced.ReferencedSOPInstanceUID = CTImageStorage, f"1.2.3.{number}"
+        ds.ReferencedImageSequence = [referenced]
+        for private in range(0x00231080, 0x00231088):
+            ds.add_new(private, "DS", f"{random.random():.6f}")
+        ds.PixelData = random.integers(0, 4096, side * side, dtype=np.uint16).tobytes()
+        buffer = DicomBytesIO()
+        buffer.is_little_endian, buffer.is_implicit_VR = True, False
+        write_dataset(buffer, ds)
+        yield Object(CTImageStorage, ds.SOPInstanceUID, ExplicitVRLittleEndian, buffer.getvalue())
+
+
+def _report(rows: list[Row], instances: int) -> None:
+    other = min(statistics.median(row.last) for row in rows if row.case.startswith(_OTHER))
+    lines = [
+        f"Metadata of a study of {instances} instances by WADO-RS, on loopback; medians of {len(rows[0].last)} runs"
+        " (least-most), interleaved.",
+        "",
+        f"| case | first byte, ms | last byte, ms | MB sent | times faster than {_OTHER} at its best |",
+        "|---|---|---|---|---|",
+    ]
+    for row in rows:
+        ratio = f"{other / statistics.median(row.last):.1f}" if not row.case.startswith(_OTHER) else ""
+        lines.append(f"| {row.case} | {_spread(row.first)} | {_spread(row.last)} | {row.size / 1e6:.2f} | {ratio} |")
+    print("\n".join(lines))
+    target = Path("build/benchmarks")
+    target.mkdir(parents=True, exist_ok=True)
+    (target / "metadata.md").write_text("\n".join(lines) + "\n")
+    found = {"instances": instances, "cases": [row._asdict() for row in rows]}
+    (target / "metadata.json").write_text(json.dumps(found, indent=1))
+
+
+def _spread(seconds: list[float]) -> str:
+    return f"{statistics.median(seconds) * 1000:.0f} ({min(seconds) * 1000:.0f}-{max(seconds) * 1000:.0f})"
