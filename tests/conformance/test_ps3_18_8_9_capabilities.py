@@ -52,7 +52,7 @@ def test_it_says_of_each_method_what_goes_in_and_what_comes_out(web: httpx.Clien
     [
         ("/dicom-web/studies", "GET, OPTIONS, POST"),
         ("/dicom-web/studies/", "GET, OPTIONS, POST"),
-        ("/dicom-web/studies/1.2", "GET, OPTIONS, POST"),
+        ("/dicom-web/studies/1.2", "DELETE, GET, OPTIONS, POST"),
         (SERIES + "/metadata", "GET, OPTIONS"),
         (SERIES + "/instances/1.4/bulkdata/54000100/0/54001010", "GET, OPTIONS"),
     ],
