@@ -127,7 +127,7 @@ def _of_dataset(ds: Dataset) -> _Node:
 def _of_raw(raw: RawDataElement) -> Element | RawSequence:
     value, vr, tag = raw.value or b"", raw.VR, int(raw.tag)
     code = coding(implicit=raw.is_implicit_VR, little=raw.is_little_endian)
-    if vr is None or vr == "UN":
+    if vr is None or vr == "UN" or len(vr) != 2:  # pydicom says "OB or OW" where it read an implicit VR
         if vr == "UN":
             # PS3.5 6.2.2 note 2: what is in UN is in implicit VR little endian.
             code = coding(implicit=True, little=True)

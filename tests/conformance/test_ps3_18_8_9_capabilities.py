@@ -61,7 +61,7 @@ def test_a_resource_allows_what_its_routes_take(web: httpx.Client, path: str, al
     response = web.options(path)
     assert response.headers["allow"] == allow
     assert len(resources(response)) == 1
-    refused = web.delete(path)
+    refused = web.patch(path)
     assert (refused.status_code, refused.headers["allow"]) == (405, allow)
     assert refused.headers["content-type"] == "application/problem+json"
 
