@@ -122,8 +122,8 @@ class WebSettings(Section):
     """What of the rejected may be asked for by ``?view=``; the first is what those see who do not ask. Until sign-in
     exists, this holds for all who reach the port."""
     rejects: bool = False
-    """Whether DELETE of studies, series and instances and ``.../reject/{code}`` hide them. Until sign-in exists, for
-    all who reach the port."""
+    """Whether DELETE of studies, series and instances and ``.../reject/{code}`` hide them where nobody signs in. With
+    sign-in, the right to reject decides."""
     threads: int = Field(default=32, ge=4, le=500)
     """Requests worked on at once."""
     maximum_request_bytes: int = Field(default=16 * 1024 * MEBIBYTE, ge=MEBIBYTE)

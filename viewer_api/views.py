@@ -24,20 +24,21 @@ PARAMETER: Final[dict[str, Any]] = {
 
 def scope_of(request: Request) -> Scope:
     """What the request may see. Raises `InvalidQuery` (400), or `NotPermitted` (403) for a view not in the settings."""
-    return known_caller(request).scope(_view(request))
+    return known_caller(request).scope(view_of(request))
 
 
 def copying_scope_of(request: Request) -> Scope:
     """What the request may take away; raises the same."""
-    return known_caller(request).scope(_view(request), Right.COPY)
+    return known_caller(request).scope(view_of(request), Right.COPY)
 
 
 def view_suffix(request: Request) -> str:
     """What the addresses in an answer must end with, so that they lead to the same view."""
-    return f"?{VIEW}={_view(request)}" if request.query_params.get(VIEW) else ""
+    return f"?{VIEW}={view_of(request)}" if request.query_params.get(VIEW) else ""
 
 
-def _view(request: Request) -> View:
+def view_of(request: Request) -> View:
+    """The view that the request asks for, or the one of the settings. Raises as `scope_of` does."""
     archive: Archive = request.app.state.archive
     allowed = archive.settings.web.views
     name = request.query_params.get(VIEW)

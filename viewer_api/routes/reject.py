@@ -14,19 +14,28 @@ from starlette.responses import Response
 
 from archive.core import Archive
 from archive.errors import Conflict, InvalidQuery, NotFound, NotPermitted
-from archive.records import Scope
+from archive.people.caller import Caller, Kind
+from archive.people.roles import Right
+from archive.records import Level, Query
 from archive.rejection.causes import BY_CODE, TITLES, Hidden, View
+from archive.standard.uids import check_uid
 from viewer_api.addresses import DICOMWEB, base_url
 from viewer_api.deps import ArchiveDep
+from viewer_api.gate import known_caller, needs
 from viewer_api.rights import may_reject
-from viewer_api.routes.resources import INSTANCE, SERIES, STUDY, located
+from viewer_api.routes.resources import INSTANCE, SERIES, STUDY
 from viewer_api.same_origin import require_same_origin
-from viewer_api.views import scope_of
+from viewer_api.views import view_of
 
-router = APIRouter(prefix=DICOMWEB, tags=["Reject"], dependencies=[Depends(may_reject), Depends(require_same_origin)])
+router = APIRouter(
+    prefix=DICOMWEB,
+    tags=["Reject"],
+    dependencies=[needs(Right.REJECT), Depends(may_reject), Depends(require_same_origin)],
+)
 
 DELETED: Final = "113001"
 """The title of the note for what is deleted: by it, nothing is said against the patient's safety."""
+_STUDY_INSTANCE_UID: Final = 0x0020000D
 _REJECT: Final = "/reject/{code}"
 _OPTIONS: Final[dict[str, Any]] = {
     "response_class": Response,
@@ -86,26 +95,42 @@ def _delete(
     try:
         return _reject(request, archive, DELETED, study, series, instance)
     except NotFound:
-        everything = Scope(scope_of(request).facilities, View.EVERYTHING)
-        archive.locate(study, series, instance, everything)
+        _check(archive, known_caller(request), View.EVERYTHING, (study, series, instance))
         return Response(status_code=204)
 
 
 def _reject(
     request: Request, archive: Archive, code: str, study: str, series: str | None = None, instance: str | None = None
 ) -> Response:
-    located(request, archive, study, series, instance)
+    caller = known_caller(request)
+    _check(archive, caller, view_of(request), (study, series, instance))
+    address = request.client.host if request.client else ""
     receipt = archive.rejections.reject(
         study,
         series=series,
         instances=None if instance is None else [instance],
         code=code,
-        who=f"DICOMweb {request.client.host if request.client else ''}".strip(),
+        who=f"DICOMweb {address}".strip() if caller.kind is Kind.ANYBODY else caller.name,
         why=f"{request.method} over HTTP",
     )
     if receipt.unmet:
         raise Conflict(receipt.unmet)
     return Response(status_code=204, headers={"Location": f"{base_url(request)}/rejections/{receipt.sop_instance_uid}"})
+
+
+def _check(archive: Archive, caller: Caller, view: View, names: tuple[str, str | None, str | None]) -> None:
+    """Whether it is there, and of a facility for which the caller may reject: what was shared is not theirs to hide.
+
+    Raises `InvalidUID`, `NotFound`, `NotPermitted`.
+    """
+    for uid, keyword in zip(names, ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"), strict=True):
+        if uid is not None:
+            check_uid(uid, keyword)
+    scope = caller.scope(view, Right.REJECT)
+    archive.locate(*names, scope)
+    study = Query(Level.STUDY, {_STUDY_INSTANCE_UID: names[0]})
+    for owner in archive.search(study, scope).owners:
+        caller.require(Right.REJECT, owner)
 
 
 def _title(archive: Archive, given: str) -> str:

@@ -9,8 +9,12 @@ from typing import Any
 import httpx
 import pytest
 from dicomweb_client.api import DICOMwebClient
+from fastapi import FastAPI
+from starlette.requests import HTTPConnection
 
 from archive.core import Archive
+from archive.people.caller import NOBODY, Caller, Kind
+from archive.people.roles import Right
 from archive.records import Level, Query, Scope
 from archive.rejection.causes import View
 from config.settings import Settings
@@ -189,6 +193,64 @@ def test_many_at_once_leave_the_counters_right(opened: tuple[Archive, httpx.Clie
     assert match["00201208"]["Value"] == [2]
     everything = archive.search(Query(Level.IMAGE), Scope(view=View.EVERYTHING)).total
     assert everything - 12 == len(archive.rejections.notes()) >= 10
+
+
+def as_caller(archive: Archive, caller: Caller) -> FastAPI:
+    app = create_app(archive)
+    app.state.sign_in = Always(caller)
+    return app
+
+
+class Always:
+    """Everybody is this caller."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    async def caller(self, connection: HTTPConnection) -> Caller:
+        del connection
+        return self._caller
+
+
+def rejecter(*facilities: str) -> Caller:
+    return Caller(Kind.ACCOUNT, "bs.lan", {Right.REJECT: frozenset(facilities)})
+
+
+REQUESTS = [("DELETE", ""), ("POST", "/reject/113001^DCM")]
+
+
+@pytest.mark.parametrize(("method", "end"), REQUESTS)
+def test_with_sign_in_the_right_decides_and_the_setting_does_not(archive: Archive, method: str, end: str) -> None:
+    images, paths = stored(archive)
+    for caller, status in (
+        (NOBODY, 401),
+        (Caller(Kind.ACCOUNT, "a", {Right.VIEW: None, Right.COPY: None}), 403),
+        (rejecter("86002"), 404),
+        (rejecter("86001"), 204),
+    ):
+        with serving(as_caller(archive, caller)) as url:
+            assert httpx.request(method, f"{url}/dicom-web{paths[1]}{end}").status_code == status, caller
+        assert len(archive.rejections.notes()) == (status == 204)
+    (note,) = archive.rejections.notes()
+    assert archive.rejections.show(note.uid).actions[-1]["who"] == "bs.lan"
+    assert archive.search(Query(Level.IMAGE)).total == 0
+    assert len(images) == note.hidden
+
+
+@pytest.mark.parametrize(("method", "end"), REQUESTS)
+def test_what_was_shared_is_not_theirs_to_hide(archive: Archive, method: str, end: str) -> None:
+    images, paths = stored(archive)
+    sql(archive, "INSERT INTO facility (code, name) VALUES ('86002', 'B') ON CONFLICT DO NOTHING")
+    sql(
+        archive,
+        """INSERT INTO access_grant (study_id, facility_id, kind, may_copy, expires_at)
+           SELECT study.id, facility.id, 'referral', true, now() + interval '1 day'
+             FROM study, facility WHERE facility.code = '86002'""",
+    )
+    with serving(as_caller(archive, rejecter("86002"))) as url:
+        answer = httpx.request(method, f"{url}/dicom-web{paths[0]}{end}")
+    assert (answer.status_code, archive.rejections.notes()) == (403, [])
+    assert archive.search(Query(Level.IMAGE)).total == len(images)
 
 
 def test_an_independent_client_deletes(opened: tuple[Archive, httpx.Client]) -> None:
