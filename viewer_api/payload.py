@@ -1,14 +1,16 @@
-"""The dataset in the body of a request, in the DICOM JSON model (PS3.18 8.7, F.2)."""
+"""The dataset in the body of a request: DICOM JSON model or Native DICOM Model (PS3.18 8.7, F.2; PS3.19 A.1)."""
 
 from __future__ import annotations
 
 from typing import Annotated, Final
 
 import orjson
+from anyio import to_thread
 from fastapi import Depends, Request
 
 from archive.errors import CannotParse
-from viewer_api.media_types import DICOM_JSON, JSON, canonical
+from archive.standard.xml_reader import read_native_xml
+from viewer_api.media_types import DICOM_JSON, DICOM_XML, JSON, canonical
 from viewer_api.problems import RequestTooLarge, UnsupportedMediaType
 
 LONGEST: Final = 4 << 20
@@ -18,8 +20,11 @@ LONGEST: Final = 4 << 20
 async def read_payload(request: Request) -> object:
     """The dataset, not checked. Raises `UnsupportedMediaType` (415), `RequestTooLarge` (413), `CannotParse` (400)."""
     given = canonical(request.headers.get("content-type", "").partition(";")[0])
+    if given == DICOM_XML:
+        # It may take a second, in which the event loop serves others.
+        return await to_thread.run_sync(read_native_xml, await _body(request))
     if given not in (DICOM_JSON, JSON):
-        raise UnsupportedMediaType(f"Content-Type must be {DICOM_JSON} or {JSON}.")
+        raise UnsupportedMediaType(f"Content-Type must be {DICOM_JSON}, {JSON} or {DICOM_XML}.")
     return _parsed(await _body(request))
 
 

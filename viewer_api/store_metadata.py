@@ -1,7 +1,8 @@
 """A STOW-RS request of metadata and bulk data, put together to instances (PS3.18 8.6.1.2, 10.5.1.1.2).
 
-The first part is the metadata, in the DICOM JSON model: one dataset or a list of them. Each further part is a value
-that they name by its address (Content-Location). Values wait in files; nothing is stored before the request is whole.
+In the DICOM JSON model, the first part is the metadata: one dataset or a list of them. In XML (Native DICOM Model),
+each part of that type is the metadata of one instance. Every other part is a value that they name by its address
+(Content-Location). Values wait in files; nothing is stored before the request is whole.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from archive.records import Source
 from archive.standard.assemble import EXPLICIT_VR_LITTLE_ENDIAN, PIXEL_DATA, Bulk, assemble
 from archive.standard.json_model import JSONDataset
 from archive.standard.uids import is_uid, transfer_syntax
+from archive.standard.xml_reader import read_native_xml
 from config.logs import fields
 from viewer_api.described import describe_bulk, jpeg_syntax
-from viewer_api.media_types import DICOM_JSON, JPEG, JSON, OCTET_STREAM, SYNTAXES_OF, canonical
+from viewer_api.media_types import DICOM_JSON, DICOM_XML, JPEG, JSON, OCTET_STREAM, SYNTAXES_OF, canonical
 from viewer_api.metrics import Metrics
 from viewer_api.middleware import log_failure
 from viewer_api.store_report import StoreReport
@@ -40,13 +42,17 @@ _AVAILABLE_SYNTAX: Final = "00083002"
 class MetadataSession:
     """Takes the parts as `MultipartReader` finds them; `report` says what became of the instances."""
 
-    def __init__(self, archive: Archive, source: Source, study: str | None, metrics: Metrics) -> None:
+    def __init__(self, archive: Archive, source: Source, study: str | None, metrics: Metrics, form: str) -> None:
+        """`form` is the media type of the metadata."""
         self.report = StoreReport()
+        self._form = form
         self._archive = archive
         self._source = source
         self._study = study
         self._metrics = metrics
-        self._metadata: bytearray | None = None
+        self._metadata: list[bytearray] = []
+        self._length = 0
+        """Bytes of all metadata."""
         self._bulk: dict[str, Bulk] = {}
         self._part: tuple[str, str, int] | None = None
         """Address, Content-Type, and offset in the file of the part that is being read."""
@@ -57,11 +63,12 @@ class MetadataSession:
 
     def begin(self, headers: dict[str, str]) -> None:
         """A part begins."""
-        if self._metadata is None:
-            self._metadata = bytearray()
-            return
-        if len(self._bulk) >= _MOST_PARTS:
+        if len(self._bulk) + len(self._metadata) >= _MOST_PARTS:
             raise CannotParse(f"there are more than {_MOST_PARTS} parts")
+        media_type = canonical(headers.get("content-type", "").partition(";")[0])
+        if not self._metadata or (self._form == media_type == DICOM_XML):
+            self._metadata.append(bytearray())
+            return
         location = headers.get("content-location", "").strip()
         if not location:
             raise CannotParse("a part with bulk data has no Content-Location")
@@ -72,9 +79,9 @@ class MetadataSession:
         if self._part is not None:
             self._file.write(buffer)
             return
-        assert self._metadata is not None
-        self._metadata += buffer
-        if len(self._metadata) > _LONGEST_METADATA:
+        self._metadata[-1] += buffer
+        self._length += len(buffer)
+        if self._length > _LONGEST_METADATA:
             raise CannotParse(f"the metadata are longer than {_LONGEST_METADATA} bytes")
 
     def end(self) -> None:
@@ -94,10 +101,23 @@ class MetadataSession:
     def close(self) -> None:
         """The request is whole: store the instances, one after the other."""
         try:
-            for dataset in _datasets(bytes(self._metadata or b"")):
+            if self._form == DICOM_XML:
+                self._store_documents()
+                return
+            for dataset in _datasets(bytes(self._metadata[0]) if self._metadata else b""):
                 self._store(dataset)
         finally:
             self.abandon()
+
+    def _store_documents(self) -> None:
+        """Each document is an instance of its own, so one that cannot be read says nothing against the others."""
+        for document in self._metadata:
+            try:
+                dataset = read_native_xml(bytes(document))
+            except CannotParse as error:
+                self._failed(error, ["", ""])
+            else:
+                self._store(dataset)
 
     def _store(self, dataset: JSONDataset) -> None:
         uids = [_uid(dataset, key) for key in (_SOP_CLASS, _SOP_INSTANCE)]

@@ -19,7 +19,7 @@ from viewer_api.addresses import DICOMWEB, dicomweb_root
 from viewer_api.datasets import negotiate_one, one_dataset
 from viewer_api.deps import ArchiveDep
 from viewer_api.gate import needs
-from viewer_api.media_types import DICOM, DICOM_JSON, JSON, MULTIPART
+from viewer_api.media_types import DICOM, DICOM_JSON, DICOM_XML, JSON, MULTIPART
 from viewer_api.multipart_reader import MultipartReader
 from viewer_api.problems import UnsupportedMediaType, archive_problem
 from viewer_api.store_metadata import MetadataSession
@@ -163,10 +163,10 @@ def _body(request: Request, archive: Archive, study: str | None) -> tuple[_Body,
     boundary = _boundary(header)
     if root == DICOM:
         return MultipartReader(boundary, session), session
-    if root in (DICOM_JSON, JSON):
-        described = MetadataSession(archive, _source(request), study, request.app.state.metrics)
+    if root in (DICOM_JSON, JSON, DICOM_XML):
+        described = MetadataSession(archive, _source(request), study, request.app.state.metrics, root)
         return _WithMetadata(boundary, described), described
-    raise UnsupportedMediaType(f"The type of {MULTIPART} must be {DICOM} or {DICOM_JSON}.")
+    raise UnsupportedMediaType(f"The type of {MULTIPART} must be {DICOM}, {DICOM_JSON} or {DICOM_XML}.")
 
 
 def _boundary(header: Message) -> str:

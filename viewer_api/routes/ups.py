@@ -26,14 +26,15 @@ router = APIRouter(prefix=f"{DICOMWEB}/workitems", tags=["UPS-RS"], dependencies
 _CHANGES: Final = [Depends(require_same_origin)]
 _PROBLEM: Final = {"content": {"application/problem+json": {"schema": {"type": "object"}}}}
 _DATASET: Final = {"application/dicom+json": {"schema": {"type": "object"}}}
-_BODY: Final = {"requestBody": {"required": True, "content": _DATASET}}
+_GIVEN: Final = {**_DATASET, "application/dicom+xml": {"schema": {"type": "string", "format": "binary"}}}
+_BODY: Final = {"requestBody": {"required": True, "content": _GIVEN}}
 _WARNING: Final = {"Warning": {"description": "299, with what is to be known", "schema": {"type": "string"}}}
 _REFUSED: Final[dict[int | str, dict[str, Any]]] = {
     400: {"description": "Attributes or the Transaction UID are missing or wrong", "headers": _WARNING, **_PROBLEM},
     404: {"description": "No such workitem", **_PROBLEM},
     409: {"description": "Not possible in the state that the workitem has", "headers": _WARNING, **_PROBLEM},
     413: {"description": "The body is too large", **_PROBLEM},
-    415: {"description": "The body is not in the DICOM JSON model", **_PROBLEM},
+    415: {"description": "The body is neither in the DICOM JSON model nor in XML", **_PROBLEM},
     503: {"description": "The archive cannot answer now", **_PROBLEM},
 }
 
@@ -99,7 +100,7 @@ def search_workitems(request: Request, archive: ArchiveDep) -> Response:
     responses={
         200: {
             "description": "The workitem without its Transaction UID; its ETag is its version",
-            "content": {**_DATASET, "application/dicom+xml": {"schema": {"type": "string", "format": "binary"}}},
+            "content": _GIVEN,
         },
         406: {"description": "Only JSON and XML can be given", **_PROBLEM},
         **{status: _REFUSED[status] for status in (400, 404, 503)},
@@ -162,7 +163,7 @@ def change_workitem_state(request: Request, archive: ArchiveDep, workitem: str, 
     response_class=Response,
     dependencies=_CHANGES,
     responses={202: {"description": "Canceled, or its subscribers are told", "headers": _WARNING}, **_REFUSED},
-    openapi_extra={"requestBody": {"required": False, "content": _DATASET}},
+    openapi_extra={"requestBody": {"required": False, "content": _GIVEN}},
 )
 def request_workitem_cancellation(
     request: Request, archive: ArchiveDep, workitem: str, payload: OptionalPayload
