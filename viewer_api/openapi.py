@@ -37,6 +37,7 @@ _PROBLEM: Final = {
 _PICTURES: Final = dict.fromkeys((JPEG, PNG, GIF, WEBP), _BINARY)
 _CONTENT: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     ("/metadata", {DICOM_JSON: _DATASETS, JSON: _DATASETS, MULTIPART: _BINARY}),
+    ("/instances/{instance}/rendered", {**_PICTURES, "video/*": _BINARY, MULTIPART: _BINARY}),
     ("/rendered", {**_PICTURES, MULTIPART: _BINARY}),
     ("/thumbnail", _PICTURES),
     ("/frames/{frames}", {MULTIPART: _BINARY, OCTET_STREAM: _BINARY, "image/*": _BINARY}),
@@ -47,7 +48,13 @@ _CONTENT: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     ("/studies/{study}", {MULTIPART: _BINARY, ZIP: _BINARY}),
 )
 """What a GET of a path that ends so may give."""
-_BY_RANGE: Final = ("/bulkdata/{path}", "/frames/{frames}", "/instances/{instance}", "/wado")
+_BY_RANGE: Final = (
+    "/bulkdata/{path}",
+    "/frames/{frames}",
+    "/instances/{instance}",
+    "/instances/{instance}/rendered",
+    "/wado",
+)
 _UNCHANGED: Final = ("/metadata", "/thumbnail", *_BY_RANGE)
 _IN_PART: Final = ("/series/{series}", "/studies/{study}", *_BY_RANGE)
 _PROBLEMS: Final = {

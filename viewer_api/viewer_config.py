@@ -153,9 +153,10 @@ def _data_source() -> dict[str, Any]:
         # Small JPEGs made by the server: the default decodes a whole image in the browser for every thumbnail.
         "thumbnailRendering": "thumbnail",
         "thumbnailRequestStrategy": "fetch",
-        # Bulk data come as they are, not in parts. With `pdf` or `video` here it would ask /rendered for documents and
-        # videos instead of fetching them as bulk data.
-        "singlepart": "bulkdata",
+        # Bulk data come as they are, not in parts. Videos are asked for as /rendered by the player itself, which reads
+        # what it plays by Range; without `video` here this release waits for ever for the whole of it. With `pdf` it
+        # would ask /rendered for documents, too, instead of fetching them as bulk data.
+        "singlepart": "bulkdata,video",
         "bulkDataURI": {"enabled": True},
         "omitQuotationForMultipartRequest": False,
     }

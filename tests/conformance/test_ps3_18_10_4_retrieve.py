@@ -114,6 +114,13 @@ def test_10_4_3_instances_that_cannot_be_given_are_left_out_with_206(web: httpx.
     stream = get(web, one + "/bulkdata/7FE00010", "video/mp4")
     assert (stream.headers["content-type"], stream.content) == ("video/mp4", b"\x00\x00\x01\xba" * 8 + b"more")
     assert get(web, one + "/thumbnail").headers["content-type"] == "image/png"
+    # Table 8.7.4-1: a video is a rendered media type itself. Players ask for what they play.
+    for accept in (None, "*/*", "video/*", "video/mp4"):
+        rendered = get(web, one + "/rendered", accept)
+        assert (rendered.headers["content-type"], rendered.content) == ("video/mp4", stream.content)
+    part = web.get(one + "/rendered", headers={"Range": "bytes=30-33"})
+    assert (part.status_code, part.content) == (206, b"\x01\xbamo")
+    assert get(web, one + "/rendered", "image/jpeg").status_code == 406
 
 
 # 10.4.1.1.2: frames

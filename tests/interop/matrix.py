@@ -27,13 +27,14 @@ DCMTK, PYNETDICOM, PYNETDICOM_API, ORTHANC, GDCM = (
 )
 CLIENTS: Final = (DCMTK, PYNETDICOM, PYNETDICOM_API, ORTHANC, GDCM)
 
-DICOMWEB_CLIENT, NPM, ORTHANC_WEB, CURL = (
+DICOMWEB_CLIENT, NPM, ORTHANC_WEB, OHIF, CURL = (
     "dicomweb-client (Python)",
     "dicomweb-client + dcmjs (npm)",
     "Orthanc DICOMweb plug-in",
+    "OHIF",
     "curl",
 )
-WEB_CLIENTS: Final = (DICOMWEB_CLIENT, NPM, ORTHANC_WEB, CURL)
+WEB_CLIENTS: Final = (DICOMWEB_CLIENT, NPM, ORTHANC_WEB, OHIF, CURL)
 
 VERIFICATION = "C-ECHO"
 STORE = "C-STORE"
@@ -132,6 +133,13 @@ NOT_OFFERED: Final[Mapping[tuple[str, str], str]] = {
     (NPM, ZIP): "it has no function for it",
     (NPM, STOW_METADATA): "it stores Part 10 alone",
     (ORTHANC_WEB, STOW_METADATA): "it stores Part 10 alone",
+    (OHIF, PAGING): "its list asks for the first 101 studies, and never for more",
+    (OHIF, XML): "it asks for JSON alone",
+    (OHIF, STUDY): "it retrieves single instances and frames",
+    (OHIF, SERIES): "it retrieves single instances and frames",
+    (OHIF, ZIP): "it has no function for it",
+    (OHIF, STOW_METADATA): "it stores Part 10 alone",
+    (OHIF, WADO_URI): "as it is configured here, it speaks WADO-RS alone",
 }
 """What a client does not have, and why there is no case for it."""
 

@@ -21,6 +21,7 @@ from tests.interop.npm import versions as npm_versions
 from tests.interop.orthanc import version as orthanc_version
 from tests.interop.orthanc import web_plugin_version
 from tests.interop.programs import run
+from viewer_api.viewer_setup import PACKAGE
 
 DOCUMENT: Final = ROOT / "docs" / "interoperability.md"
 _BLOCK = re.compile(r"(<!-- interop: ([\w-]+) -->\n).*?(<!-- /interop -->)", re.DOTALL)
@@ -38,6 +39,7 @@ def versions() -> str:
         "dicomweb-client (Python)": version("dicomweb-client"),
         **npm_versions(),
         "Orthanc DICOMweb plug-in": web_plugin_version(),
+        "OHIF": _number(PACKAGE),
         "curl": _number(run("curl", "--version").output),
     }
     return table(("Client", "Version"), found.items())

@@ -17,14 +17,17 @@ from archive.imaging.presentation import GRAYSCALE_SOFTCOPY
 from archive.imaging.render import Viewport
 from archive.people.roles import Right
 from archive.records import StoredInstance
+from archive.retrieve import pixel_element
 from viewer_api import multipart
 from viewer_api.addresses import DICOMWEB
 from viewer_api.deps import ArchiveDep
 from viewer_api.gate import needs
-from viewer_api.media_types import GIF, JPEG, PNG, WEBP, Offer, choose
+from viewer_api.media_types import GIF, JPEG, PNG, WEBP, Offer, choose, media_type_of_syntax
 from viewer_api.pictures import FORMATS, MOVING, moving_picture, no_image, pictures_of
 from viewer_api.presented import presented_images
+from viewer_api.ranges import ranged
 from viewer_api.render_params import rendering
+from viewer_api.routes.bulkdata import joined_fragments
 from viewer_api.routes.resources import INSTANCE, SERIES, STUDY, accepts, frame_numbers, located, located_instance
 from viewer_api.streaming import stream
 
@@ -75,11 +78,14 @@ def render_series(request: Request, archive: ArchiveDep, study: str, series: str
 def render_instance(request: Request, archive: ArchiveDep, study: str, series: str, instance: str) -> Response:
     """An instance as an image: its first frame, all as GIF or WebP, or what a presentation state shows.
 
-    PS3.18 10.4.1.1.3.
+    A video is given as it is (PS3.18 10.4.1.1.3, Table 8.7.4-1).
     """
     inst = located_instance(request, archive, study, series, instance)
     if inst.sop_class_uid == GRAYSCALE_SOFTCOPY:
         return _render_presented(request, archive, inst)
+    kind = media_type_of_syntax(inst.object.transfer_syntax_uid)
+    if kind.startswith("video/"):
+        return _video(request, archive, inst, kind)
     return _render(request, archive, inst, _frames_shown(request, inst))
 
 
@@ -138,6 +144,15 @@ def _frames_shown(request: Request, inst: StoredInstance) -> list[int]:
     _, wanted = choose(accepts(request), (*_ONE, *_MANY))
     moving = wanted.media_type in MOVING and not wanted.multipart
     return list(range(1, inst.number_of_frames + 1)) if moving and inst.number_of_frames > 1 else [1]
+
+
+def _video(request: Request, archive: Archive, inst: StoredInstance, kind: str) -> Response:
+    """The stream in the pixel data: players go to any place in it by Range."""
+    choose(accepts(request), (Offer(kind, False),))
+    pixels = pixel_element(archive.store, inst)
+    if pixels is None:
+        raise NotAcceptable(no_image(archive, inst))
+    return ranged(request, joined_fragments(archive, inst, pixels), kind)
 
 
 def _render_presented(request: Request, archive: Archive, inst: StoredInstance) -> Response:
