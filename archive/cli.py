@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from types import ModuleType
 
+from archive.audit import commands as audit
 from archive.commitment import commands as commitment
 from archive.core import Archive, migrate, with_database
 from archive.correction import commands as correction
@@ -26,7 +27,7 @@ from config.logs import configure
 from config.settings import Settings, SettingsError, load
 from storage.errors import StorageError
 
-_AREAS: tuple[ModuleType, ...] = (commitment, correction, feed, protection, rejection, routing, worklist)
+_AREAS: tuple[ModuleType, ...] = (audit, commitment, correction, feed, protection, rejection, routing, worklist)
 """Modules with commands of their own. Each has `register`, which gets the function that adds one."""
 
 

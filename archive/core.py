@@ -87,7 +87,7 @@ class Archive:
         self.commitments = Commitments(settings.commitment, engine, store)
         self.feed = Feed(engine)
         self.webhooks = Webhooks(engine, settings.webhooks)
-        self.audit = Trail(engine)
+        self.audit = Trail(settings.database)
         self.worklist = Items(engine, self.peers, settings.worklist)
         self.performed = Steps(engine)
         self.metadata = ReadyMetadata(store, _metadata_cache(settings))
@@ -206,6 +206,7 @@ class Archive:
             self._keys.close()
         except IndexUnavailable as error:
             log.warning("key blocks are left to reconcile: %s", error)
+        self.audit.close()
         self._session.close()
         self._engine.dispose()
         self.store.close()

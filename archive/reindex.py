@@ -18,6 +18,8 @@ from config.peers import PeerBook
 from storage.base import ObjectStore
 
 PAGE = 1000
+OF_ARCHIVE = "audit/"
+"""What keys begin with that are no objects of senders."""
 
 
 @dataclass(slots=True)
@@ -46,7 +48,7 @@ def reindex(
     """
     done = Reindexed()
     missing: list[str] = []
-    for page in _pages(store.keys()):
+    for page in _pages(key for key in store.keys("") if not key.startswith(OF_ARCHIVE)):
         done.seen += len(page)
         missing += _without_row(session, page)
         progress(done)

@@ -16,6 +16,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from config.access import AccessSettings
+from config.audit import AuditSettings
 from config.encryption import LOCAL_KEY, EncryptionKey, EncryptionSettings
 from config.feed import FeedSettings, Webhook
 from config.node import NodeSettings as NodeSettings
@@ -206,6 +207,7 @@ class Settings(BaseSettings):
     node: NodeSettings = NodeSettings()
     web: WebSettings = WebSettings()
     access: AccessSettings = AccessSettings()
+    audit: AuditSettings = AuditSettings()
     ingest: IngestSettings = IngestSettings()
     commitment: CommitmentSettings = CommitmentSettings()
     forward: ForwardSettings = ForwardSettings()

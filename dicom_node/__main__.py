@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 
+from archive.audit.upkeep import AuditUpkeep
 from archive.background import Background
 from archive.core import Archive
 from archive.errors import ArchiveError
@@ -84,7 +85,8 @@ def main() -> int:
             server.start()
             watch = Background("certificates", ExpiryWatch(settings.node.tls).look)
             upkeep = WorklistUpkeep(archive.worklist)
-            with Maintenance(archive), upkeep, watch, desk, forwarder:
+            audit = AuditUpkeep(archive.audit, archive.store, settings.audit)
+            with audit, Maintenance(archive), upkeep, watch, desk, forwarder:
                 stop.wait()
                 forwarder.wind_down()
                 log.info("DICOM node stops", extra=fields(associations=server.associations))

@@ -11,6 +11,7 @@ from typing import NoReturn
 import uvicorn
 from fastapi import FastAPI
 
+from archive.audit.upkeep import AuditUpkeep
 from archive.core import Archive
 from archive.errors import ArchiveError
 from config.logs import configure, fields
@@ -83,7 +84,8 @@ def serve(archive: Archive, settings: Settings) -> int:
         ),
     )
     log.info("web service starts", extra=fields(host=settings.web.host, port=settings.web.port))
-    with archive.recorder(), WebhookDelivery(archive), MetadataAhead(archive, app.state.metrics):
+    audit = AuditUpkeep(archive.audit, archive.store, settings.audit)
+    with archive.recorder(), audit, WebhookDelivery(archive), MetadataAhead(archive, app.state.metrics):
         server.run()
     return 0 if server.started else CANNOT_START
 

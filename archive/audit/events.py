@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from archive.people.caller import Caller
 
@@ -35,6 +36,12 @@ class Action(StrEnum):
     OPERATE = "operate"
     AUDIT = "audit"
     """The audit trail itself was read or checked."""
+
+
+SECURITY: Final = frozenset(
+    (Action.SIGN_IN, Action.SIGN_OUT, Action.ACCOUNT, Action.SETTING, Action.OPERATE, Action.AUDIT)
+)
+"""Acts that concern no patient, unless they name one."""
 
 
 class Outcome(StrEnum):

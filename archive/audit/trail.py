@@ -1,36 +1,232 @@
-"""Writes the audit trail."""
+"""Writes the audit trail.
+
+Each process writes segments of its own, one for each time that records are kept, so that no process waits for another.
+Threads of one process share transactions: whoever gets the lock writes what all of them have brought meanwhile. So
+`record` is durable when it returns, and a thousand acts a second cost a few dozen commits.
+
+Nothing is written under a number twice. A process that lost its connection writes the same rows again, which adds those
+that are missing. After any other failure it goes on in a new segment, and closes the old one as the database has it.
+"""
 
 from __future__ import annotations
 
-from sqlalchemy import Engine, insert
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Final
 
+import psycopg
+from psycopg.types.json import Jsonb
+
+from archive.audit import sql
+from archive.audit.chain import COLUMNS, Entry, chained, entry_of, genesis, study_uids
 from archive.audit.events import AuditEvent
-from archive.audit.models import AuditRecord
-from archive.database import change
+from archive.errors import IndexUnavailable
+from archive.index_session import Connection, IndexSession
+from config.logs import fields
+from config.settings import DatabaseSettings
+
+log = logging.getLogger(__name__)
+
+MOST_AT_ONCE: Final = 500
+LONGEST_SEGMENT: Final = 100_000
+"""Records after which a new segment is begun; also each day, so that what is over can be taken away whole."""
+
+_ARRAYS: Final = frozenset(("home", "studies", "owners", "detail"))
+
+
+@dataclass(slots=True)
+class Head:
+    """How far a segment has come, as its writer knows it."""
+
+    segment: int
+    day: str
+    sequence: int = 0
+    hash: bytes = b""
+    last_at: datetime | None = None
+
+
+@dataclass(slots=True)
+class _Waiting:
+    entry: Entry
+    done: bool = False
+    error: Exception | None = None
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Rows on their way, column by column, and the heads as they are once the rows are there."""
+
+    heads: dict[str, Head]
+    columns: dict[str, list[Any]] = field(
+        default_factory=lambda: {name: [] for name in ("segment_id", "sequence", "hash", *COLUMNS)}
+    )
+
+    def add(self, entry: Entry) -> None:
+        head = self.heads[entry.keeping]
+        sequence = head.sequence + 1
+        digest = chained(head.hash, head.segment, sequence, entry)
+        self.heads[entry.keeping] = replace(head, sequence=sequence, hash=digest, last_at=entry.recorded_at)
+        columns = self.columns
+        columns["segment_id"].append(head.segment)
+        columns["sequence"].append(sequence)
+        columns["hash"].append(digest)
+        for name in COLUMNS:
+            value = getattr(entry, name)
+            columns[name].append(Jsonb(value) if name in _ARRAYS else value)
 
 
 class Trail:
-    """What every part of the archive tells its acts to."""
+    """What every part of the archive tells its acts to. For all threads."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(
+        self, database: DatabaseSettings, application: str = "pacs", clock: Callable[[], datetime] | None = None
+    ) -> None:
+        self._session = IndexSession(database, f"{application} audit")
+        self._clock = clock or (lambda: datetime.now(UTC))
+        self._queue: list[_Waiting] = []
+        self._queue_lock = threading.Lock()
+        self._writing = threading.Lock()
+        self._heads: dict[str, Head] = {}
+
+    @property
+    def session(self) -> IndexSession:
+        """The session that writes, for those who seal what it wrote."""
+        return self._session
 
     def record(self, event: AuditEvent) -> None:
         """Record an act durably, before its result is given out. Raises `IndexUnavailable`: then do not act."""
-        caller = event.caller
-        change(
-            self._engine,
-            insert(AuditRecord).values(
-                action=event.action.value,
-                outcome=event.outcome.value,
-                kind=caller.kind.value,
-                name=caller.name,
-                account_id=caller.account,
-                address=caller.address,
-                studies=list(event.studies),
-                patient_id=event.patient_id,
-                issuer_of_patient_id=event.issuer_of_patient_id,
-                purpose=event.purpose or caller.purpose,
-                detail=dict(event.detail),
-            ),
-        )
+        self.record_all((event,))
+
+    def record_all(self, events: Sequence[AuditEvent]) -> None:
+        """The same for several acts, which are recorded in this order. Raises `IndexUnavailable`."""
+        now = self._clock()
+        waiting = [_Waiting(entry_of(event, now)) for event in events]
+        if not waiting:
+            return
+        with self._queue_lock:
+            self._queue += waiting
+        last = waiting[-1]
+        with self._writing:
+            # Whoever had the lock before may have written ours.
+            while not last.done:
+                self._write_some()
+        for each in waiting:
+            if each.error is not None:
+                raise each.error
+
+    def heads(self) -> list[Head]:
+        """The segments that this process writes now, and how far it has come in each."""
+        with self._writing:
+            return [replace(head) for head in self._heads.values()]
+
+    def close(self) -> None:
+        """Close the segments of this process, and its session."""
+        with self._writing:
+            try:
+                if self._heads:
+                    self._session.run(self._close_heads)
+            except IndexUnavailable as error:
+                log.warning("segments of the audit trail are left to be closed by others: %s", error)
+            self._heads = {}
+            self._session.close()
+
+    def _write_some(self) -> None:
+        with self._queue_lock:
+            batch, self._queue = self._queue[:MOST_AT_ONCE], self._queue[MOST_AT_ONCE:]
+        error: Exception | None = None
+        try:
+            self._write([waiting.entry for waiting in batch])
+        except Exception as raised:
+            # It is not known what was written: go on in a new segment.
+            self._heads = {}
+            error = raised
+        for waiting in batch:
+            waiting.error, waiting.done = error, True
+
+    def _write(self, entries: list[Entry]) -> None:
+        self._session.run(lambda connection: _with_owners(connection, entries))
+        try:
+            self._append(entries)
+        except psycopg.errors.InsufficientPrivilege:
+            # While this process was cut off, another took it for dead and closed its segments.
+            self._heads = {}
+            self._append(entries)
+
+    def _append(self, entries: list[Entry]) -> None:
+        for keeping in sorted({entry.keeping for entry in entries}):
+            self._ready(keeping, entries[0].recorded_at)
+        batch = _Batch(dict(self._heads))
+        for entry in entries:
+            batch.add(entry)
+        added, same = self._session.run(lambda connection: _add(connection, batch.columns, len(entries)))
+        if not same:
+            # Somebody else has put records where only this process writes.
+            self._heads = {}
+            log.error("the audit trail holds records that nobody wrote", extra=fields(added=added, of=len(entries)))
+            raise IndexUnavailable("the audit trail was tampered with, and is continued elsewhere: try again")
+        self._heads = batch.heads
+
+    def _ready(self, keeping: str, now: datetime) -> None:
+        """Have a segment to write to: a new one at the start, each day, and when the old one is full."""
+        head, day = self._heads.get(keeping), f"{now:%Y-%m-%d}"
+        if head is not None and head.day == day and head.sequence < LONGEST_SEGMENT:
+            return
+        parameters = {"keeping": keeping, "writer": self._session.writer}
+
+        def work(connection: Connection) -> int:
+            with connection.transaction():
+                connection.execute(sql.LOCK, (sql.NUMBERING,))
+                if head is not None:
+                    _close(connection, head)
+                connection.execute(sql.CLOSE, parameters)
+                (number, _) = connection.execute(sql.OPEN, parameters).fetchone() or (0, None)
+                return int(number)
+
+        number = self._session.run(work)
+        self._heads[keeping] = Head(number, day, hash=genesis(number))
+
+    def _close_heads(self, connection: Connection) -> None:
+        with connection.transaction():
+            for keeping, head in self._heads.items():
+                _close(connection, head)
+                connection.execute(sql.CLOSE, {"writer": self._session.writer, "keeping": keeping})
+
+
+def _close(connection: Connection, head: Head) -> None:
+    if head.last_at is None:
+        return  # empty: `sql.CLOSE` does it, by this writer or by another
+    given = {"id": head.segment, "last_at": head.last_at, "records": head.sequence, "head": head.hash}
+    connection.execute(sql.CLOSE_AT, given)
+
+
+def _add(connection: Connection, columns: dict[str, list[Any]], count: int) -> tuple[int, bool]:
+    """Add the rows; give how many were new, and whether all that are there are ours."""
+    with connection.transaction():
+        added = connection.execute(sql.ADD, columns).rowcount
+        if added == count:
+            return added, True
+        (same,) = connection.execute(sql.COUNT_SAME, columns).fetchone() or (0,)
+        return added, same == count
+
+
+def _with_owners(connection: Connection, entries: list[Entry]) -> None:
+    """Whose the studies are, and whose images: kept with the record, for both may change."""
+    uids = study_uids(entries)
+    if not uids:
+        return
+    found: dict[str, tuple[str, str, str]] = {}
+    for uid, owner, patient, issuer in connection.execute(sql.OWNERS, {"studies": uids}):
+        found.setdefault(uid, (owner, patient, issuer))
+    for at, entry in enumerate(entries):
+        known = [found[uid] for uid in entry.studies if uid in found]
+        if not known:
+            continue
+        patients = {(patient, issuer) for _, patient, issuer in known}
+        patient, issuer = entry.patient_id, entry.issuer_of_patient_id
+        if not patient and len(patients) == 1:
+            patient, issuer = next(iter(patients))
+        owners = sorted({owner for owner, _, _ in known})
+        entries[at] = replace(entry, owners=owners, patient_id=patient, issuer_of_patient_id=issuer)

@@ -68,6 +68,8 @@ class Caller:
     """From where, without a port."""
     purpose: str = ""
     """Why, as far as the caller has said."""
+    home: frozenset[str] = frozenset()
+    """Facilities that it belongs to, where that cannot be told from its rights."""
 
     def may(self, right: Right, facility: str | None = None) -> bool:
         """Whether the right holds at this facility; without one, whether it holds anywhere."""
@@ -93,6 +95,8 @@ class Caller:
 ANYBODY: Final = Caller(Kind.ANYBODY, "anybody", dict.fromkeys(Right))
 """With sign-in off, whoever reaches the port may do everything."""
 NOBODY: Final = Caller(Kind.NOBODY)
+SYSTEM: Final = Caller(Kind.SYSTEM, "archive")
+"""The archive, of itself."""
 
 
 def rights_of(memberships: Iterable[Membership], listed: Iterable[Right] = ()) -> dict[Right, Where]:
@@ -111,4 +115,4 @@ def of_peer(peer: Peer, name: str, address: str) -> Caller:
     """A device that has been let in under this peer's settings."""
     where: Where = None if peer.sees == "province" else frozenset({peer.facility})
     rights: dict[Right, Where] = {right: where for given in peer.rights for right in _OF_PEERS.get(given, frozenset())}
-    return Caller(Kind.PEER, name, rights, address=address)
+    return Caller(Kind.PEER, name, rights, address=address, home=frozenset({peer.facility}))

@@ -18,6 +18,7 @@ from pydicom.dataset import Dataset
 
 from archive.core import Archive
 from archive.records import Level, Query
+from archive.reindex import OF_ARCHIVE
 from tests.factories import encode
 
 STUDY_COUNTS = """
@@ -57,7 +58,7 @@ def sql(archive: Archive, statement: LiteralString, *parameters: Any) -> list[An
 
 
 def stored_keys(archive: Archive) -> set[str]:
-    return set(archive.store.keys())
+    return {key for key in archive.store.keys("") if not key.startswith(OF_ARCHIVE)}
 
 
 def assert_sound(archive: Archive) -> None:
