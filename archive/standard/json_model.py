@@ -236,7 +236,7 @@ class ElementWriter:
         self.beyond_ascii = self.beyond_ascii or not text.isascii()
         if vr in _SINGLE_TEXT:
             return [text]
-        convert = _CONVERT.get(vr)
+        convert = CONVERT.get(vr)
         return [convert(each) if convert else each.strip() or None for each in text.split("\\")]
 
 
@@ -284,4 +284,5 @@ def _person_name(text: str) -> dict[str, str] | None:
     return {name: stripped for name, group in groups if (stripped := group.strip())} or None
 
 
-_CONVERT: Final[dict[str, Callable[[str], Any]]] = {"DS": _decimal, "IS": parse_int, "PN": _person_name}
+CONVERT: Final[dict[str, Callable[[str], Any]]] = {"DS": _decimal, "IS": parse_int, "PN": _person_name}
+"""What becomes of each value of a text; of other VRs it stays text."""

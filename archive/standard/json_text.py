@@ -1,13 +1,14 @@
 """The DICOM JSON model as text, for many objects that are much alike (PS3.18 Annex F).
 
 Of the slices of a series nine elements in ten are the same, byte for byte. So what an encoded element becomes is
-remembered by its bytes, and is looked up instead of made. Only what every reader takes the same way is written here:
-little endian, elements in ascending order, lengths that fit. Anything else raises `Unusual` and is left to
-`archive.standard.json_model`, which also writes the single elements.
+remembered by its bytes (`archive.standard.alike`), and is looked up instead of made. Only what every reader takes the
+same way is written here: little endian, elements in ascending order, lengths that fit. Anything else raises `Unusual`
+and is left to `archive.standard.json_model`, which also writes the single elements.
 """
 
 from __future__ import annotations
 
+import re
 import struct
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from typing import Any, Final
 
 import orjson
 
+from archive.standard.alike import Alike, Step
 from archive.standard.coding import UNDEFINED, Coding, Element, coding, follows_pixel_representation, is_vr, vr_of
 from archive.standard.json_model import BulkPath, BulkURI, ElementWriter
 from archive.standard.pixel_data import PIXEL_TAGS
@@ -34,13 +36,13 @@ _TRAILING_PADDING: Final = 0xFFFCFFFC
 _PIXEL_DATA: Final = 0x7FE00010
 _OFFSET_TABLES: Final = frozenset((0x7FE00001, 0x7FE00002))
 _UTF_8: Final = b'"00080005":{"vr":"CS","Value":["ISO_IR 192"]}'
+_PLAIN_VRS: Final = frozenset(("AE", "AS", "CS", "DA", "DT", "LO", "SH", "TM", "UC", "UI"))
+_PLAIN: Final = re.compile(rb"[ !#-\[\]-~]*").fullmatch
 _DEEPEST: Final = 16
 # Longer values hardly ever come twice; of so many elements, the first are not asked for any more.
 _LONGEST: Final = 4096
 _MOST: Final = 50_000
 _MOST_ORDERS: Final = 1000
-
-_Memo = dict[bytes, bytes]
 
 
 def with_addresses(text: bytes, root: str, suffix: str) -> bytes:
@@ -71,7 +73,7 @@ class TextWriter:
 
     def __init__(self, inline_limit: int = 1024) -> None:
         """Binary values of more than `inline_limit` bytes are bulk data."""
-        self._memos: dict[tuple[tuple[str, ...], bool, bool], _Memo] = {}
+        self._alike: dict[tuple[tuple[str, ...], bool, bool], Alike] = {}
         self._orders: set[tuple[int, ...]] = set()
         self._writer = ElementWriter(marked(""), inline_limit)
         self._kept = 0
@@ -115,23 +117,23 @@ class TextWriter:
                 text = b"{%b}" % b",".join(written)
         return b"".join(_around(text, _MARK + orjson.dumps(instance)[1:-1], _MARK))
 
-    def memo(self, character_sets: tuple[str, ...], *, signed: bool, implicit: bool) -> _Memo:
+    def alike(self, character_sets: tuple[str, ...], *, signed: bool, implicit: bool) -> Alike:
         """What elements become that are encoded so, and stand behind such a Specific Character Set."""
         key = (character_sets, signed, implicit)
-        if (found := self._memos.get(key)) is None:
-            found = self._memos[key] = {}
+        if (found := self._alike.get(key)) is None:
+            found = self._alike[key] = Alike()
         return found
 
-    def remember(self, memo: _Memo, element: bytes, written: bytes) -> None:
+    def remember(self, alike: Alike, element: bytes, written: bytes) -> None:
         """Keep what an element becomes, unless it is too long."""
         if len(element) > _LONGEST:
             return
         if self._kept >= _MOST:
-            for each in self._memos.values():
-                each.clear()
+            for each in self._alike.values():
+                each.elements.clear()
             self._kept = 0
         self._kept += 1
-        memo[element] = written
+        alike.elements[element] = written
 
     def check_order(self, tags: list[int], code: Coding) -> None:
         """Raise `Unusual` unless the raw tags ascend."""
@@ -147,6 +149,11 @@ class TextWriter:
     def element(self, tag: int, element: Element, character_sets: Sequence[str], path: BulkPath) -> bytes:
         """Return ``"00080060":{"vr":"CS","Value":["CT"]}``."""
         key = f"{tag:08X}"
+        if element.vr in _PLAIN_VRS:
+            # Padding, and then nothing that must be looked at twice: the same for every character set.
+            value = element.value.strip(b" \0")
+            if value and _PLAIN(value):
+                return b'"%b":{"vr":"%b","Value":["%b"]}' % (key.encode(), element.vr.encode(), value)
         writer = self._writer
         writer.beyond_ascii = False
         written = _member(key, writer.element(tag, key, element, list(character_sets), path))
@@ -174,7 +181,9 @@ class _Node:
         self._sets = character_sets
         self._path = path
         self._signed = signed
-        self._memo = texts.memo(character_sets, signed=signed, implicit=code.implicit)
+        self._alike = texts.alike(character_sets, signed=signed, implicit=code.implicit)
+        # The items of sequences are short, and not alike among themselves.
+        self._steps: list[Step] | None = None if path else []
 
     def run(self, at: int, end: int, *, delimited: bool) -> tuple[int, list[bytes]]:
         """Write the elements from `at` on; return the offset behind the last, and what they became.
@@ -185,6 +194,7 @@ class _Node:
         loop = self._implicit if code.implicit else self._explicit
         at, written = loop(at, end, tags)
         self._texts.check_order(tags, code)
+        self._learn()
         if delimited:
             if code.unpack_item(self._data, at) != (code.item_end, 0):
                 raise Unusual
@@ -194,11 +204,19 @@ class _Node:
         return at, written
 
     def _explicit(self, at: int, end: int, tags: list[int]) -> tuple[int, list[bytes]]:
-        data, memo, written = self._data, self._memo, list[bytes]()
+        data, alike, steps, written = self._data, self._alike, self._steps, list[bytes]()
         code = self._code
         unpack, unpack_length, short, long = code.unpack, code.unpack_length, code.short, code.long
         while at < end:
             raw, vr, length = unpack(data, at)
+            if steps is not None and (run := alike.runs.get(raw)) is not None:
+                if data.startswith(run.encoded, at):
+                    tags += run.tags
+                    if run.written:
+                        written.append(run.written)
+                    at += len(run.encoded)
+                    continue
+                alike.broken(run, data, at)
             if vr in short:
                 start = at + 8
             elif vr in long:
@@ -209,47 +227,61 @@ class _Node:
             else:
                 raise Unusual
             tags.append(raw)
+            known = None
             if length == UNDEFINED:
                 stop, made = self._sequence(code.raw(raw), code.names[vr], start, end)
             else:
                 stop = start + length
-                known = memo.get(data[at:stop])
+                known = alike.elements.get(data[at:stop])
                 if known is None:
                     made = self._new(code.raw(raw), code.names[vr], at, start, stop, end)
-                    memo = self._memo
+                    alike = self._alike
                 else:
                     made = known
             if made:
                 written.append(made)
+            if steps is not None:
+                steps.append(Step(raw, at, stop, made, known is not None))
             at = stop
         return at, written
 
     def _implicit(self, at: int, end: int, tags: list[int]) -> tuple[int, list[bytes]]:
-        data, memo, written = self._data, self._memo, list[bytes]()
+        data, alike, steps, written = self._data, self._alike, self._steps, list[bytes]()
         code = self._code
         unpack, stops = code.unpack, code.stops
         while at < end:
             raw, length = unpack(data, at)
+            if steps is not None and (run := alike.runs.get(raw)) is not None:
+                if data.startswith(run.encoded, at):
+                    tags += run.tags
+                    if run.written:
+                        written.append(run.written)
+                    at += len(run.encoded)
+                    continue
+                alike.broken(run, data, at)
             if raw in stops:
                 if raw == code.item_end:
                     break
                 raise Unusual
             tags.append(raw)
             start = at + 8
+            known = None
             if length == UNDEFINED:
                 tag = code.raw(raw)
                 stop, made = self._sequence(tag, vr_of(tag), start, end)
             else:
                 stop = start + length
-                known = memo.get(data[at:stop])
+                known = alike.elements.get(data[at:stop])
                 if known is None:
                     tag = code.raw(raw)
                     made = self._new(tag, vr_of(tag), at, start, stop, end)
-                    memo = self._memo
+                    alike = self._alike
                 else:
                     made = known
             if made:
                 written.append(made)
+            if steps is not None:
+                steps.append(Step(raw, at, stop, made, known is not None))
             at = stop
         return at, written
 
@@ -259,7 +291,7 @@ class _Node:
             raise Unusual
         element = self._data[at:stop]
         if tag & 0xFFFF == 0 or tag >> 16 in (0, 2) or tag == _TRAILING_PADDING:
-            self._texts.remember(self._memo, element, b"")
+            self._texts.remember(self._alike, element, b"")
             return b""
         if vr == "UN":
             # PS3.5 6.2.2 note 3: what is known of the element may be used.
@@ -280,7 +312,7 @@ class _Node:
                 vr = "SS"
             written = self._texts.element(tag, Element(vr, value), self._sets, self._path)
         if not self._path or _MARK not in written:
-            self._texts.remember(self._memo, element, written)
+            self._texts.remember(self._alike, element, written)
         return written
 
     def _decisive(self, tag: int, vr: str, value: bytes) -> bytes:
@@ -293,12 +325,19 @@ class _Node:
             if self._signed and self._code.implicit and vr == "US" and follows_pixel_representation(tag):
                 raise Unusual
             written = self._texts.element(tag, Element(vr, value), self._sets, self._path)
-        self._memo = self._texts.memo(self._sets, signed=self._signed, implicit=self._code.implicit)
+        self._learn()
+        self._alike = self._texts.alike(self._sets, signed=self._signed, implicit=self._code.implicit)
         return written
+
+    def _learn(self) -> None:
+        """Have the elements up to here remembered."""
+        if self._steps:
+            self._alike.learn(self._steps, self._data, self._code)
+            self._steps.clear()
 
     def _sequence(self, tag: int, vr: str, start: int, end: int) -> tuple[int, bytes]:
         """Write a sequence of undefined length."""
-        if vr != "SQ":
+        if vr != "SQ" or tag & 0xFFFF == 0 or tag >> 16 in (0, 2):
             raise Unusual
         return self._items(tag, start, end, self._code, delimited=True)
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from io import BytesIO
 
+import orjson
 import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -13,11 +14,14 @@ from pydicom.filewriter import dcmwrite
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 
-from archive.correction.record import Corrections
+from archive.correction.record import Change, Corrections
 from archive.errors import NotFound
-from archive.metadata import each_metadata, instance_metadata, parse_bulk_path, read_bulkdata
+from archive.metadata import each_metadata, each_text, instance_metadata, parse_bulk_path, read_bulkdata
+from archive.ready_metadata import Addresses
 from archive.retrieve import read_header
 from archive.standard.json_model import BulkPath
+from archive.standard.json_text import with_addresses
+from tests.corpus import storage_objects
 from tests.unit.imaging.conftest import Corpus
 from tests.unit.imaging.stored import store_bytes
 
@@ -114,3 +118,33 @@ def test_elements_behind_the_pixels_are_metadata_too(corpus: Corpus) -> None:
     assert inst.object.trailer_offset is not None
     assert instance_metadata(corpus.store, inst, uri)["7FE10010"]["Value"] == ["BEHIND"]
     assert read_header(corpus.store, inst)[0x7FE10010].value == "BEHIND"
+
+
+CORRECTIONS = (
+    None,
+    Corrections("ISO_IR 100", (), "OLD", datetime(2026, 11, 22, tzinfo=UTC)),
+    Corrections(
+        None,
+        (
+            Change(0x00100010, "PN", "was", "Nguyễn^Văn Đức", "rule"),
+            Change(0x00080050, "SH", "was", None, "rule"),
+            Change(0x00100021, "LO", "", "86001", "rule"),
+        ),
+        "CT1",
+        datetime(2026, 11, 22, tzinfo=UTC),
+    ),
+)
+
+
+def test_the_text_of_many_is_the_metadata_of_each_corrected_or_not(corpus: Corpus) -> None:
+    stored = [corpus.of(path) for path in storage_objects()]
+    # As if they were of one series, so that one writer has them all; and some twice, when it knows them.
+    found = [
+        replace(inst, series_instance_uid="1.2.3", corrections=corrections)
+        for corrections in (*CORRECTIONS, None)
+        for inst in stored
+    ]
+    addresses = Addresses("http://pacs/dicom-web", "?view=quality")
+    for inst, text in zip(found, each_text(corpus.store, found), strict=True):
+        wanted = orjson.dumps(instance_metadata(corpus.store, inst, addresses.bulk_uri_of(inst)))
+        assert with_addresses(text, addresses.root, addresses.suffix) == wanted
