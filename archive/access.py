@@ -9,16 +9,21 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Integer, Select, and_, case, func, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Integer, Select, and_, bindparam, case, func, or_, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import aliased
 
-from archive.models import CText, Facility, Instance, Series, Study
+from archive.models import CText, Instance, Series, Study
 from archive.records import Scope
 from archive.rejection.causes import NOTES, SHOWN, View
 from archive.sharing.models import AccessGrant
 
 Condition = ColumnElement[bool]
+
+FACILITIES: Final = "access_facilities"
+"""Parameter of statements: rows of the caller's facilities."""
+ACCOUNT: Final = "access_account"
+LINK: Final = "access_link"
 
 _SERIES: Final = aliased(Series)
 _INSTANCE: Final = aliased(Instance)
@@ -35,12 +40,12 @@ class Shown(NamedTuple):
 
 
 def visible(scope: Scope) -> Condition:
-    """Studies that the scope covers and that have at least one instance (a parent may precede its first instance)."""
+    """Studies that the scope covers and that have at least one instance (a parent may precede its first instance).
+
+    Who asks comes as parameters when the statement runs (`archive.reading`): own facility, or a grant that holds now.
+    """
     has_instances = _has_instances(scope.view)
-    if scope.facilities is None:
-        return has_instances
-    owners = select(Facility.id).where(Facility.code.in_(sorted(scope.facilities)))
-    return and_(has_instances, or_(Study.facility_id.in_(owners), Study.id.in_(_granted(scope, owners))))
+    return has_instances if scope.facilities is None else and_(has_instances, _own_or_granted(scope.copying))
 
 
 def visible_series(scope: Scope) -> Condition:
@@ -98,17 +103,23 @@ def shown(view: View) -> Shown:
     )
 
 
-def _granted(scope: Scope, facilities: Select[Any]) -> Select[Any]:
-    """The studies of others that are open to the caller now."""
-    grantees: list[Condition] = [AccessGrant.facility_id.in_(facilities)]
-    if scope.account is not None:
-        grantees.append(AccessGrant.account_id == scope.account)
-    if scope.link is not None:
-        grantees.append(AccessGrant.link_id == scope.link)
-    holds = and_(AccessGrant.withdrawn_at.is_(None), AccessGrant.expires_at > func.now())
-    if scope.copying:
-        holds = and_(holds, AccessGrant.may_copy)
-    return select(AccessGrant.study_id).where(or_(*grantees), holds)
+@lru_cache(maxsize=2)
+def _own_or_granted(copying: bool) -> Condition:
+    """Both sides are arrays that are worked out once, so that each can use an index of its own."""
+    own = bindparam(FACILITIES, type_=ARRAY(BigInteger))
+    grantees = or_(
+        AccessGrant.facility_id == func.any(own),
+        AccessGrant.account_id == bindparam(ACCOUNT, type_=BigInteger),
+        AccessGrant.link_id == bindparam(LINK, type_=BigInteger),
+    )
+    granted = select(AccessGrant.study_id).where(grantees, holds(copying)).scalar_subquery()
+    return or_(Study.facility_id == func.any(own), Study.id == func.any(func.array(granted, type_=ARRAY(BigInteger))))
+
+
+def holds(copying: bool = False) -> Condition:
+    """Grants that hold now, and allow copies if that is asked for."""
+    now = and_(AccessGrant.withdrawn_at.is_(None), AccessGrant.expires_at > func.now())
+    return and_(now, AccessGrant.may_copy) if copying else now
 
 
 def _has_instances(view: View) -> Condition:

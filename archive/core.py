@@ -32,6 +32,7 @@ from archive.keys import KeyAllocator
 from archive.locate import locate
 from archive.migrate import migrate as migrate_database
 from archive.migrate import require_current
+from archive.reading import Reader
 from archive.ready_metadata import ReadyMetadata
 from archive.reconcile import Repairs, reconcile, verify
 from archive.records import EVERYTHING, DicomJSON, Query, Scope, SearchResult, Source, StoredInstance
@@ -61,6 +62,7 @@ class Archive:
         self.store = store
         self.peers = settings.peer_book()
         self._engine = engine
+        self.reader = Reader(engine)
         self._session = session
         self._keys = KeyAllocator(session, store)
         writer = IndexWriter(session, conflict=settings.ingest.conflict, on_stale=self._keys.retire)
@@ -135,7 +137,7 @@ class Archive:
 
     def search(self, query: Query, scope: Scope = EVERYTHING) -> SearchResult:
         """Matches of a query that the caller may see. Raises `InvalidQuery`, `IndexUnavailable`."""
-        return search(self._engine, query, scope, cap=self.settings.ingest.query_limit)
+        return search(self.reader, query, scope, cap=self.settings.ingest.query_limit)
 
     def browse(
         self, query: Query, scope: Scope = EVERYTHING, *, all_of_them: bool = False, stop: Stop | None = None
@@ -146,9 +148,7 @@ class Archive:
         given, `IndexUnavailable`, `Withdrawn`.
         """
         unlimited = all_of_them or within_one_study(query)
-        return browse(
-            self._engine, query, scope, cap=None if unlimited else self.settings.ingest.query_limit, stop=stop
-        )
+        return browse(self.reader, query, scope, cap=None if unlimited else self.settings.ingest.query_limit, stop=stop)
 
     def locate(
         self, study: str, series: str | None = None, instance: str | None = None, scope: Scope = EVERYTHING
@@ -157,7 +157,7 @@ class Archive:
 
         Raises `NotFound`, `IndexUnavailable`.
         """
-        return locate(self._engine, study, series, instance, scope)
+        return locate(self.reader, study, series, instance, scope)
 
     def reconcile(self, *, empty_parents: bool = True) -> Repairs:
         """Repair what a crash left behind; see `archive.reconcile`."""

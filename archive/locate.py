@@ -13,6 +13,7 @@ from archive.correction.record import Corrections
 from archive.database import fetch
 from archive.errors import NotFound
 from archive.models import Instance, Series, StoredObject, Study
+from archive.reading import Reader
 from archive.records import ObjectRecord, Scope, StoredInstance
 from archive.rejection.causes import View
 
@@ -39,23 +40,23 @@ _COLUMNS = (
 )
 
 
-def locate(engine: Engine, study: str, series: str | None, instance: str | None, scope: Scope) -> list[StoredInstance]:
+def locate(reader: Reader, study: str, series: str | None, instance: str | None, scope: Scope) -> list[StoredInstance]:
     """The shown version of each instance, in order of series and instance number.
 
     Raises `NotFound` naming the first level that has no match, `IndexUnavailable`.
     """
-    statement = _current(series is not None, instance is not None, scope)
-    rows = fetch(engine, statement, {"study": study, "series": series, "instance": instance})
+    statement = _current(series is not None, instance is not None, scope.shape)
+    rows = reader.fetch(scope, statement, {"study": study, "series": series, "instance": instance})
     if not rows:
         what = "instance" if instance is not None else "series" if series is not None else "study"
         raise NotFound(f"no such {what}")
     return [_stored_instance(row) for row in rows]
 
 
-def versions(engine: Engine, study: str, series: str, instance: str, scope: Scope) -> list[StoredInstance]:
+def versions(reader: Reader, study: str, series: str, instance: str, scope: Scope) -> list[StoredInstance]:
     """All kept versions of one instance, oldest first. Raises `NotFound`, `IndexUnavailable`."""
     statement = _stored(True, True, scope).order_by(StoredObject.version)
-    rows = fetch(engine, statement, {"study": study, "series": series, "instance": instance})
+    rows = reader.fetch(scope, statement, {"study": study, "series": series, "instance": instance})
     if not rows:
         raise NotFound("no such instance")
     return [_stored_instance(row) for row in rows]
@@ -80,9 +81,11 @@ def by_object(engine: Engine, objects: Collection[int], *, hidden: bool = False)
     return {row[0]: _stored_instance(row[1:]) for row in fetch(engine, statement)}
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def _current(with_series: bool, with_instance: bool, scope: Scope) -> Select[Any]:
-    """Kept, because to put a statement together takes longer than PostgreSQL takes to answer it."""
+    """Kept, because to put a statement together takes longer than PostgreSQL takes to answer it. The same for all
+    callers of one `Scope.shape`.
+    """
     # What lies in quarantine under the same UIDs comes last.
     order = () if scope.view is View.CLINICAL else (Study.quarantine,)
     return (

@@ -275,6 +275,11 @@ class Scope:
     copying: bool = False
     """Only grants count that allow copies."""
 
+    @property
+    def shape(self) -> Scope:
+        """What a statement depends on; all else are parameters."""
+        return Scope(None if self.facilities is None else frozenset(), self.view, copying=self.copying)
+
 
 EVERYTHING = Scope()
 """All that is shown to those who treat patients."""

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Engine, Row, Select, and_, func, select
+from sqlalchemy import ColumnElement, Row, Select, and_, func, select
 
 from archive.access import Shown, shown, visible, visible_instance, visible_series
 from archive.attributes import BY_LEVEL, COMPUTED, KNOWN, LEVELS, Attribute, levels_down_to
 from archive.conditions import COLUMNS, TABLES, arrays, conditions
-from archive.database import Stop, fetch
+from archive.database import Stop
 from archive.errors import InvalidQuery, TooManyMatches
 from archive.models import Facility, Instance, Patient, Series, StoredObject, Study
 from archive.ordering import DEFAULT, order_of
+from archive.reading import Reader
 from archive.records import DicomJSON, Level, Query, Scope, SearchResult
 
 _UID_OF: Final = {Level.STUDY: 0x0020000D, Level.SERIES: 0x0020000E, Level.IMAGE: 0x00080018}
@@ -36,7 +37,7 @@ more than all pages."""
 _TOO_BROAD: Final = "the query takes too long: narrow by StudyDate, PatientID, AccessionNumber or StudyInstanceUID"
 
 
-def search(engine: Engine, query: Query, scope: Scope, *, cap: int) -> SearchResult:
+def search(reader: Reader, query: Query, scope: Scope, *, cap: int) -> SearchResult:
     """One page of the matches, never more than `cap`; newest studies first unless the query has an order.
 
     Raises `InvalidQuery` for a key that cannot be matched or an attribute that cannot be ordered by at this level,
@@ -51,10 +52,10 @@ def search(engine: Engine, query: Query, scope: Scope, *, cap: int) -> SearchRes
     if query.offset > DEEPEST:
         raise TooManyMatches(f"offset is beyond {DEEPEST}: narrow by StudyDate, and page through each range of dates")
     page = _matches(query, columns, scope).where(*wanted).order_by(*order).limit(size).offset(query.offset)
-    rows = fetch(engine, page, too_slow=_TOO_BROAD) if size else []
+    rows = reader.fetch(scope, page, too_slow=_TOO_BROAD) if size else []
     total, more = query.offset + len(rows), False
     if not 0 < len(rows) < size:
-        total, more = _count(engine, _narrow_source(query, scope).where(*wanted), total)
+        total, more = _count(reader, scope, _narrow_source(query, scope).where(*wanted), total)
     asked = total if query.limit is None else min(query.limit, total)
     return SearchResult(
         matches=[_match(row, query.level, columns) for row in rows],
@@ -65,16 +66,16 @@ def search(engine: Engine, query: Query, scope: Scope, *, cap: int) -> SearchRes
     )
 
 
-def _count(engine: Engine, source: Select[Any], least: int) -> tuple[int, bool]:
+def _count(reader: Reader, scope: Scope, source: Select[Any], least: int) -> tuple[int, bool]:
     """How many there are, if not more than can be paged through; and whether there are more than that."""
     most = max(DEEPEST, least)
     counted = select(func.count()).select_from(source.limit(most + 1).subquery())
-    found: int = fetch(engine, counted, too_slow=_TOO_BROAD)[0][0]
+    found: int = reader.fetch(scope, counted, too_slow=_TOO_BROAD)[0][0]
     return min(found, most), found > most
 
 
 def browse(
-    engine: Engine, query: Query, scope: Scope, *, cap: int | None, stop: Stop | None = None
+    reader: Reader, query: Query, scope: Scope, *, cap: int | None, stop: Stop | None = None
 ) -> Iterator[DicomJSON]:
     """All matches one by one, as they were at the first look; only some of them are in memory at a time.
 
@@ -86,7 +87,8 @@ def browse(
     wanted, order = conditions(query, scope), DEFAULT[query.level]
     given = _matches(query, columns, scope)
     first = min(_PAGE, cap) if cap is not None else _PAGE
-    rows = fetch(engine, given.where(*wanted).order_by(*order).limit(first + 1), stop=stop, too_slow=_TOO_BROAD)
+    page = given.where(*wanted).order_by(*order).limit(first + 1)
+    rows = reader.fetch(scope, page, stop=stop, too_slow=_TOO_BROAD)
     for row in rows[:first]:
         yield _match(row, query.level, columns)
     if len(rows) <= first:
@@ -95,12 +97,12 @@ def browse(
     names = _narrow_source(query, scope).where(*wanted).with_only_columns(row_id).order_by(*order)
     seen = {row.row for row in rows[:first]}
     names = names.limit(None if cap is None else cap + 1)
-    left = [row.id for row in fetch(engine, names, stop=stop, too_slow=_TOO_BROAD)]
+    left = [row.id for row in reader.fetch(scope, names, stop=stop, too_slow=_TOO_BROAD)]
     left = [each for each in left if each not in seen]
     room = len(left) if cap is None else cap - first
     for start in range(0, min(room, len(left)), _PAGE):
         batch = left[start : min(start + _PAGE, room)]
-        found = {row.row: row for row in fetch(engine, given.where(row_id.in_(batch)), stop=stop)}
+        found = {row.row: row for row in reader.fetch(scope, given.where(row_id.in_(batch)), stop=stop)}
         for each in batch:
             if each in found:
                 yield _match(found[each], query.level, columns)

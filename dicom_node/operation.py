@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol
 
 from archive.core import Archive
@@ -37,6 +37,11 @@ class Caller:
         """What it may see."""
         facilities = None if self.peer.sees == "province" else frozenset({self.peer.facility})
         return Scope(facilities, View(self.peer.view))
+
+    @property
+    def copying_scope(self) -> Scope:
+        """What it may have copies of."""
+        return replace(self.scope, copying=True)
 
     @property
     def who(self) -> Who:

@@ -11,6 +11,7 @@ from fastapi import Depends, FastAPI
 from fastapi.routing import iter_route_contexts
 from starlette.requests import HTTPConnection
 
+from archive.errors import NotPermitted
 from archive.people.caller import ANYBODY, NOBODY, Caller, Kind
 from archive.people.roles import Right
 from viewer_api.problems import SignInNeeded
@@ -37,8 +38,9 @@ class NoSignIn:
 class Needs:
     """A dependency that lets through who has one of these rights somewhere; where, the archive's predicate decides."""
 
-    def __init__(self, *rights: Right) -> None:
+    def __init__(self, *rights: Right, everywhere: bool = False) -> None:
         self.rights = rights
+        self.everywhere = everywhere
 
     async def __call__(self, connection: HTTPConnection) -> Caller:
         """Raises `SignInNeeded` (401), `NotPermitted` (403)."""
@@ -47,6 +49,8 @@ class Needs:
             if caller.kind is Kind.NOBODY:
                 raise SignInNeeded
             caller.require(self.rights[0])
+        if self.everywhere and not any(caller.may_everywhere(right) for right in self.rights):
+            raise NotPermitted("this is about all facilities: the right is needed for the whole province")
         return caller
 
 
@@ -57,9 +61,9 @@ class Open:
         return await caller_of(connection)
 
 
-def needs(*rights: Right) -> Any:
-    """For the `dependencies` of a router or route: one of these rights."""
-    return Depends(Needs(*rights))
+def needs(*rights: Right, everywhere: bool = False) -> Any:
+    """For the `dependencies` of a router or route: one of these rights; with `everywhere` for the whole province."""
+    return Depends(Needs(*rights, everywhere=everywhere))
 
 
 OPEN: Final[Any] = Depends(Open())

@@ -14,6 +14,8 @@ from archive.rejection.causes import View
 from viewer_api.gate import known_caller
 
 VIEW: Final = "view"
+FACILITY_HEADER: Final = "X-Facility"
+"""Says for which of their facilities a caller stores something, where nothing in it says so."""
 PARAMETER: Final[dict[str, Any]] = {
     "name": VIEW,
     "in": "query",
@@ -30,6 +32,16 @@ def scope_of(request: Request) -> Scope:
 def copying_scope_of(request: Request) -> Scope:
     """What the request may take away; raises the same."""
     return known_caller(request).scope(view_of(request), Right.COPY)
+
+
+def feed_scope_of(request: Request) -> Scope:
+    """Of whose studies the request may follow the changes; raises the same."""
+    return known_caller(request).scope(view_of(request), Right.FEED)
+
+
+def scope_for(request: Request, right: Right) -> Scope:
+    """Where the caller has a right that is not about looking at images, such as orders. Raises `NotPermitted`."""
+    return known_caller(request).scope(right=right)
 
 
 def view_suffix(request: Request) -> str:

@@ -30,8 +30,9 @@ from archive.commitment.records import (
     Requester,
 )
 from archive.commitment.requests import LEASE, Requests
-from archive.database import change, fetch
+from archive.database import change
 from archive.models import Facility, Instance, Series, StoredObject, Study
+from archive.reading import Reader
 from archive.records import Scope
 from archive.rejection.causes import View
 from archive.standard.uids import is_storage_sop_class
@@ -76,6 +77,7 @@ class Checker:
         self, engine: Engine, store: ObjectStore, requests: Requests, read_rate: float, stopping: Callable[[], bool]
     ) -> None:
         self._engine = engine
+        self._reader = Reader(engine)
         self._store = store
         self._requests = requests
         self._read_rate = read_rate
@@ -164,7 +166,7 @@ class Checker:
 
         Of several versions, the last that its facility sent, or the one that is shown.
         """
-        rows = fetch(self._engine, _candidates_of(requester), {"instances": list(instances)})
+        rows = self._reader.fetch(requester.scope, _candidates_of(requester), {"instances": list(instances)})
         found: dict[str, dict[int, Row[Any]]] = {}
         for row in rows:
             of_instance = found.setdefault(row.sop_instance_uid, {})

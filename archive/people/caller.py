@@ -78,6 +78,10 @@ class Caller:
         where = self.rights[right]
         return where is None or (bool(where) if facility is None else facility in where)
 
+    def may_everywhere(self, right: Right) -> bool:
+        """Whether the right holds for the whole province."""
+        return right in self.rights and self.rights[right] is None
+
     def require(self, right: Right, facility: str | None = None) -> None:
         """Raise `NotPermitted` unless `may`."""
         if not self.may(right, facility):

@@ -16,7 +16,7 @@ from sqlalchemy import Engine, text
 from archive.database import change, fetch
 from archive.errors import InvalidQuery, NotFound
 from archive.ingest import Receiving
-from archive.records import Receipt, Source
+from archive.records import EVERYTHING, Receipt, Scope, Source
 from archive.rejection import sql
 from archive.rejection.causes import BY_CODE, NOTES, Hidden
 from archive.rejection.compose import TRANSFER_SYNTAX, Reason, Rejected, compose, encoded
@@ -40,12 +40,14 @@ SELECT note.sop_instance_uid AS uid, note.study_instance_uid AS study, note.seri
   LEFT JOIN instance ON instance.series_id = series.id AND instance.sop_instance_uid = reference.sop_instance_uid
  WHERE note.cause <> 0
 """
+# Of whoever sent the note: it may name the images of others, who are to learn of it from their own counts alone.
+_MINE: Final = " AND (CAST(:scope AS text[]) IS NULL OR facility.code = ANY(CAST(:scope AS text[])))"
 _GROUPED: Final = " GROUP BY note.id, facility.id, stored_object.id ORDER BY note.received_at DESC, note.id DESC"
 _LIST: Final = text(
-    f"{_NOTE} AND (CAST(:study AS text) IS NULL OR note.study_instance_uid = :study){_GROUPED}"
+    f"{_NOTE} AND (CAST(:study AS text) IS NULL OR note.study_instance_uid = :study){_MINE}{_GROUPED}"
     " LIMIT :limit OFFSET :offset"
 )
-_SHOW: Final = text(f"{_NOTE} AND note.sop_instance_uid = :uid{_GROUPED}")
+_SHOW: Final = text(f"{_NOTE} AND note.sop_instance_uid = :uid{_MINE}{_GROUPED}")
 _NAMED: Final = text("""
 SELECT reference.study_instance_uid AS study, reference.series_instance_uid AS series,
        reference.sop_instance_uid AS instance, instance.hidden AS hidden
@@ -60,6 +62,7 @@ _HOME: Final = text("""
 SELECT patient.attributes || study.attributes, patient.issuer, facility.code
   FROM study JOIN patient ON patient.id = study.patient_id JOIN facility ON facility.id = study.facility_id
  WHERE study_instance_uid = :study AND quarantine = ''
+   AND (CAST(:scope AS text[]) IS NULL OR facility.code = ANY(CAST(:scope AS text[])))
 """)
 _INSTANCES: Final = text(f"""
 SELECT series_instance_uid, sop_class_uid, sop_instance_uid, rows IS NOT NULL
@@ -116,14 +119,17 @@ class Rejections:
         self._begin = begin
         self._ae_title = ae_title
 
-    def notes(self, study: str | None = None, *, limit: int = 100, offset: int = 0) -> list[Rejection]:
+    def notes(
+        self, study: str | None = None, *, limit: int = 100, offset: int = 0, scope: Scope = EVERYTHING
+    ) -> list[Rejection]:
         """Notes, the latest first, of one study or of all. Raises `IndexUnavailable`."""
-        rows = fetch(self._engine, _LIST, {"study": study, "limit": limit, "offset": offset})
+        given = {"study": study, "limit": limit, "offset": offset, "scope": _codes(scope)}
+        rows = fetch(self._engine, _LIST, given)
         return [Rejection(**row._mapping) for row in rows]
 
-    def show(self, uid: str) -> Details:
+    def show(self, uid: str, scope: Scope = EVERYTHING) -> Details:
         """One note. Raises `NotFound`, `IndexUnavailable`."""
-        rows = fetch(self._engine, _SHOW, {"uid": uid})
+        rows = fetch(self._engine, _SHOW, {"uid": uid, "scope": _codes(scope)})
         if not rows:
             raise NotFound("no such rejection note")
         named: list[tuple[Any, ...]] = [tuple(row) for row in fetch(self._engine, _NAMED, {"uid": uid})]
@@ -143,6 +149,7 @@ class Rejections:
         why: str,
         series: str | None = None,
         instances: Sequence[str] | None = None,
+        scope: Scope = EVERYTHING,
     ) -> Receipt:
         """Reject a study, a series of it, or some instances; the receipt is that of the note.
 
@@ -150,6 +157,8 @@ class Rejections:
         """
         if code not in BY_CODE:
             raise InvalidQuery(f"code is one of {', '.join(BY_CODE)}")
+        if not fetch(self._engine, _HOME, {"study": study, "scope": _codes(scope)}):
+            raise NotFound("no such study, or not all of these instances are in it")
         wanted = None if instances is None else list(instances)
         found = self._instances(study, series, wanted, notes=False)
         if not found or (wanted is not None and {each.sop_instance_uid for each in found} != set(wanted)):
@@ -158,12 +167,12 @@ class Rejections:
         self._record("rejected", receipt.sop_instance_uid, who, why, len(found))
         return receipt
 
-    def undo(self, uid: str, *, who: str, why: str) -> Receipt:
+    def undo(self, uid: str, *, who: str, why: str, scope: Scope = EVERYTHING) -> Receipt:
         """Show again what a note hides, by a note that rejects it; the receipt is that of the new note.
 
         Raises `NotFound` if there is no such note or it does not hold, and what ingest raises.
         """
-        found = self.show(uid).note
+        found = self.show(uid, scope).note
         if not found.active:
             raise NotFound("this rejection note hides nothing now")
         note = self._instances(found.study, found.series, [uid], notes=True)
@@ -179,7 +188,7 @@ class Rejections:
     def _store(self, study: str, rejected: Sequence[Rejected], reason: Reason) -> Receipt:
         if max(len(reason.who), len(reason.why)) > _LONGEST:
             raise InvalidQuery(f"who and why have at most {_LONGEST} characters")
-        home: tuple[Any, ...] = tuple(fetch(self._engine, _HOME, {"study": study})[0])
+        home: tuple[Any, ...] = tuple(fetch(self._engine, _HOME, {"study": study, "scope": None})[0])
         attributes, issuer, facility = home
         document = compose(study, attributes, rejected, reason)
         source = Source(
@@ -202,6 +211,10 @@ class Rejections:
     def _record(self, action: str, subject: str, who: str, why: str, instances: int) -> None:
         said = {"action": action, "subject": subject, "who": who, "why": why, "instances": instances}
         change(self._engine, _RECORD, said)
+
+
+def _codes(scope: Scope) -> list[str] | None:
+    return None if scope.facilities is None else sorted(scope.facilities)
 
 
 _RECORD: Final = text(sql.RECORD.replace("%(", ":").replace(")s", "") + " RETURNING id")

@@ -104,6 +104,25 @@ def is_storage_sop_class(uid: str) -> bool:
     return True
 
 
+_READ_WHOLE: Final = tuple(
+    f"{_COMPOSITE_STORAGE_ROOT}{branch}"
+    for branch in (
+        "1.88.",  # structured reports and key object selections
+        "1.11.",  # presentation states
+        "1.66.",  # registrations, fiducials, segmentations (1.66 itself is raw data)
+        "1.104.",  # encapsulated documents
+        "1.481.3",  # RT Structure Set
+        "1.481.5",  # RT Plan
+        "1.481.8",  # RT Ion Plan
+    )
+)
+
+
+def is_read_whole(uid: str) -> bool:
+    """Whether instances of a class can be shown only by reading them whole: documents, and what is drawn on images."""
+    return uid.startswith(_READ_WHOLE)
+
+
 @dataclass(frozen=True, slots=True)
 class TransferSyntax:
     """How a dataset and its pixel data are encoded (PS3.5 section 10 and Annex A)."""

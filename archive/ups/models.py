@@ -28,6 +28,8 @@ class Workitem(Base):
     id: Mapped[int] = _key()
     uid: Mapped[str] = mapped_column(unique=True)
     """Its SOP Instance UID."""
+    facility: Mapped[str] = mapped_column(server_default="")
+    """Code of the facility whose work it is; empty for the province's, which only those see who see all."""
     state: Mapped[str]
     transaction_uid: Mapped[str] = mapped_column(server_default="")
     """The secret of whoever performs it; empty while it is SCHEDULED. Never shown."""

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Engine, Row, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, delete, func, select, true, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from archive.database import fetch, in_transaction
 from archive.errors import Outdated
-from archive.records import DicomJSON, SearchResult
+from archive.records import EVERYTHING, DicomJSON, Scope, SearchResult
 from archive.standard.uids import check_uid
 from archive.ups import events, rules
 from archive.ups.dataset import first, normalized
@@ -53,7 +53,7 @@ class Workitems:
         self._engine = engine
         self._most = most
 
-    def create(self, given: object, uid: str = "") -> Created:
+    def create(self, given: object, uid: str = "", facility: str = "") -> Created:
         """Make a workitem; its UID is `uid`, or SOP Instance UID of the dataset, or a new one (11.4).
 
         Raises `InvalidUID`, `BadWorkitem`, `DuplicateWorkitem`, `IndexUnavailable`.
@@ -69,7 +69,7 @@ class Workitems:
         def work(connection: Connection) -> None:
             nonlocal tries
             tries += 1
-            columns = {"uid": uid, "attributes": made, **asdict(rules.facts(made))}
+            columns = {"uid": uid, "facility": facility, "attributes": made, **asdict(rules.facts(made))}
             statement = upsert(Workitem).values(**columns).on_conflict_do_nothing().returning(Workitem.id)
             row = connection.execute(statement).scalar()
             if row is None:
@@ -83,10 +83,10 @@ class Workitems:
         in_transaction(self._engine, work)
         return Created(uid, added)
 
-    def get(self, uid: str) -> Entry:
+    def get(self, uid: str, scope: Scope = EVERYTHING) -> Entry:
         """One workitem (11.5). Raises `InvalidUID`, `NoSuchWorkitem`, `IndexUnavailable`."""
         check_uid(uid, "SOPInstanceUID")
-        wanted = select(Workitem.uid, Workitem.version, Workitem.attributes).where(Workitem.uid == uid)
+        wanted = select(Workitem.uid, Workitem.version, Workitem.attributes).where(Workitem.uid == uid, owned(scope))
         rows = fetch(self._engine, wanted)
         if not rows:
             raise NoSuchWorkitem("no such workitem")
@@ -159,9 +159,9 @@ class Workitems:
 
         return self._change(uid, work)
 
-    def search(self, query: WorkitemQuery) -> SearchResult:
+    def search(self, query: WorkitemQuery, scope: Scope = EVERYTHING) -> SearchResult:
         """A page of workitems, in order of their start by default (11.9). Raises `InvalidQuery`, `IndexUnavailable`."""
-        wanted = conditions(query.keys, fuzzy=query.fuzzy)
+        wanted = [*conditions(query.keys, fuzzy=query.fuzzy), owned(scope)]
         size = self._most if query.limit is None else min(query.limit, self._most)
         page = select(Workitem.attributes).where(*wanted).order_by(*order_of(query))
         rows = fetch(self._engine, page.limit(size).offset(min(query.offset, _LARGEST))) if size else []
@@ -196,6 +196,11 @@ class Workitems:
             return work(connection, row)
 
         return in_transaction(self._engine, locked)
+
+
+def owned(scope: Scope) -> ColumnElement[bool]:
+    """Workitems of the facilities of a scope."""
+    return true() if scope.facilities is None else Workitem.facility.in_(sorted(scope.facilities))
 
 
 def _write(

@@ -15,6 +15,7 @@ from archive.worklist import matching
 from archive.worklist.attributes import STEP_ATTRIBUTE
 from archive.worklist.models import WorklistItem as Item
 from archive.worklist.order import FACILITY, STATUS, flat
+from config.peers import UNKNOWN_FACILITY
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,12 @@ def owned(scope: Scope) -> ColumnElement[bool]:
     return Item.facility_id.in_(select(Facility.id).where(Facility.code.in_(sorted(scope.facilities))))
 
 
+def own_or_nobodys(owner: Any, facility: Any) -> ColumnElement[bool]:
+    """What a facility sent, and what came without saying from which."""
+    nobody = select(Facility.id).where(Facility.code == UNKNOWN_FACILITY.code).scalar_subquery()
+    return or_(owner == facility, owner == nobody)
+
+
 def for_station(station: str) -> ColumnElement[bool]:
     """Items for this station, and those for any."""
     return or_(func.cardinality(Item.station_ae_titles) == 0, Item.station_ae_titles.contains([station]))
@@ -52,7 +59,9 @@ def for_station(station: str) -> ColumnElement[bool]:
 
 def entries(scope: Scope) -> Select[Any]:
     images = select(func.coalesce(func.sum(Study.instance_count), 0)).where(
-        Study.study_instance_uid == Item.study_instance_uid
+        Study.study_instance_uid == Item.study_instance_uid,
+        # An order can name any study; what others have of it is not told.
+        own_or_nobodys(Study.facility_id, Item.facility_id),
     )
     return (
         select(*Item.__table__.c, Facility.code, images.scalar_subquery().label("image_count"))

@@ -16,13 +16,14 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from archive.database import fetch, in_transaction
 from archive.errors import InvalidUID
-from archive.models import Facility, Instance
+from archive.models import Facility, Instance, StoredObject
 from archive.records import EVERYTHING, DicomJSON, Scope
 from archive.standard.uids import is_uid
 from archive.worklist import performed
 from archive.worklist.errors import DuplicateStep, NoSuchStep, StepIsFinal
 from archive.worklist.links import link_items, update_items
 from archive.worklist.models import PerformedSeries, PerformedStep, PerformedStepChange, PerformedStepItem
+from archive.worklist.rows import own_or_nobodys
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +203,15 @@ class Steps:
     def _arrivals(self, steps: list[int]) -> dict[int, list[SeriesArrival]]:
         """What each of the steps announces, and what of it is not there."""
         uid = func.unnest(PerformedSeries.sop_instance_uids).column_valued("uid")
-        there = select(1).where(Instance.sop_instance_uid == uid)
+        # A step can name any instance; whether others have sent it is not told.
+        there = (
+            select(1)
+            .select_from(Instance)
+            .join(StoredObject, StoredObject.instance_id == Instance.id)
+            .where(
+                Instance.sop_instance_uid == uid, own_or_nobodys(StoredObject.facility_id, PerformedStep.facility_id)
+            )
+        )
         missing = func.array(select(uid).where(~there.exists()).scalar_subquery())
         statement = (
             select(
@@ -211,6 +220,7 @@ class Steps:
                 func.cardinality(PerformedSeries.sop_instance_uids).label("announced"),
                 missing.label("missing"),
             )
+            .join(PerformedStep, PerformedStep.id == PerformedSeries.step_id)
             .where(PerformedSeries.step_id.in_(steps))
             .order_by(PerformedSeries.id)
         )

@@ -84,7 +84,7 @@ class Retrieve(Asked):
         identifier = self._identifier()
         model = (MOVE | GET)[self._context.abstract_syntax]
         return select(
-            self._archive, model, identifier.keys, relational=self._context.relational, scope=self._caller.scope
+            self._archive, model, identifier.keys, relational=self._context.relational, scope=self._caller.copying_scope
         )
 
     def _suboperations(

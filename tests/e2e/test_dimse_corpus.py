@@ -19,6 +19,7 @@ from pynetdicom.presentation import build_context
 
 from archive.database import open_engine
 from archive.locate import versions
+from archive.reading import Reader
 from archive.records import EVERYTHING, Level, Query
 from tests.corpus import CorpusFile, corpus
 from tests.factories import ct_image, encode
@@ -119,7 +120,7 @@ def kept_versions(node: Node) -> dict[tuple[str, str, str], list[bytes]]:
             keys = {0x0020000D: study, 0x0020000E: series, 0x00080018: instance}
             assert node.archive.search(Query(Level.IMAGE, keys)).total == 1
             (shown,) = node.archive.locate(study, series, instance)
-            kept = versions(engine, study, series, instance, EVERYTHING)
+            kept = versions(Reader(engine), study, series, instance, EVERYTHING)
             assert shown in kept
             digests = []
             for each in kept:

@@ -15,6 +15,7 @@ from viewer_api.gate import needs
 from viewer_api.pages.language import Texts, language_of, texts
 from viewer_api.pages.rendering import page
 from viewer_api.routes.hidden import administrators
+from viewer_api.views import scope_for
 
 router = APIRouter(include_in_schema=False, dependencies=[needs(Right.REJECT), Depends(administrators)])
 
@@ -27,11 +28,12 @@ _VIETNAM: Final = timezone(timedelta(hours=7))
 def hidden(request: Request, archive: ArchiveDep) -> Response:
     """The latest notes, and all of the quarantine."""
     text = texts(language_of(request))
+    scope = scope_for(request, Right.REJECT)
     return page(
         request,
         "hidden.html",
-        notes=[(note, _state(note, text)) for note in archive.rejections.notes(limit=_SHOWN)],
-        quarantined=archive.quarantine.studies(),
+        notes=[(note, _state(note, text)) for note in archive.rejections.notes(limit=_SHOWN, scope=scope)],
+        quarantined=archive.quarantine.studies() if scope.facilities is None else [],
         time=lambda at: _time(at, text.language),
     )
 

@@ -26,7 +26,7 @@ from viewer_api.pages.rendering import page
 from viewer_api.problems import problem_of
 from viewer_api.same_origin import SameOrigin
 
-router = APIRouter(include_in_schema=False, dependencies=[needs(Right.OPERATE)])
+router = APIRouter(include_in_schema=False, dependencies=[needs(Right.OPERATE, everywhere=True)])
 
 SHOWN_PROBLEMS: Final = 50
 

@@ -20,13 +20,15 @@ from archive.worklist.listing import ItemSearch
 from archive.worklist.order import CLOSED, OPEN, STATUSES
 from archive.worklist.rows import WorklistEntry
 from config import clock
+from config.peers import UNKNOWN_FACILITY
 from viewer_api.deps import ArchiveDep
-from viewer_api.gate import needs
+from viewer_api.gate import known_caller, needs
 from viewer_api.pages.language import Texts, language_of, texts
 from viewer_api.pages.rendering import page
 from viewer_api.pages.study_rows import age_between, read_date, shown_time, spoken_name
 from viewer_api.pages.study_search import MODALITIES, clean, page_number
 from viewer_api.problems import problem_of
+from viewer_api.views import scope_for
 
 router = APIRouter(include_in_schema=False, dependencies=[needs(Right.ORDERS)])
 
@@ -123,9 +125,10 @@ def _answer(request: Request, archive: Archive, wanted: Filter) -> Response:
     counts: dict[str, int] = {}
     try:
         limits = wanted.search()
-        found, total = archive.worklist.search(limits)
+        scope = scope_for(request, Right.ORDERS)
+        found, total = archive.worklist.search(limits, scope)
         missing = archive.performed.missing_of([entry.id for entry in found])
-        counts = archive.worklist.counts(limits)
+        counts = archive.worklist.counts(limits, scope)
         lines = [_line(entry, missing.get(entry.id, 0), archive, text) for entry in found]
     except ValueError:
         status, message = HTTPStatus.BAD_REQUEST, text("error_dates")
@@ -143,9 +146,13 @@ def _answer(request: Request, archive: Archive, wanted: Filter) -> Response:
         total=total,
         pages=max(1, -(-total // PAGE_SIZE)),
         modalities=MODALITIES,
-        facilities=[each for code, each in archive.peers.facilities.items() if code != "UNKNOWN"],
+        facilities=[each for code, each in archive.peers.facilities.items() if _offered(request, code)],
         choices=list(_SHOWN),
     )
+
+
+def _offered(request: Request, facility: str) -> bool:
+    return facility != UNKNOWN_FACILITY.code and known_caller(request).may(Right.ORDERS, facility)
 
 
 def _line(entry: WorklistEntry, missing: int, archive: Archive, text: Texts) -> Line:

@@ -20,7 +20,7 @@ from viewer_api.deps import ArchiveDep
 from viewer_api.gate import needs
 from viewer_api.listeners import Listeners
 from viewer_api.media_types import JSON, Offer, accepted, choose
-from viewer_api.views import PARAMETER, VIEW, scope_of
+from viewer_api.views import PARAMETER, VIEW, feed_scope_of
 
 router = APIRouter(prefix=DICOMWEB, tags=["Change feed"], dependencies=[needs(Right.FEED)])
 
@@ -189,7 +189,7 @@ def _asked(request: Request) -> _Asked:
     since = _number(given, "since", 0, _LARGEST)
     resumed = _number(request.headers, "last-event-id", 0, _LARGEST)
     limit = _number(given, "limit", 1, MOST)
-    wanted = Wanted(_kinds(given.get("kind", "")), _list(given.get("facility", "")), scope_of(request))
+    wanted = Wanted(_kinds(given.get("kind", "")), _list(given.get("facility", "")), feed_scope_of(request))
     return _Asked(
         since if resumed is None else resumed,
         _DEFAULT_LIMIT if limit is None else limit,

@@ -21,6 +21,7 @@ from viewer_api.deps import ArchiveDep, get_archive
 from viewer_api.gate import needs
 from viewer_api.problems import UnsupportedMediaType
 from viewer_api.same_origin import require_same_origin
+from viewer_api.views import scope_for
 
 
 def administrators(request: Request) -> None:
@@ -37,6 +38,8 @@ def _json_body(request: Request) -> None:
 
 router = APIRouter(tags=["Hidden objects"], dependencies=[needs(Right.REJECT), Depends(administrators)])
 _CHANGES: Final = [Depends(require_same_origin), Depends(_json_body)]
+# What nobody vouches for belongs to no facility.
+_PROVINCE: Final = [needs(Right.REJECT, everywhere=True)]
 _TEXT: Final = 1024
 _MOST: Final = 1000
 
@@ -84,17 +87,20 @@ class Releasing(Discarding):
 
 
 @router.get("/rejections", summary="Rejection notes, the latest first")
-def list_rejections(archive: ArchiveDep, study: str | None = None, limit: int = 100, offset: int = 0) -> Response:
+def list_rejections(
+    request: Request, archive: ArchiveDep, study: str | None = None, limit: int = 100, offset: int = 0
+) -> Response:
     """All notes, or those of one study."""
     if not (0 <= limit <= _MOST and 0 <= offset < 1 << 31):
         raise InvalidQuery(f"limit is 0 to {_MOST}, offset at least 0")
-    return _json([_note(note) for note in archive.rejections.notes(study, limit=limit, offset=offset)])
+    scope = scope_for(request, Right.REJECT)
+    return _json([_note(note) for note in archive.rejections.notes(study, limit=limit, offset=offset, scope=scope)])
 
 
 @router.get("/rejections/{uid}", summary="One rejection note")
-def show_rejection(archive: ArchiveDep, uid: str) -> Response:
+def show_rejection(request: Request, archive: ArchiveDep, uid: str) -> Response:
     """What it names, why each of that is hidden, and what was done about it."""
-    found = archive.rejections.show(check_uid(uid, "SOPInstanceUID"))
+    found = archive.rejections.show(check_uid(uid, "SOPInstanceUID"), scope_for(request, Right.REJECT))
     instances = [
         {
             "study": study,
@@ -109,36 +115,44 @@ def show_rejection(archive: ArchiveDep, uid: str) -> Response:
 
 
 @router.post("/rejections", summary="Reject a study, a series or instances", status_code=201, dependencies=_CHANGES)
-def reject_instances(archive: ArchiveDep, body: NewRejection) -> Response:
+def reject_instances(request: Request, archive: ArchiveDep, body: NewRejection) -> Response:
     """Store a rejection note of our own."""
     for uid, name in ((body.study, "StudyInstanceUID"), (body.series, "SeriesInstanceUID")):
         if uid is not None:
             check_uid(uid, name)
     receipt = archive.rejections.reject(
-        body.study, series=body.series, instances=body.instances, code=body.code, who=body.who, why=body.why
+        body.study,
+        series=body.series,
+        instances=body.instances,
+        code=body.code,
+        who=body.who,
+        why=body.why,
+        scope=scope_for(request, Right.REJECT),
     )
     return _stored(receipt)
 
 
 @router.post("/rejections/{uid}/undo", summary="Undo a rejection", status_code=201, dependencies=_CHANGES)
-def undo_rejection(archive: ArchiveDep, uid: str, body: Undoing) -> Response:
+def undo_rejection(request: Request, archive: ArchiveDep, uid: str, body: Undoing) -> Response:
     """Store a note that rejects the note."""
-    return _stored(archive.rejections.undo(check_uid(uid, "SOPInstanceUID"), who=body.who, why=body.why))
+    scope = scope_for(request, Right.REJECT)
+    uid = check_uid(uid, "SOPInstanceUID")
+    return _stored(archive.rejections.undo(uid, who=body.who, why=body.why, scope=scope))
 
 
-@router.get("/quarantine", summary="Studies in quarantine")
+@router.get("/quarantine", summary="Studies in quarantine", dependencies=_PROVINCE)
 def list_quarantine(archive: ArchiveDep) -> Response:
     """What unlisted senders sent, what came last first."""
     return _json([asdict(each) for each in archive.quarantine.studies()])
 
 
-@router.post("/quarantine/release", summary="Store it for a facility", dependencies=_CHANGES)
+@router.post("/quarantine/release", summary="Store it for a facility", dependencies=[*_PROVINCE, *_CHANGES])
 def release_quarantined(archive: ArchiveDep, body: Releasing) -> Response:
     """As if a peer of the facility had sent it."""
     return _json(asdict(archive.quarantine.release(body.decision(), body.facility)))
 
 
-@router.post("/quarantine/discard", summary="Hide it for ever", dependencies=_CHANGES)
+@router.post("/quarantine/discard", summary="Hide it for ever", dependencies=[*_PROVINCE, *_CHANGES])
 def discard_quarantined(archive: ArchiveDep, body: Annotated[Discarding, ...]) -> Response:
     """Even from those who see everything; the bytes stay."""
     return _json({"instances": archive.quarantine.discard(body.decision())})

@@ -13,7 +13,7 @@ from viewer_api.deps import ArchiveDep
 from viewer_api.gate import needs
 from viewer_api.same_origin import SameOrigin
 
-router = APIRouter(prefix="/forwarding", tags=["Forwarding"], dependencies=[needs(Right.OPERATE)])
+router = APIRouter(prefix="/forwarding", tags=["Forwarding"], dependencies=[needs(Right.OPERATE, everywhere=True)])
 
 _PROBLEM: Final = {"content": {"application/problem+json": {"schema": {"type": "object"}}}}
 _ANSWERS: Final[dict[int | str, dict[str, Any]]] = {

@@ -8,11 +8,13 @@ from typing import Final
 from fastapi import Request
 
 from archive.core import Archive
-from archive.errors import InvalidQuery, NotFound
+from archive.errors import InvalidQuery, NotFound, NotPermitted
+from archive.people.roles import Right
 from archive.records import StoredInstance
-from archive.standard.uids import check_uid
+from archive.standard.uids import check_uid, is_read_whole
+from viewer_api.gate import known_caller
 from viewer_api.media_types import MediaRange, accepted
-from viewer_api.views import scope_of
+from viewer_api.views import copying_scope_of, scope_of
 
 STUDY: Final = "/studies/{study}"
 SERIES: Final = STUDY + "/series/{series}"
@@ -27,12 +29,43 @@ def located(
     request: Request, archive: Archive, study: str, series: str | None = None, instance: str | None = None
 ) -> list[StoredInstance]:
     """The stored instances of a resource. Raises InvalidUID (400) for what is no UID, NotFound (404)."""
+    _check(study, series, instance)
+    return archive.locate(study, series, instance, scope_of(request))
+
+
+def located_to_copy(
+    request: Request, archive: Archive, study: str, series: str | None = None, instance: str | None = None
+) -> list[StoredInstance]:
+    """The same for whoever wants whole objects: they may be copied, or are such as a viewer must read whole.
+
+    Raises `NotPermitted` (403) for what the caller may look at and no more; what they may not even look at is NotFound.
+    """
+    _check(study, series, instance)
+    caller = known_caller(request)
+    if caller.may(Right.COPY):
+        try:
+            return archive.locate(study, series, instance, copying_scope_of(request))
+        except NotFound:
+            if not caller.may(Right.VIEW):
+                raise
+    found = archive.locate(study, series, instance, scope_of(request))
+    if not all(is_read_whole(each.sop_class_uid) for each in found):
+        raise NotPermitted("these objects may be looked at; the right to copy them is missing")
+    return found
+
+
+def require_copy(request: Request, archive: Archive, inst: StoredInstance) -> None:
+    """Raise `NotPermitted` unless this instance, which the caller may look at, may also be had whole."""
+    uids = inst.study_instance_uid, inst.series_instance_uid, inst.sop_instance_uid
+    located_to_copy(request, archive, *uids)
+
+
+def _check(study: str, series: str | None, instance: str | None) -> None:
     check_uid(study, "StudyInstanceUID")
     if series is not None:
         check_uid(series, "SeriesInstanceUID")
     if instance is not None:
         check_uid(instance, "SOPInstanceUID")
-    return archive.locate(study, series, instance, scope_of(request))
 
 
 def located_instance(request: Request, archive: Archive, study: str, series: str, instance: str) -> StoredInstance:

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from archive.core import Archive
-from archive.errors import CannotParse
+from archive.errors import CannotParse, NotPermitted
 from archive.people.roles import Right
 from archive.records import Source
 from archive.standard.uids import check_uid
@@ -25,6 +25,7 @@ from viewer_api.problems import UnsupportedMediaType, archive_problem
 from viewer_api.store_metadata import MetadataSession
 from viewer_api.store_report import StoreReport
 from viewer_api.store_session import StoreSession
+from viewer_api.views import FACILITY_HEADER, scope_for
 
 router = APIRouter(prefix=DICOMWEB, tags=["STOW-RS"], dependencies=[needs(Right.STORE)])
 
@@ -138,11 +139,25 @@ def _finish(body: _Body, rest: bytes) -> None:
     body.close()
 
 
-def _source(request: Request) -> Source:
-    """Where the objects come from. Until users sign in, nobody can say for which facility they send."""
+def _source(request: Request, archive: Archive) -> Source:
+    """Where the objects come from: a facility that the caller may store for.
+
+    Raises `NotPermitted` if there are several and the request does not say which. Who may store for all need not say.
+    """
+    where = scope_for(request, Right.STORE).facilities
+    given = request.headers.get(FACILITY_HEADER, "")
+    if where is None:
+        facility = archive.peers.facility(given) if given in archive.peers.facilities else UNKNOWN_FACILITY
+        if given and facility.code != given:
+            raise NotPermitted(f"{FACILITY_HEADER} names no facility of this archive")
+    else:
+        code = given or (next(iter(where)) if len(where) == 1 else "")
+        if code not in where:
+            raise NotPermitted(f"{FACILITY_HEADER} has to name the facility for which this is stored")
+        facility = archive.peers.facility(code)
     return Source(
-        facility=UNKNOWN_FACILITY.code,
-        issuer_of_patient_id=UNKNOWN_FACILITY.issuer,
+        facility=facility.code,
+        issuer_of_patient_id=facility.issuer,
         transport="stow",
         address=request.client.host if request.client else "",
     )
@@ -154,7 +169,7 @@ def _body(request: Request, archive: Archive, study: str | None) -> tuple[_Body,
     header = Message()
     header["content-type"] = content_type
     media_type = header.get_content_type() if content_type else ""
-    session = StoreSession(archive, _source(request), study, request.app.state.metrics)
+    session = StoreSession(archive, _source(request, archive), study, request.app.state.metrics)
     if media_type == DICOM:
         return _SinglePart(session), session
     if media_type != MULTIPART:
@@ -164,7 +179,7 @@ def _body(request: Request, archive: Archive, study: str | None) -> tuple[_Body,
     if root == DICOM:
         return MultipartReader(boundary, session), session
     if root in (DICOM_JSON, JSON, DICOM_XML):
-        described = MetadataSession(archive, _source(request), study, request.app.state.metrics, root)
+        described = MetadataSession(archive, _source(request, archive), study, request.app.state.metrics, root)
         return _WithMetadata(boundary, described), described
     raise UnsupportedMediaType(f"The type of {MULTIPART} must be {DICOM}, {DICOM_JSON} or {DICOM_XML}.")
 

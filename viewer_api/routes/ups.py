@@ -7,7 +7,8 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Header, Request
 from starlette.responses import Response
 
-from archive.errors import InvalidQuery
+from archive.core import Archive
+from archive.errors import InvalidQuery, NotPermitted
 from archive.people.roles import Right
 from archive.standard.uids import is_uid
 from viewer_api.addresses import DICOMWEB, dicomweb_root, warning
@@ -20,6 +21,7 @@ from viewer_api.query_params import parse_workitem_query
 from viewer_api.routes.qido import PARAMETERS
 from viewer_api.routes.qido import RESPONSES as FOUND
 from viewer_api.same_origin import require_same_origin
+from viewer_api.views import FACILITY_HEADER, scope_for
 
 router = APIRouter(prefix=f"{DICOMWEB}/workitems", tags=["UPS-RS"], dependencies=[needs(Right.WORKITEMS)])
 
@@ -41,6 +43,27 @@ _REFUSED: Final[dict[int | str, dict[str, Any]]] = {
 
 def _parameter(name: str, description: str) -> dict[str, Any]:
     return {"name": name, "in": "query", "description": description, "schema": {"type": "string"}}
+
+
+def require_workitem(request: Request, archive: Archive, workitem: str) -> None:
+    """Raise `NoSuchWorkitem` for a workitem of another facility; which facility it is of never changes."""
+    scope = scope_for(request, Right.WORKITEMS)
+    if scope.facilities is not None:
+        archive.ups.workitems.get(workitem, scope)
+
+
+def _facility(request: Request) -> str:
+    """Whose work a new workitem is. Raises `NotPermitted` for a caller of several facilities: they have to say which.
+
+    Nothing in a workitem says so, and what nobody owns nobody would see.
+    """
+    where = scope_for(request, Right.WORKITEMS).facilities
+    if where is None:
+        return request.headers.get(FACILITY_HEADER, "")
+    given = request.headers.get(FACILITY_HEADER, next(iter(where)) if len(where) == 1 else "")
+    if given not in where:
+        raise NotPermitted(f"{FACILITY_HEADER} has to name the facility whose workitem this is")
+    return given
 
 
 def _uid_of_query(request: Request, *names: str) -> str:
@@ -70,7 +93,7 @@ def _uid_of_query(request: Request, *names: str) -> str:
 def create_workitem(request: Request, archive: ArchiveDep, payload: Payload) -> Response:
     """Put a workitem on the worklist, SCHEDULED (11.4)."""
     uid = _uid_of_query(request, "workitem", "affectedsopinstanceuid")
-    made = archive.ups.workitems.create(payload, uid)
+    made = archive.ups.workitems.create(payload, uid, _facility(request))
     address = f"{dicomweb_root(request)}/workitems/{made.uid}"
     headers = {"Location": address, "Content-Location": address}
     if made.added:
@@ -89,7 +112,7 @@ def search_workitems(request: Request, archive: ArchiveDep) -> Response:
     """Workitems by their attributes, in order of their start; keys within sequences are written with dots (11.9)."""
     form = negotiate_list(request)
     query = parse_workitem_query(request.query_params.multi_items())
-    result = archive.ups.workitems.search(query)
+    result = archive.ups.workitems.search(query, scope_for(request, Right.WORKITEMS))
     return dataset_list(result.matches, form, page_headers(request, result, query.offset))
 
 
@@ -109,7 +132,7 @@ def search_workitems(request: Request, archive: ArchiveDep) -> Response:
 def retrieve_workitem(request: Request, archive: ArchiveDep, workitem: str) -> Response:
     """The workitem as it is now (11.5)."""
     form = negotiate_one(request)
-    found = archive.ups.workitems.get(workitem)
+    found = archive.ups.workitems.get(workitem, scope_for(request, Right.WORKITEMS))
     headers = {"Cache-Control": "no-cache", "ETag": f'"{found.version}"', "Content-Location": str(request.url)}
     return one_dataset(found.attributes, form, 200, headers)
 
@@ -135,6 +158,7 @@ def update_workitem(
 ) -> Response:
     """Change attributes of a workitem (11.6)."""
     secret = _uid_of_query(request, "transaction-uid", "transaction", "transactionuid")
+    require_workitem(request, archive, workitem)
     archive.ups.workitems.update(workitem, payload, secret, versions(if_match) if if_match is not None else ())
     return Response(headers={"Content-Location": f"{dicomweb_root(request)}/workitems/{workitem}"})
 
@@ -149,6 +173,7 @@ def update_workitem(
 )
 def change_workitem_state(request: Request, archive: ArchiveDep, workitem: str, payload: Payload) -> Response:
     """Claim, complete or cancel a workitem: Procedure Step State and Transaction UID (11.7)."""
+    require_workitem(request, archive, workitem)
     if archive.ups.workitems.change_state(workitem, payload):
         return Response()
     state = archive.ups.workitems.get(workitem).attributes["00741000"]["Value"][0]
@@ -169,6 +194,7 @@ def request_workitem_cancellation(
     request: Request, archive: ArchiveDep, workitem: str, payload: OptionalPayload
 ) -> Response:
     """A SCHEDULED workitem is canceled; of one IN PROGRESS, its subscribers are told (11.8)."""
+    require_workitem(request, archive, workitem)
     if archive.ups.workitems.request_cancel(workitem, payload):
         return Response(status_code=202)
     text = "The UPS is already in the requested state of CANCELED."

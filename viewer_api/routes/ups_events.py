@@ -11,18 +11,22 @@ import anyio
 import orjson
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Request
+from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from archive.errors import InvalidQuery, Unavailable
+from archive.core import Archive
+from archive.errors import InvalidQuery, NotPermitted, Unavailable
 from archive.people.roles import Right
 from archive.records import Nested
 from archive.ups.channels import EventChannel, Replaced
+from archive.ups.subscriptions import FILTERED, GLOBAL
 from config.logs import fields
 from viewer_api.addresses import DICOMWEB, dicomweb_root
 from viewer_api.deps import ArchiveDep
-from viewer_api.gate import needs
+from viewer_api.gate import known_caller, needs
 from viewer_api.query_params import parse_workitem_query
+from viewer_api.routes.ups import require_workitem
 from viewer_api.same_origin import require_same_origin
 
 log = logging.getLogger(__name__)
@@ -70,6 +74,7 @@ _PARAMETERS: Final[list[dict[str, Any]]] = [
 def subscribe_to_workitem(request: Request, archive: ArchiveDep, workitem: str, aet: str) -> Response:
     """Have an AE told of events of the workitem, of all workitems, or of those with certain attributes (11.10)."""
     lock, keys = _parsed(request.query_params.multi_items())
+    _check(request, archive, workitem, aet)
     archive.ups.subscriptions.subscribe(workitem, aet, deletion_lock=lock, keys=keys)
     scheme, _, rest = dicomweb_root(request).partition("://")
     channel = f"{'wss' if scheme == 'https' else 'ws'}://{rest}/subscribers/{quote(aet.strip(), safe='')}"
@@ -82,8 +87,9 @@ def subscribe_to_workitem(request: Request, archive: ArchiveDep, workitem: str, 
     response_class=Response,
     responses={200: {"description": "No longer subscribed"}, **_REFUSED},
 )
-def unsubscribe_from_workitem(archive: ArchiveDep, workitem: str, aet: str) -> Response:
+def unsubscribe_from_workitem(request: Request, archive: ArchiveDep, workitem: str, aet: str) -> Response:
     """End a subscription with its deletion lock; a global one ends all of the AE (11.11)."""
+    _check(request, archive, workitem, aet)
     archive.ups.subscriptions.unsubscribe(workitem, aet)
     return Response()
 
@@ -94,8 +100,9 @@ def unsubscribe_from_workitem(archive: ArchiveDep, workitem: str, aet: str) -> R
     response_class=Response,
     responses={200: {"description": "New workitems are no longer subscribed to"}, **_REFUSED},
 )
-def suspend_global_subscription(archive: ArchiveDep, workitem: str, aet: str) -> Response:
+def suspend_global_subscription(request: Request, archive: ArchiveDep, workitem: str, aet: str) -> Response:
     """Subscribe the AE to no further workitems; it stays subscribed to those that it was (11.12)."""
+    _check(request, archive, workitem, aet)
     archive.ups.subscriptions.suspend(workitem, aet)
     return Response()
 
@@ -103,6 +110,7 @@ def suspend_global_subscription(archive: ArchiveDep, workitem: str, aet: str) ->
 @router.websocket("/subscribers/{aet}")
 async def open_event_channel(socket: WebSocket, aet: str) -> None:
     """Send the event reports of an AE as they happen, first those that have waited."""
+    _check_title(socket, socket.app.state.archive, aet)
     channel = socket.app.state.archive.ups.channel(aet)
     await run_sync(channel.open)
     try:
@@ -114,6 +122,25 @@ async def open_event_channel(socket: WebSocket, aet: str) -> None:
     finally:
         with anyio.CancelScope(shield=True), suppress(Unavailable):
             await run_sync(channel.close)
+
+
+def _check(request: Request, archive: Archive, workitem: str, aet: str) -> None:
+    """Who does not see all subscribes their own AEs to their own workitems. Raises `NotPermitted`, `NoSuchWorkitem`."""
+    _check_title(request, archive, aet)
+    if workitem in (GLOBAL, FILTERED):
+        if not known_caller(request).may_everywhere(Right.WORKITEMS):
+            raise NotPermitted("workitems of all facilities are for those who see the whole province")
+    else:
+        require_workitem(request, archive, workitem)
+
+
+def _check_title(connection: HTTPConnection, archive: Archive, aet: str) -> None:
+    caller = known_caller(connection)
+    if caller.may_everywhere(Right.WORKITEMS):
+        return
+    peer = archive.peers.named(aet.strip())
+    if peer is None or not caller.may(Right.WORKITEMS, peer.facility):
+        raise NotPermitted("this AE title is not one of your facility")
 
 
 async def _listen(socket: WebSocket, scope: anyio.CancelScope) -> None:

@@ -2,6 +2,9 @@
 
 Without a transfer syntax asked for, everything comes in Explicit VR Little Endian (PS3.18 8.7.3.5.2);
 ``transfer-syntax=*`` gives what is stored, without a decoder being touched.
+
+Whole objects are copies: they need that right, and a grant that allows it, but for documents, which no viewer can show
+otherwise (`archive.standard.uids.is_read_whole`).
 """
 
 from __future__ import annotations
@@ -27,13 +30,13 @@ from viewer_api.gate import needs
 from viewer_api.media_types import DICOM, ZIP, MediaRange, Offer, allowed_by, choose
 from viewer_api.ranges import Content, entity_tag, ranged
 from viewer_api.routes import frames, metadata
-from viewer_api.routes.resources import INSTANCE, SERIES, STUDY, accepts, located
+from viewer_api.routes.resources import INSTANCE, SERIES, STUDY, accepts, located_to_copy
 from viewer_api.streaming import stream
 
 router = APIRouter(prefix=DICOMWEB, tags=["WADO-RS"])
 router.include_router(frames.router)
 router.include_router(metadata.router)
-_COPIES: Final = [needs(Right.COPY)]
+_READERS: Final = [needs(Right.VIEW, Right.COPY)]
 
 _PARTS: Final = Offer(DICOM, True)
 _SINGLE: Final = Offer(DICOM, False)
@@ -51,22 +54,22 @@ class _Given(NamedTuple):
         return self.target or self.instance.object.transfer_syntax_uid
 
 
-@router.get(STUDY, name="retrieve_study", response_class=Response, dependencies=_COPIES)
+@router.get(STUDY, name="retrieve_study", response_class=Response, dependencies=_READERS)
 def retrieve_study(request: Request, archive: ArchiveDep, study: str) -> Response:
     """All instances of a study (PS3.18 10.4.1.1.1)."""
-    return _instances(request, archive, located(request, archive, study), (_PARTS, _ARCHIVE))
+    return _instances(request, archive, located_to_copy(request, archive, study), (_PARTS, _ARCHIVE))
 
 
-@router.get(SERIES, name="retrieve_series", response_class=Response, dependencies=_COPIES)
+@router.get(SERIES, name="retrieve_series", response_class=Response, dependencies=_READERS)
 def retrieve_series(request: Request, archive: ArchiveDep, study: str, series: str) -> Response:
     """All instances of a series (PS3.18 10.4.1.1.1)."""
-    return _instances(request, archive, located(request, archive, study, series), (_PARTS, _ARCHIVE))
+    return _instances(request, archive, located_to_copy(request, archive, study, series), (_PARTS, _ARCHIVE))
 
 
-@router.get(INSTANCE, name="retrieve_instance", response_class=Response, dependencies=_COPIES)
+@router.get(INSTANCE, name="retrieve_instance", response_class=Response, dependencies=_READERS)
 def retrieve_instance(request: Request, archive: ArchiveDep, study: str, series: str, instance: str) -> Response:
     """One instance (PS3.18 10.4.1.1.1)."""
-    found = located(request, archive, study, series, instance)
+    found = located_to_copy(request, archive, study, series, instance)
     return _instances(request, archive, found, (_PARTS, _SINGLE, _ARCHIVE))
 
 

@@ -23,7 +23,7 @@ from viewer_api.media_types import DICOM, MediaRange, Offer, accepted, choose
 from viewer_api.pictures import FORMATS, pictures_of
 from viewer_api.presented import state_for
 from viewer_api.render_params import burned_in, number, picture_quality
-from viewer_api.routes.resources import accepts, located_instance
+from viewer_api.routes.resources import accepts, located_instance, require_copy
 from viewer_api.routes.wado import single_instance
 
 router = APIRouter(prefix=DICOMWEB, tags=["WADO-URI"], dependencies=[needs(Right.VIEW)])
@@ -83,6 +83,7 @@ def wado_uri(request: Request, archive: ArchiveDep) -> Response:
     inst = located_instance(request, archive, *uids)
     offer = _choose(request, given, inst)
     if offer.media_type == DICOM:
+        require_copy(request, archive, inst)
         return _as_dicom(request, archive, given, inst)
     how = _rendering(given, inst, offer)
     state = _presentation(request, archive, given, inst)

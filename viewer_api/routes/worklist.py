@@ -12,9 +12,10 @@ from http import HTTPStatus
 from typing import Annotated, Any, Final, Literal
 
 import orjson
-from fastapi import APIRouter, Body, Header, Query
+from fastapi import APIRouter, Body, Header, Query, Request
 from starlette.responses import Response
 
+from archive.core import Archive
 from archive.people.roles import Right
 from archive.standard.uids import check_uid
 from archive.worklist.listing import ItemSearch
@@ -23,7 +24,8 @@ from archive.worklist.steps import StepEntry, StepSearch
 from config.settings import ItemStatus
 from viewer_api.deps import ArchiveDep
 from viewer_api.etags import versions
-from viewer_api.gate import needs
+from viewer_api.gate import known_caller, needs
+from viewer_api.views import scope_for
 
 router = APIRouter(prefix="/worklist", tags=["Worklist"], dependencies=[needs(Right.ORDERS)])
 
@@ -72,14 +74,17 @@ _PUT: Final[dict[int | str, dict[str, Any]]] = {
 
 
 @router.post("/items", summary="Put an order on the worklist", responses=_PUT, response_class=Response)
-def put_item(archive: ArchiveDep, order: Order) -> Response:
+def put_item(request: Request, archive: ArchiveDep, order: Order) -> Response:
     """Add an item (201), or bring the one of the same order up to date (200)."""
+    if not known_caller(request).may_everywhere(Right.ORDERS):
+        known_caller(request).require(Right.ORDERS, str(order.get("Facility", "")))
     entry, new = archive.worklist.put(_without_read_only(order), source="api")
     return _item(entry, HTTPStatus.CREATED if new else HTTPStatus.OK)
 
 
 @router.get("/items", summary="Search the worklist", response_class=Response, responses={200: _OBJECT})
 def search_items(
+    request: Request,
     archive: ArchiveDep,
     first: Annotated[date | None, Query(description="Due on this day or later")] = None,
     last: Annotated[date | None, Query(description="Due on this day or earlier")] = None,
@@ -107,41 +112,45 @@ def search_items(
             study_instance_uid=study,
             limit=limit,
             offset=offset,
-        )
+        ),
+        scope_for(request, Right.ORDERS),
     )
     return _json({"Items": [_shown(entry) for entry in found], "Total": total}, {"X-Total-Count": str(total)})
 
 
 @router.get("/items/{item}", summary="One item", responses=_FOUND, response_class=Response)
-def get_item(archive: ArchiveDep, item: int, if_none_match: Annotated[str | None, Header()] = None) -> Response:
+def get_item(
+    request: Request, archive: ArchiveDep, item: int, if_none_match: Annotated[str | None, Header()] = None
+) -> Response:
     """The item as it is now."""
-    entry = archive.worklist.get(item)
+    entry = archive.worklist.get(item, scope_for(request, Right.ORDERS))
     if if_none_match is not None and entry.version in (versions(if_none_match) or (entry.version,)):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": _etag(entry)})
     return _item(entry)
 
 
 @router.put("/items/{item}", summary="Replace an item", responses=_CHANGED, response_class=Response)
-def replace_item(archive: ArchiveDep, item: int, order: Order, if_match: IfMatch = None) -> Response:
+def replace_item(request: Request, archive: ArchiveDep, item: int, order: Order, if_match: IfMatch = None) -> Response:
     """All fields are replaced but those that name it, and its status unless given."""
-    return _change(archive, item, order, if_match, partly=False)
+    return _change(request, archive, item, order, if_match, partly=False)
 
 
 @router.patch("/items/{item}", summary="Change fields of an item", responses=_CHANGED, response_class=Response)
-def change_item(archive: ArchiveDep, item: int, order: Order, if_match: IfMatch = None) -> Response:
+def change_item(request: Request, archive: ArchiveDep, item: int, order: Order, if_match: IfMatch = None) -> Response:
     """Only the given fields are changed; null takes one away (RFC 7396)."""
-    return _change(archive, item, order, if_match, partly=True)
+    return _change(request, archive, item, order, if_match, partly=True)
 
 
 @router.delete("/items/{item}", summary="Cancel an item", responses=_CHANGED, response_class=Response)
-def cancel_item(archive: ArchiveDep, item: int, if_match: IfMatch = None) -> Response:
+def cancel_item(request: Request, archive: ArchiveDep, item: int, if_match: IfMatch = None) -> Response:
     """Take it off the worklist; it can still be found, and scheduled again by its status."""
-    archive.worklist.cancel(item, version=_expected(archive, item, if_match))
+    archive.worklist.cancel(item, version=_expected(request, archive, item, if_match))
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
 @router.get("/steps", summary="Search performed procedure steps", response_class=Response, responses={200: _OBJECT})
 def search_steps(
+    request: Request,
     archive: ArchiveDep,
     first: date | None = None,
     last: date | None = None,
@@ -156,14 +165,14 @@ def search_steps(
 ) -> Response:
     """What modalities reported, the newest first, and how many of the announced instances have not arrived."""
     wanted = StepSearch(first, last, state, modality, facility, accession, study, item, limit, offset)
-    found, total = archive.performed.search(wanted)
+    found, total = archive.performed.search(wanted, scope_for(request, Right.ORDERS))
     return _json({"Steps": [_step(step) for step in found], "Total": total}, {"X-Total-Count": str(total)})
 
 
 @router.get("/steps/{step}", summary="One performed procedure step", responses=_FOUND, response_class=Response)
-def get_step(archive: ArchiveDep, step: str) -> Response:
+def get_step(request: Request, archive: ArchiveDep, step: str) -> Response:
     """The step with its attributes in the DICOM JSON model, and which announced instances have not arrived."""
-    entry = archive.performed.get(check_uid(step, "SOP Instance UID"))
+    entry = archive.performed.get(check_uid(step, "SOP Instance UID"), scope_for(request, Right.ORDERS))
     series = [
         {"SeriesInstanceUID": each.series_instance_uid, "Announced": each.announced, "Missing": each.missing}
         for each in entry.series
@@ -174,8 +183,10 @@ def get_step(archive: ArchiveDep, step: str) -> Response:
 # -- parts ------------------------------------------------------------------------------------------------------------
 
 
-def _change(archive: ArchiveDep, item: int, order: dict[str, Any], if_match: str | None, *, partly: bool) -> Response:
-    version = _expected(archive, item, if_match)
+def _change(
+    request: Request, archive: Archive, item: int, order: dict[str, Any], if_match: str | None, *, partly: bool
+) -> Response:
+    version = _expected(request, archive, item, if_match)
     return _item(archive.worklist.change(item, _without_read_only(order), partly=partly, version=version))
 
 
@@ -183,13 +194,16 @@ def _without_read_only(order: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in order.items() if name not in READ_ONLY}
 
 
-def _expected(archive: ArchiveDep, item: int, if_match: str | None) -> int | None:
-    """The version that the item must have (RFC 9110 13.1.1); None for any. Raises `NotFound`, `InvalidQuery`."""
+def _expected(request: Request, archive: Archive, item: int, if_match: str | None) -> int | None:
+    """The version that the item must have (RFC 9110 13.1.1); None for any. Raises `NotFound`, `InvalidQuery`.
+
+    An item of another facility is not found, whatever is to be done with it; an item never changes its facility.
+    """
+    now = archive.worklist.get(item, scope_for(request, Right.ORDERS)).version
     wanted = versions(if_match) if if_match is not None else ()
     if not wanted:
         return None
     # Of several versions, one that it has now; else one that it has not, so that the change is refused.
-    now = archive.worklist.get(item).version
     return now if now in wanted else wanted[0]
 
 

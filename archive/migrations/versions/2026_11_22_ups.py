@@ -24,6 +24,7 @@ def upgrade() -> None:
         "ups_workitem",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("uid", _TEXT, nullable=False),
+        sa.Column("facility", _TEXT, server_default="", nullable=False),
         sa.Column("state", _TEXT, nullable=False),
         sa.Column("transaction_uid", _TEXT, server_default="", nullable=False),
         sa.Column("patient_id", _TEXT, nullable=False),

@@ -73,6 +73,7 @@ def plans(large: Archive) -> Iterator[list[str]]:
                 other.execute(f"EXPLAIN {statement}", parameters)
                 found.append("\n".join(line for (line,) in other.fetchall()))
 
+    large.reader.parameters(MINE)  # which asks once for the rows of facilities
     event.listen(large._engine, "before_cursor_execute", explain)
     yield found
     event.remove(large._engine, "before_cursor_execute", explain)

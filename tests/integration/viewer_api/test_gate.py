@@ -61,9 +61,13 @@ def test_each_facility_finds_its_own(archive: Archive) -> None:
 
 
 def test_the_right_to_look_is_not_the_right_to_take_away(archive: Archive) -> None:
+    image = dataset()
+    with serving(create_app(archive)) as url, httpx.Client(base_url=url) as web:
+        assert store(web, part10(image)).status_code == 200
     app = _app(archive, Caller(Kind.ACCOUNT, "a", {Right.VIEW: None}))
     with serving(app) as url:
-        assert httpx.get(f"{url}/dicom-web/studies/1.2.3/metadata").status_code == 404
-        refused = httpx.get(f"{url}/dicom-web/studies/1.2.3")
+        assert httpx.get(f"{url}/dicom-web/studies/1.2.3").status_code == 404
+        assert httpx.get(f"{url}/dicom-web/studies/{image.StudyInstanceUID}/metadata").status_code == 200
+        refused = httpx.get(f"{url}/dicom-web/studies/{image.StudyInstanceUID}")
     assert refused.status_code == 403
     assert "copy" in refused.json()["detail"]

@@ -1,0 +1,56 @@
+"""Reads the index as a caller: whose statements they are decides what they find, never how they are written.
+
+Statements hold the names of parameters (`archive.access`), and get what the caller may see when they run. So all
+callers share them, and what is kept of them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Engine, Executable, Row, select
+
+from archive.access import ACCOUNT, FACILITIES, LINK
+from archive.database import Stop, fetch
+from archive.models import Facility
+from archive.records import Scope
+
+
+class Reader:
+    """Runs reading statements for callers."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._numbers: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def fetch(
+        self,
+        scope: Scope,
+        statement: Executable,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        stop: Stop | None = None,
+        too_slow: str = "",
+    ) -> Sequence[Row[Any]]:
+        """All rows of a statement as this caller sees them; see `archive.database.fetch`."""
+        given = {**self.parameters(scope), **(parameters or {})}
+        return fetch(self._engine, statement, given, stop=stop, too_slow=too_slow)
+
+    def parameters(self, scope: Scope) -> dict[str, object]:
+        """What the predicate of a statement asks for; nothing for who sees all. Raises `IndexUnavailable`."""
+        if scope.facilities is None:
+            return {}
+        return {FACILITIES: self._facilities(scope.facilities), ACCOUNT: scope.account, LINK: scope.link}
+
+    def _facilities(self, codes: Iterable[str]) -> list[int]:
+        """The rows of these facilities. They never change, so each is asked for once; unknown ones again each time."""
+        wanted = sorted(codes)
+        if any(code not in self._numbers for code in wanted):
+            rows = fetch(self._engine, select(Facility.code, Facility.id).where(Facility.code.in_(wanted)))
+            with self._lock:
+                self._numbers = {**self._numbers, **{row.code: row.id for row in rows}}
+        numbers = self._numbers
+        return sorted(numbers[code] for code in wanted if code in numbers)
