@@ -33,6 +33,7 @@ from viewer_api.routes import (
     wado_uri,
     worklist,
 )
+from viewer_api.tidy_paths import TidyPaths
 
 
 def create_app(archive: Archive) -> FastAPI:
@@ -78,6 +79,7 @@ def create_app(archive: Archive) -> FastAPI:
     app.add_middleware(SizeLimit, maximum=archive.settings.web.maximum_request_bytes)
     app.add_middleware(Compression)
     app.add_middleware(Observer, metrics=app.state.metrics)
+    app.add_middleware(TidyPaths)
     return app
 
 

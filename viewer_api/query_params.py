@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Final, Literal, NamedTuple
 
-from pydicom.datadict import keyword_for_tag, tag_for_keyword
+from pydicom.datadict import (
+    DicomDictionary,  # type: ignore[attr-defined]  # documented there, defined elsewhere
+    keyword_for_tag,
+)
 
 from archive.attributes import KNOWN
 from archive.comparisons import EMPTY
@@ -142,11 +146,17 @@ def _order(names: Iterable[str]) -> tuple[Order, ...]:
     return tuple(order.values())
 
 
+@cache
+def _keywords() -> dict[str, int]:
+    """Tags by keyword in small letters: no two keywords differ in nothing else."""
+    return {keyword.lower(): tag for tag, (_, _, _, _, keyword) in DicomDictionary.items()}
+
+
 def attribute_tag(name: str) -> int:
-    """The tag behind a keyword or 8 hexadecimal digits (PS3.18 8.3.4.1). Raises `InvalidQuery`."""
+    """The tag behind a keyword, in any case, or 8 hexadecimal digits (PS3.18 8.3.4.1). Raises `InvalidQuery`."""
     if _TAG.fullmatch(name):
         return int(name, 16)
-    tag = tag_for_keyword(name) if name else None  # some retired attributes have an empty keyword
+    tag = _keywords().get(name.lower()) if name else None  # some retired attributes have an empty keyword
     if tag is None:
         raise InvalidQuery(f"{_shown(name)} is neither the keyword nor the tag of a DICOM attribute")
     return tag
@@ -213,7 +223,7 @@ def _value(tag: int, values: list[str], flags: dict[str, bool]) -> str:
     A kind of matching that the request rules out is refused where a value would need it, rather than done otherwise.
     """
     if vr_of(tag) in ("UI", "CS"):
-        parts = [part.strip() for value in values for part in re.split(r"[,\\]", value)]
+        parts = [part.strip(" \0") for value in values for part in re.split(r"[,\\]", value)]
         joined = "\\".join(dict.fromkeys(part for part in parts if part))
     elif flags.get("multiplevaluematching") and vr_of(tag) not in WHOLE_TEXT_VRS:
         joined = "\\".join(dict.fromkeys(values))

@@ -10,7 +10,7 @@ from typing import Any, Final
 import orjson
 from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from archive.errors import NotFound
 from viewer_api.addresses import DICOMWEB, base_url, dicomweb_root
@@ -49,17 +49,13 @@ def service_capabilities(request: Request) -> Response:
 @router.api_route("/{path:path}", methods=_OTHERS, include_in_schema=False)
 def other(request: Request, path: str) -> Response:
     """OPTIONS on any resource; and whatever no other route takes, with the methods that the resource does have."""
-    address = f"{DICOMWEB}/{path}".rstrip("/")
+    address = f"{DICOMWEB}/{path}"
     found = {each: methods for each, methods in _paths(request).items() if _pattern(each).fullmatch(address)}
     if not found:
         raise NotFound(f"there is no such resource; {dicomweb_root(request)} tells which there are")
     allowed = sorted({name.upper() for methods in found.values() for name in methods if name in _METHODS} | {"OPTIONS"})
-    if address == DICOMWEB and request.method in ("OPTIONS", "GET"):
-        return _described(request, _paths(request), {"Allow": ", ".join(allowed)})
     if request.method == "OPTIONS":
         return _described(request, found, {"Allow": ", ".join(allowed)})
-    if path.endswith("/") and request.method in allowed:
-        return RedirectResponse(request.url.replace(path=address), HTTPStatus.TEMPORARY_REDIRECT)
     raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": ", ".join(allowed)})
 
 

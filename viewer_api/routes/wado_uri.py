@@ -79,7 +79,7 @@ def wado_uri(request: Request, archive: ArchiveDep) -> Response:
         raise InvalidQuery("requestType is to be WADO")
     if given.get("anonymize"):
         raise NotAcceptable("anonymize: objects are not de-identified on the way out")
-    uids = [check_uid(given.get(name, ""), name) for name in ("studyUID", "seriesUID", "objectUID")]
+    uids = [check_uid(given.get(name, "").strip(" \0"), name) for name in ("studyUID", "seriesUID", "objectUID")]
     inst = located_instance(request, archive, *uids)
     offer = _choose(request, given, inst)
     if offer.media_type == DICOM:

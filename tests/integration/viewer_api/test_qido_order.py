@@ -76,7 +76,7 @@ def found(client: httpx.Client, path: str, key: str = "0020000D") -> list[str]:
         ("orderby=00080020", "4 5 3 (12) 6"),
         ("orderby=+StudyDate", "4 5 3 (12) 6"),
         ("orderby=%2BStudyDate", "4 5 3 (12) 6"),
-        ("OrderBy=studyinstanceuid", None),
+        ("OrderBy=-studyinstanceuid", "6 5 4 3 2 1"),
         ("orderby=StudyDate,-StudyTime,StudyInstanceUID", "4 5 1 2 3 6"),
         ("orderby=StudyDate&orderby=-StudyInstanceUID", "4 5 3 2 1 6"),
         ("orderby=StudyInstanceUID", "1 2 3 4 5 6"),
@@ -92,10 +92,7 @@ def found(client: httpx.Client, path: str, key: str = "0020000D") -> list[str]:
         ("orderby=StudyInstanceUID&limit=2&offset=3", "4 5"),
     ],
 )
-def test_studies_come_in_the_order_asked_for(filled: httpx.Client, query: str, studies: str | None) -> None:
-    if studies is None:
-        assert filled.get(f"/dicom-web/studies?{query}").status_code == 400
-        return
+def test_studies_come_in_the_order_asked_for(filled: httpx.Client, query: str, studies: str) -> None:
     names = "".join(found(filled, f"studies?{query}"))
     wanted = studies.replace(" ", "")
     assert names in (wanted.replace("(12)", "12"), wanted.replace("(12)", "21"))
