@@ -7,10 +7,8 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Final, Literal, NamedTuple
 
-from pydicom.datadict import (
-    DicomDictionary,  # type: ignore[attr-defined]  # documented there, defined elsewhere
-    keyword_for_tag,
-)
+from pydicom._dicom_dict import DicomDictionary
+from pydicom.datadict import keyword_for_tag
 
 from archive.attributes import KNOWN
 from archive.comparisons import EMPTY
