@@ -32,9 +32,9 @@ from archive.standard.json_text import with_addresses
 from storage.base import ObjectStore
 from storage.cache import DiskCache
 
-WORTH_KEEPING: Final = 3
-"""The headers of fewer instances are read as fast as what would be kept of them."""
-
+# The headers of fewer instances with fewer bytes are read as fast as what would be kept of them.
+_FEW: Final = 3
+_SHORT: Final = 1 << 16
 # Counted up when the same stored bytes give other JSON.
 _FORMAT: Final = 2
 _MAKER: Final = f"{_FORMAT} {pydicom.__version__}".encode()
@@ -169,6 +169,11 @@ class _Reading:
     def close(self) -> None:
         """Read no further."""
         self._texts.close()
+
+
+def worth_keeping(found: Sequence[StoredInstance]) -> bool:
+    """Whether to ask for metadata of these instances here: of many, or of a multi-frame with thousands of frames."""
+    return len(found) >= _FEW or sum(inst.object.header_length for inst in found) >= _SHORT
 
 
 def fingerprint(inst: StoredInstance) -> bytes:

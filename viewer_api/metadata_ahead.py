@@ -24,7 +24,7 @@ from archive.background import Background
 from archive.core import Archive
 from archive.errors import Forgotten, IndexUnavailable, NotFound, StoreUnavailable
 from archive.feed.feed import Wanted
-from archive.ready_metadata import WORTH_KEEPING
+from archive.ready_metadata import worth_keeping
 from archive.records import Scope, StoredInstance
 from archive.rejection.causes import View
 from config.logs import fields
@@ -155,7 +155,7 @@ class MetadataAhead(Background):
         """Make the metadata of a study. Raises `Unavailable` if nothing can be read now."""
         try:
             found = self._archive.locate(study, scope=self._scope)
-            if len(found) >= WORTH_KEEPING:
+            if worth_keeping(found):
                 self._make(found)
         except NotFound:
             pass  # hidden or gone since

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from archive.core import Archive
 from archive.metadata import each_metadata
 from archive.people.roles import Right
-from archive.ready_metadata import WORTH_KEEPING, Addresses, fingerprint
+from archive.ready_metadata import Addresses, fingerprint, worth_keeping
 from archive.records import StoredInstance
 from viewer_api.addresses import dicomweb_root
 from viewer_api.datasets import dataset_list, negotiate_list
@@ -52,7 +52,7 @@ def _metadata(request: Request, archive: Archive, found: Sequence[StoredInstance
     headers = {"ETag": _tag(found, addresses, form), "Cache-Control": "private, no-cache"}
     if headers["ETag"] in (value.strip() for value in request.headers.get("if-none-match", "").split(",")):
         return Response(status_code=304, headers={**headers, "Vary": _VARY})
-    if form.media_type == DICOM_XML or len(found) < WORTH_KEEPING:
+    if form.media_type == DICOM_XML or not worth_keeping(found):
         made = each_metadata(archive.store, found, addresses.bulk_uri_of)
         # The middleware compresses it, and says that it may.
         return dataset_list(made, form, {**headers, "Vary": "Accept"})

@@ -161,6 +161,25 @@ def test_what_was_made_is_not_made_again_and_few_instances_are_not_kept(
     assert catch_up(archive, session) == 5
 
 
+def test_one_instance_with_a_long_header_is_worth_keeping(
+    recorded: tuple[Archive, IndexSession], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive, session = recorded
+    (image,) = study(1)
+    frames = [Dataset() for _ in range(2000)]
+    for number, frame in enumerate(frames, 1):
+        position = Dataset()
+        position.ImagePositionPatient = [0, 0, number]
+        frame.PlanePositionSequence = [position]
+    image.PerFrameFunctionalGroupsSequence = frames
+    store(archive, image)
+    assert catch_up(archive, session) == 1
+    found, opened = read(archive, image.StudyInstanceUID, monkeypatch)
+    items = found[0]["52009230"]["Value"]
+    assert (len(found), opened) == (1, 0)
+    assert [item["00209113"]["Value"][0]["00200032"]["Value"][2] for item in items] == [*range(1, 2001)]
+
+
 def test_one_process_works_and_another_goes_on_when_it_ends(recorded: tuple[Archive, IndexSession]) -> None:
     archive, _ = recorded
     first, second = Position(archive.settings.cache_dir), Position(archive.settings.cache_dir)
