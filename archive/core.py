@@ -32,6 +32,7 @@ from archive.keys import KeyAllocator
 from archive.locate import locate
 from archive.migrate import migrate as migrate_database
 from archive.migrate import require_current
+from archive.people.people import People
 from archive.reading import Reader
 from archive.ready_metadata import ReadyMetadata
 from archive.reconcile import Repairs, reconcile, verify
@@ -90,6 +91,7 @@ class Archive:
         self.feed = Feed(engine)
         self.webhooks = Webhooks(engine, settings.webhooks)
         self.audit = Trail(settings.database)
+        self.people = People(engine, settings, self.audit)
         self.worklist = Items(engine, self.peers, settings.worklist)
         self.performed = Steps(engine)
         self.metadata = ReadyMetadata(store, _metadata_cache(settings))

@@ -9,6 +9,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from archive.models import Base, _key, _now
 
+STAGES = ("password", "enrol", "code", "open")
+
 
 class Account(Base):
     """A person or a program that can sign in."""
@@ -23,6 +25,30 @@ class Account(Base):
     display_name: Mapped[str] = mapped_column(server_default="")
     enabled: Mapped[bool] = mapped_column(Boolean, server_default=text("true"))
     created_at: Mapped[datetime] = _now()
+    enabled_at: Mapped[datetime] = _now()
+    """Since when it has been enabled: it is not idle for longer."""
+    used_at: Mapped[datetime | None]
+    """When it last signed in."""
+    reviewed_at: Mapped[datetime] = _now()
+    """When somebody last gave or confirmed its roles."""
+    password_hash: Mapped[str] = mapped_column(server_default="")
+    """Argon2id of a person's password, SHA-256 of a program's secret; empty: no way in by it."""
+    password_at: Mapped[datetime] = _now()
+    password_expires_at: Mapped[datetime | None]
+    """Until when a password can be used that somebody else has set."""
+    must_change: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+    earlier_hashes: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
+    """Of the passwords before, the latest first."""
+    factor: Mapped[bytes | None]
+    """The sealed secret of the second factor."""
+    factor_at: Mapped[datetime | None]
+    """Since when it is in force; before, it was shown and not yet proved."""
+    factor_step: Mapped[int] = mapped_column(server_default=text("0"))
+    """The last time step of which a code was taken: none is taken twice."""
+    recovery: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
+    """SHA-256 of the recovery codes that are left."""
+    rights: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
+    """What a program may do."""
 
 
 class AccountRole(Base):
@@ -37,3 +63,59 @@ class AccountRole(Base):
     account_id: Mapped[int] = mapped_column(ForeignKey("account.id", ondelete="CASCADE"))
     role: Mapped[str]
     facility_id: Mapped[int | None] = mapped_column(ForeignKey("facility.id"))
+
+
+class AccountIdentity(Base):
+    """By which name an identity provider knows an account (OpenID Connect Core 5.7: `iss` and `sub`)."""
+
+    __tablename__ = "account_identity"
+    __table_args__ = (Index(None, "issuer", "subject", unique=True), Index(None, "account_id"))
+
+    id: Mapped[int] = _key()
+    account_id: Mapped[int] = mapped_column(ForeignKey("account.id", ondelete="CASCADE"))
+    issuer: Mapped[str]
+    subject: Mapped[str]
+    created_at: Mapped[datetime] = _now()
+
+
+class AccountSession(Base):
+    """A session of a browser, or a token of a program. Only the digest of its secret is kept."""
+
+    __tablename__ = "account_session"
+    __table_args__ = (
+        CheckConstraint("kind IN ('browser', 'token')", name="kind"),
+        CheckConstraint(f"stage IN ({', '.join(repr(stage) for stage in STAGES)})", name="stage"),
+        Index(None, "account_id", postgresql_where=text("ended_at IS NULL")),
+        Index(None, "expires_at"),
+    )
+
+    id: Mapped[int] = _key()
+    account_id: Mapped[int] = mapped_column(ForeignKey("account.id", ondelete="CASCADE"))
+    kind: Mapped[str]
+    digest: Mapped[bytes] = mapped_column(unique=True)
+    """SHA-256 of the secret."""
+    stage: Mapped[str]
+    """What is still missing: the code of the second factor, enrolling one, a new password; or nothing: ``open``."""
+    created_at: Mapped[datetime] = _now()
+    used_at: Mapped[datetime] = _now()
+    idle_seconds: Mapped[int]
+    expires_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    address: Mapped[str] = mapped_column(server_default="")
+    agent: Mapped[str] = mapped_column(server_default="")
+    """What the browser calls itself."""
+    provider: Mapped[str] = mapped_column(server_default="")
+    """The identity provider that vouched, if any."""
+
+
+class SignInAttempts(Base):
+    """Tries in a row under a name, whether there is such an account or not: both are locked alike."""
+
+    __tablename__ = "sign_in_attempts"
+    __table_args__ = (Index(None, "last_at"),)
+
+    name: Mapped[bytes] = mapped_column(primary_key=True)
+    """SHA-256 of the name: what is typed there by mistake may be a password."""
+    count: Mapped[int]
+    last_at: Mapped[datetime] = _now()
+    locked_until: Mapped[datetime | None]
