@@ -17,7 +17,7 @@ from archive.database import change, fetch
 from archive.people.caller import Caller, Kind
 from archive.people.errors import WrongCredentials
 from archive.people.models import Account
-from archive.people.sessions import Sessions, digest
+from archive.people.sessions import Sessions, digest, roles_json
 from archive.people.signing_in import caller_of, folded
 
 
@@ -43,7 +43,8 @@ class Programs:
         self._sessions.end_token(token, row.id)
 
     def _account(self, client: str, secret: str, address: str) -> Row[Any]:
-        of_name = select(Account.id, Account.kind, Account.name, Account.enabled, Account.password_hash)
+        columns = (Account.id, Account.kind, Account.name, Account.enabled, Account.password_hash)
+        of_name = select(*columns, roles_json().label("roles"))
         rows = fetch(self._engine, of_name.where(Account.name == folded(client), Account.kind == "service"))
         row = rows[0] if rows else None
         expected = row.password_hash if row is not None else ""

@@ -207,7 +207,8 @@ class SigningIn:
 def caller_of(row: Row[Any], address: str) -> Caller:
     """The account as the one who acts, for the audit trail."""
     kind = Kind.SERVICE if row.kind == "service" else Kind.ACCOUNT
-    return Caller(kind, row.name, account=row.id, address=address)
+    home = frozenset(each.facility for each in memberships_of(row.roles) if each.facility is not None)
+    return Caller(kind, row.name, account=row.id, address=address, home=home)
 
 
 def folded(name: str) -> str:
