@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from typing import Any, Final, Self, TypeVar, cast
 
 import psycopg
-from sqlalchemy import Connection, Engine, Executable, Row, create_engine, event
+from sqlalchemy import Connection, Engine, Executable, Row, Select, create_engine, event
+from sqlalchemy.dialects.postgresql import psycopg as psycopg_dialect
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -25,6 +26,7 @@ KEEPALIVE: Final[dict[str, Any]] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 60_000,
 }
+_DIALECT: Final = psycopg_dialect.dialect()  # type: ignore[no-untyped-call]
 _SERVER_KEEPALIVE: Final = "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
 
 
@@ -153,6 +155,42 @@ def fetch(
             return _fetch(engine, statement, parameters, stop)
 
 
+class Prepared:
+    """A reading statement that goes to the driver, past SQLAlchemy: for what is asked for with every frame.
+
+    To hand a statement and its rows through takes SQLAlchemy longer than PostgreSQL to answer. Values come in binary,
+    as the driver decodes them.
+    """
+
+    def __init__(self, statement: Select[Any]) -> None:
+        """Compile it; parameters without a value are for `fetch`."""
+        compiled = statement.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
+        self._statement = statement
+        self._text = str(compiled)
+        self._values: dict[str, object] = dict(compiled.params)
+
+    def fetch(self, engine: Engine, parameters: Mapping[str, object]) -> Sequence[Sequence[Any]]:
+        """All rows, as the function `fetch` gives them, and for the same errors."""
+        with translated():
+            found = self._fetch(engine, {**self._values, **parameters})
+        # SQLAlchemy knows what to do when connections are lost: others of the pool are lost, too.
+        return fetch(engine, self._statement, parameters) if found is None else found
+
+    def _fetch(self, engine: Engine, values: Mapping[str, object]) -> Sequence[Sequence[Any]] | None:
+        """All rows; None if the connection was lost."""
+        pooled = engine.raw_connection()
+        driver = cast(StoppableConnection, pooled.driver_connection)
+        try:
+            return driver.cursor(binary=True).execute(self._text, values, prepare=True).fetchall()
+        except psycopg.OperationalError as error:
+            if not driver.closed:
+                raise
+            pooled.invalidate(error)
+            return None
+        finally:
+            pooled.close()
+
+
 def change(
     engine: Engine,
     statement: Executable,
@@ -225,12 +263,12 @@ def translated() -> Iterator[None]:
     """
     try:
         yield
-    except DataError as error:
+    except (DataError, psycopg.DataError) as error:
         # Of psycopg itself, without a code: text with a NUL. Of the server: numbers out of range.
-        if getattr(error.orig, "sqlstate", None) not in (None, "22003"):
+        if getattr(getattr(error, "orig", error), "sqlstate", None) not in (None, "22003"):
             raise
         raise InvalidQuery("a number is too large to be one of ours, or a text holds a NUL") from None
-    except (OperationalError, InterfaceError, PoolTimeout) as error:
+    except (OperationalError, InterfaceError, PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
         raise IndexUnavailable(f"the index cannot serve now: {first_line(cause)}") from error
 

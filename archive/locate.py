@@ -10,7 +10,7 @@ from sqlalchemy import Engine, Select, bindparam, select
 
 from archive.access import fit_to_send_on, visible, visible_instance
 from archive.correction.record import Corrections
-from archive.database import fetch
+from archive.database import Prepared, fetch
 from archive.errors import NotFound
 from archive.models import Instance, Series, StoredObject, Study
 from archive.reading import Reader
@@ -46,7 +46,7 @@ def locate(reader: Reader, study: str, series: str | None, instance: str | None,
     Raises `NotFound` naming the first level that has no match, `IndexUnavailable`.
     """
     statement = _current(series is not None, instance is not None, scope.shape)
-    rows = reader.fetch(scope, statement, {"study": study, "series": series, "instance": instance})
+    rows = reader.fetch_prepared(scope, statement, {"study": study, "series": series, "instance": instance})
     if not rows:
         what = "instance" if instance is not None else "series" if series is not None else "study"
         raise NotFound(f"no such {what}")
@@ -82,13 +82,13 @@ def by_object(engine: Engine, objects: Collection[int], *, hidden: bool = False)
 
 
 @lru_cache(maxsize=64)
-def _current(with_series: bool, with_instance: bool, scope: Scope) -> Select[Any]:
+def _current(with_series: bool, with_instance: bool, scope: Scope) -> Prepared:
     """Kept, because to put a statement together takes longer than PostgreSQL takes to answer it. The same for all
     callers of one `Scope.shape`.
     """
     # What lies in quarantine under the same UIDs comes last.
     order = () if scope.view is View.CLINICAL else (Study.quarantine,)
-    return (
+    return Prepared(
         _stored(with_series, with_instance, scope)
         .where(StoredObject.current)
         .order_by(*order, Series.series_number, Series.id, Instance.instance_number, Instance.id)

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Engine, Executable, Row, select
 
 from archive.access import ACCOUNT, FACILITIES, LINK
-from archive.database import Stop, fetch
+from archive.database import Prepared, Stop, fetch
 from archive.models import Facility
 from archive.records import Scope
 
@@ -38,6 +38,12 @@ class Reader:
         """All rows of a statement as this caller sees them; see `archive.database.fetch`."""
         given = {**self.parameters(scope), **(parameters or {})}
         return fetch(self._engine, statement, given, stop=stop, too_slow=too_slow)
+
+    def fetch_prepared(
+        self, scope: Scope, statement: Prepared, parameters: Mapping[str, object]
+    ) -> Sequence[Sequence[Any]]:
+        """The same of a statement that goes straight to the driver."""
+        return statement.fetch(self._engine, {**self.parameters(scope), **parameters})
 
     def parameters(self, scope: Scope) -> dict[str, object]:
         """What the predicate of a statement asks for; nothing for who sees all. Raises `IndexUnavailable`."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import memory, metadata, receive
+from benchmarks import frames, memory, metadata, receive
 
-COMMANDS = {"receive": receive.main, "memory": memory.main, "metadata": metadata.main}
+COMMANDS = {"receive": receive.main, "memory": memory.main, "frames": frames.main, "metadata": metadata.main}
 
 
 def main(arguments: list[str]) -> int:

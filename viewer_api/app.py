@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 from archive.core import Archive
 from viewer_api import gate, openapi, pages, problems
 from viewer_api.compression import Compression
+from viewer_api.direct import Direct
 from viewer_api.listeners import Listeners
 from viewer_api.metrics import Metrics
 from viewer_api.middleware import Observer, SizeLimit
@@ -19,6 +20,7 @@ from viewer_api.routes import (
     bulkdata,
     capabilities,
     changes,
+    frames,
     health,
     hidden,
     qido,
@@ -75,7 +77,8 @@ def create_app(archive: Archive) -> FastAPI:
         app.include_router(module.router)
     gate.check(app)
     openapi.install(app)
-    # The last one added is the outermost.
+    # The last one added is the outermost; the first is past nothing but FastAPI itself.
+    app.add_middleware(Direct, api=app, endpoint=frames.retrieve_frames)
     app.add_middleware(SizeLimit, maximum=archive.settings.web.maximum_request_bytes)
     app.add_middleware(Compression)
     app.add_middleware(Observer, metrics=app.state.metrics)

@@ -14,4 +14,10 @@ def get_archive(request: Request) -> Archive:
     return cast(Archive, request.app.state.archive)
 
 
-ArchiveDep = Annotated[Archive, Depends(get_archive)]
+async def archive_dependency(request: Request) -> Archive:
+    """The same as a coroutine: a dependency that is a plain function is called in a thread, which takes longer than
+    what a frame needs of the index."""
+    return get_archive(request)
+
+
+ArchiveDep = Annotated[Archive, Depends(archive_dependency)]

@@ -148,6 +148,8 @@ def test_postgresql_restarts_under_load_and_maintenance_goes_on(
         with pytest.raises(IndexUnavailable):
             studies(archive)
         with pytest.raises(IndexUnavailable):
+            archive.locate("1.2.3")
+        with pytest.raises(IndexUnavailable):
             store(archive, ct_image())
         server._server.ensure_postgres_running()
     with Archive.open(settings) as archive:
@@ -162,6 +164,15 @@ def test_an_idle_session_that_was_lost_costs_no_object(archive: Archive) -> None
     assert store(archive, ct_image()).outcome is Outcome.STORED
     sql(archive, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'pacs'")
     assert len(studies(archive)) == 2
+
+
+def test_a_lost_connection_costs_no_retrieval(archive: Archive) -> None:
+    image = ct_image()
+    store(archive, image)
+    located = archive.locate(image.StudyInstanceUID)
+    for _ in range(3):
+        sql(archive, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'pacs'")
+        assert archive.locate(image.StudyInstanceUID) == located
 
 
 @pytest.mark.parametrize("point", [0, 1, 7, 32])

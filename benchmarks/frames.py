@@ -1,0 +1,225 @@
+"""``python -m benchmarks frames``: single frames by WADO-RS, against Orthanc's DICOMweb plugin, interleaved.
+
+Both serve the same objects in the same run, in turns. Prints a Markdown table, and writes it and the figures to
+``build/benchmarks/frames.md`` and ``frames.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import socket
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from benchmarks.huge import Huge, encapsulated, native
+from benchmarks.memory import store_dimse
+from benchmarks.servers import orthanc_web, service
+
+ACCEPT = 'multipart/related; type="{}"; transfer-syntax=*'
+
+
+@dataclass(frozen=True)
+class Case:
+    """Objects of one kind, and how many clients ask for their frames at once."""
+
+    name: str
+    connections: int
+    objects: Sequence[Huge]
+    media_type: str
+
+
+@dataclass
+class Measured:
+    """Runs of one server in one case: requests a second, and seconds of each request."""
+
+    server: str
+    case: str
+    connections: int
+    rates: list[float]
+    p50_ms: list[float]
+    p99_ms: list[float]
+
+
+class Connection:
+    """HTTP with so little of its own that the server is what is measured. It keeps the connection."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._buffer = bytearray(1 << 22)
+        self._port = port
+
+    def get(self, path: str, accept: str) -> memoryview:
+        """The body, valid until the next request. Raises if the answer is not 200."""
+        self._socket.sendall(
+            f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\nAccept: {accept}\r\n\r\n".encode()
+        )
+        view, held = memoryview(self._buffer), 0
+        while (end := self._buffer.find(b"\r\n\r\n", 0, held)) < 0:
+            held += self._receive(view[held:])
+        head = bytes(view[:end]).lower()
+        if not head.startswith(b"http/1.1 200"):
+            raise SystemExit(f"{path}: {bytes(view[:held])[:500]!r}")
+        if b"content-length:" not in head:
+            return self._chunked(end + 4, held)
+        length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
+        while held < end + 4 + length:
+            held += self._receive(view[held:])
+        return view[end + 4 : end + 4 + length]
+
+    def _chunked(self, start: int, held: int) -> memoryview:
+        view, at = memoryview(self._buffer), start
+        while True:
+            while (end := self._buffer.find(b"\r\n", at, held)) < 0:
+                held += self._receive(view[held:])
+            length = int(bytes(view[at:end]), 16)
+            at = end + 2 + length + 2
+            while held < at:
+                held += self._receive(view[held:])
+            if not length:
+                return view[start:at]
+
+    def _receive(self, room: memoryview) -> int:
+        count = self._socket.recv_into(room)
+        if not count:
+            raise SystemExit("the server closed the connection")
+        return count
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def run(port: int, case: Case, seconds: float, seed: int) -> tuple[float, list[float]]:
+    """Requests a second, and the seconds of each."""
+    accept = ACCEPT.format(case.media_type)
+    latencies: list[float] = []
+    ready = threading.Barrier(case.connections)
+
+    def work(choice: random.Random) -> None:
+        connection = Connection(port)
+        connection.get(_path(case, choice), accept)
+        found = []
+        ready.wait()
+        end = time.perf_counter() + seconds
+        while (began := time.perf_counter()) < end:
+            connection.get(_path(case, choice), accept)
+            found.append(time.perf_counter() - began)
+        connection.close()
+        latencies.extend(found)
+
+    threads = [threading.Thread(target=work, args=(random.Random(seed + n),)) for n in range(case.connections)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    # Each client asks again as soon as it has its answer.
+    return case.connections * len(latencies) / sum(latencies), latencies
+
+
+def _path(case: Case, choice: random.Random) -> str:
+    huge = choice.choice(case.objects)
+    return f"/dicom-web{huge.path}/frames/{choice.randint(1, huge.count)}"
+
+
+def interleaved(ports: dict[str, int], case: Case, rounds: int, seconds: float) -> list[Measured]:
+    """Measure all servers in turns."""
+    found = {name: Measured(name, case.name, case.connections, [], [], []) for name in ports}
+    for number in range(rounds):
+        for name, port in ports.items():
+            rate, latencies = run(port, case, seconds, seed=number)
+            latencies.sort()
+            measured = found[name]
+            measured.rates.append(round(rate, 1))
+            measured.p50_ms.append(round(statistics.median(latencies) * 1000, 3))
+            measured.p99_ms.append(round(latencies[int(len(latencies) * 0.99)] * 1000, 3))
+    return list(found.values())
+
+
+HEAD = (
+    "| frames | connections | server | requests/s (median, least-most) | p50 ms | p99 ms | ratio of the first |\n"
+    "|---|---|---|---|---|---|---|"
+)
+
+
+def table(measured: Sequence[Measured]) -> list[str]:
+    """A line for each server; how many times faster the first one is than it."""
+    mine = statistics.median(measured[0].rates)
+    lines = []
+    for each in measured:
+        median = statistics.median(each.rates)
+        p50, p99 = statistics.median(each.p50_ms), statistics.median(each.p99_ms)
+        spread = f"{median:.0f} ({min(each.rates):.0f}-{max(each.rates):.0f})"
+        lines.append(
+            f"| {each.case} | {each.connections} | {each.server} | {spread} | {p50:.2f} | {p99:.2f} "
+            f"| {mine / median:.2f} |"
+        )
+    return lines
+
+
+def cases() -> list[Case]:
+    """What viewers ask for: slices of a CT, frames of a loop as stored, and compressed ones."""
+    slices = [native(1) for _ in range(200)]
+    loop, compressed = [native(200)], [encapsulated(200, "basic")]
+    octets = "application/octet-stream"
+    return [
+        Case(name, connections, objects, media_type)
+        for name, objects, media_type in (
+            ("512 KiB, an object each", slices, octets),
+            ("512 KiB, of 200 in an object", loop, octets),
+            ("215 KiB JPEG-LS, of 200 in an object", compressed, "image/jls"),
+            ("8 KiB, of 2000 in an object", [native(2000, 64)], octets),
+        )
+        for connections in (1, 4)
+    ]
+
+
+def check(ports: dict[str, int], case: Case) -> None:
+    """Servers that give other bytes cannot be compared."""
+    huge = case.objects[0]
+    number = huge.count // 2 + 1 if huge.count > 1 else 1
+    for name, port in ports.items():
+        connection = Connection(port)
+        body = bytes(connection.get(f"/dicom-web{huge.path}/frames/{number}", ACCEPT.format(case.media_type)))
+        connection.close()
+        if huge.frame(number) not in body:
+            raise SystemExit(f"{name} gives another frame {number} ({case.name})")
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks frames", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each run")
+    parser.add_argument("--rounds", type=int, default=5, help="runs of each case and server, interleaved")
+    given = parser.parse_args(arguments)
+    measured: list[Measured] = []
+    lines = [HEAD]
+    print(HEAD)
+    with tempfile.TemporaryDirectory(prefix="frames") as name, ExitStack() as stack:
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "orthanc").mkdir()
+        running = stack.enter_context(service(folder / "ours"))
+        rival = stack.enter_context(orthanc_web(folder / "orthanc"))
+        ports = {"ours": running.web_port, "Orthanc": rival.web_port}
+        for case in cases():
+            if case.connections == 1:
+                for huge in case.objects:
+                    for port in (running.dicom_port, rival.dicom_port):
+                        store_dimse(port, huge)
+                check(ports, case)
+            found = interleaved(ports, case, given.rounds, given.seconds)
+            measured += found
+            print("\n".join(table(found)), flush=True)
+            lines += table(found)
+    target = Path("build/benchmarks")
+    target.mkdir(parents=True, exist_ok=True)
+    (target / "frames.json").write_text(json.dumps([asdict(each) for each in measured], indent=1))
+    (target / "frames.md").write_text("\n".join(lines) + "\n")
+    return 0
