@@ -50,7 +50,7 @@ from config.settings import Settings
 from storage.base import ObjectStore
 from storage.cache import DiskCache
 from storage.errors import StorageError
-from storage.factory import open_store
+from storage.factory import cache_seal, open_store
 
 log = logging.getLogger(__name__)
 
@@ -239,7 +239,8 @@ class Archive:
 def _metadata_cache(settings: Settings) -> DiskCache:
     # It stops before the disk is so full that no more objects are taken.
     free = 2 * settings.storage.minimum_free_bytes
-    return DiskCache(settings.cache_dir / "metadata", settings.web.metadata_cache_bytes, free)
+    seal = cache_seal(settings)
+    return DiskCache(settings.cache_dir / "metadata", settings.web.metadata_cache_bytes, free, seal=seal)
 
 
 def _open_store(settings: Settings) -> ObjectStore:

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Final
 
 from config.logs import fields
+from storage.encryption.entries import EntrySeal
+from storage.errors import IntegrityError, StorageUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -41,11 +43,13 @@ class DiskCache:
     kept.
     """
 
-    def __init__(self, folder: Path, limit: int, minimum_free_bytes: int = 0) -> None:
+    def __init__(self, folder: Path, limit: int, minimum_free_bytes: int = 0, *, seal: EntrySeal | None = None) -> None:
         """Keep up to about `limit` bytes in `folder`, which is made at the first entry; 0 keeps nothing.
 
-        Nothing is kept while less than `minimum_free_bytes` are free on the disk, which others need more.
+        Nothing is kept while less than `minimum_free_bytes` are free on the disk, which others need more. With `seal`
+        entries are encrypted, and entries that are not are none.
         """
+        self._seal = seal
         self._folder = folder
         self._limit = limit
         self._minimum_free = minimum_free_bytes
@@ -64,11 +68,14 @@ class DiskCache:
                 os.utime(path)
         except OSError:
             return None
-        if hashlib.sha256(memoryview(data)[_CHECKSUM:]).digest() == data[:_CHECKSUM]:
-            return data[_CHECKSUM:]
-        with contextlib.suppress(OSError):
-            path.unlink()
-        return None
+        try:
+            return self._opened(name, data)
+        except StorageUnavailable:
+            return None
+        except IntegrityError:
+            with contextlib.suppress(OSError):
+                path.unlink()
+            return None
 
     def __contains__(self, name: str) -> bool:
         """Whether there is an entry of this name; it may be gone, or prove damaged, when it is read."""
@@ -91,14 +98,15 @@ class DiskCache:
             if shutil.disk_usage(path.parent).free < self._minimum_free + len(data):
                 return
             try:
+                kept = self._sealed(name, data)
                 with unfinished.open("wb") as file:
                     os.fchmod(file.fileno(), 0o640)
-                    file.write(hashlib.sha256(data).digest() + data)
+                    file.write(kept)
                 unfinished.replace(path)
             except BaseException:
                 unfinished.unlink(missing_ok=True)
                 raise
-        except OSError as error:
+        except (OSError, StorageUnavailable) as error:
             log.warning("cache cannot be written", extra=fields(folder=str(self._folder), error=str(error)))
             return
         self._unmeasured += len(data)
@@ -108,6 +116,16 @@ class DiskCache:
                 self._make_room()
             finally:
                 self._measuring.release()
+
+    def _sealed(self, name: str, data: bytes) -> bytes:
+        return hashlib.sha256(data).digest() + data if self._seal is None else self._seal.seal(name, data)
+
+    def _opened(self, name: str, kept: bytes) -> bytes:
+        if self._seal is not None:
+            return self._seal.open(name, kept)
+        if hashlib.sha256(memoryview(kept)[_CHECKSUM:]).digest() != kept[:_CHECKSUM]:
+            raise IntegrityError(f"the entry {name} is damaged")
+        return kept[_CHECKSUM:]
 
     def _path(self, name: str) -> Path:
         if not _NAME.fullmatch(name):

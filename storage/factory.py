@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
 from config.encryption import LOCAL_KEY, EncryptionKey
 from config.settings import Settings
 from storage.base import ObjectStore
 from storage.encryption import keyring, sealed
-from storage.encryption.key_encryption import CommandKey, FileKey, KeyEncryptionKey
+from storage.encryption.entries import EntrySeal
+from storage.encryption.key_encryption import CommandKey, FileKey, KeyEncryptionKey, write_new_key
 from storage.encryption.keyring import Keyring
 from storage.encryption.store import EncryptedStore
 from storage.errors import KeyUnavailable
@@ -35,10 +40,39 @@ def encryption_keys(settings: Settings) -> dict[str, KeyEncryptionKey]:
     return keys
 
 
+def cache_seal(settings: Settings) -> EntrySeal | None:
+    """What encrypts caches on the local disk; None where new objects are not encrypted. Raises `KeyUnavailable`."""
+    active, keys = settings.storage.encryption.active, encryption_keys(settings)
+    if active not in keys:
+        return None
+    return EntrySeal(lambda: _keyring(FilesystemStore(settings.cache_dir / "keys"), keys, active))
+
+
+def ensure_local_key(settings: Settings) -> Path | None:
+    """The file of the key ``local``, made where the settings leave it to us and nothing was encrypted before.
+
+    None if the settings name other keys or none. Raises `KeyUnavailable` rather than to make a key in the place of a
+    lost one; `StorageUnavailable`; `OSError`.
+    """
+    path, encryption = settings.local_key.file, settings.storage.encryption
+    if path is None or encryption.keys or encryption.active != LOCAL_KEY or settings.storage.backend == "memory":
+        return None
+    if not path.exists():
+        open_store(settings).close()
+        if write_new_key(path):
+            # What was kept ready-made so far is not encrypted.
+            shutil.rmtree(settings.cache_dir, ignore_errors=True)
+    return path
+
+
+def _keyring(backend: Backend, keys: Mapping[str, KeyEncryptionKey], active: str) -> Keyring:
+    return Keyring(backend.sibling(keyring.SUFFIX), keys, active)
+
+
 def _encrypted(backend: Backend, settings: Settings) -> ObjectStore:
     """The backend with encryption; the backend itself where nothing is and nothing was to be encrypted."""
     active, keys = settings.storage.encryption.active, encryption_keys(settings)
-    ring = Keyring(backend.sibling(keyring.SUFFIX), keys, active)
+    ring = _keyring(backend, keys, active)
     if active and active not in keys:
         if settings.storage.encryption.keys:
             raise KeyUnavailable("storage.encryption.active must name the key for new objects, or be empty")

@@ -8,14 +8,14 @@ each part of that type is the metadata of one instance. Every other part is a va
 from __future__ import annotations
 
 import logging
-import tempfile
 from email.message import Message
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import orjson
 
 from archive.core import Archive
 from archive.errors import ArchiveError, CannotParse, SOPClassMismatch, UnsupportedTransferSyntax
+from archive.private_file import PrivateFile
 from archive.records import Source
 from archive.standard.assemble import EXPLICIT_VR_LITTLE_ENDIAN, PIXEL_DATA, Bulk, assemble
 from archive.standard.json_model import JSONDataset
@@ -56,10 +56,8 @@ class MetadataSession:
         self._bulk: dict[str, Bulk] = {}
         self._part: tuple[str, str, int] | None = None
         """Address, Content-Type, and offset in the file of the part that is being read."""
-        folder = archive.settings.spool_dir
-        folder.mkdir(parents=True, exist_ok=True)
         # Of all parts together, so that many of them need neither much memory nor many descriptors.
-        self._file: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, dir=str(folder))  # noqa: SIM115
+        self._file = PrivateFile(_IN_MEMORY, archive.settings.spool_dir)
 
     def begin(self, headers: dict[str, str]) -> None:
         """A part begins."""
@@ -176,7 +174,7 @@ class MetadataSession:
         self.report.failed(error, sop_class, instance)
 
 
-def _bulk(file: IO[bytes], offset: int, content_type: str) -> Bulk:
+def _bulk(file: PrivateFile, offset: int, content_type: str) -> Bulk:
     """The bytes behind `offset`, of this media type, and of the transfer syntax that it names or stands for."""
     header = Message()
     header["content-type"] = content_type or OCTET_STREAM

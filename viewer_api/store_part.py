@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
-from typing import IO, Final
+from typing import Final
 
 from archive.core import Archive
 from archive.errors import ArchiveError, SOPClassMismatch
 from archive.ingest import Receiving
+from archive.private_file import PrivateFile
 from archive.records import Receipt, Source
 from archive.standard.file_format import FileMeta, NeedMoreBytes, read_file_meta
 from archive.standard.scan import scan
@@ -37,7 +37,7 @@ class Part:
         self._start = b""
         self._needed = 0
         self._receiving: Receiving | None = None
-        self._spool: IO[bytes] | None = None
+        self._spool: PrivateFile | None = None
 
     @property
     def meta_disagrees(self) -> bool:
@@ -107,10 +107,8 @@ class Part:
             self._spool = self._hold_back()
         self._write(memoryview(head)[self.meta.dataset_offset :])
 
-    def _hold_back(self) -> IO[bytes]:
-        directory = self._archive.settings.spool_dir
-        directory.mkdir(parents=True, exist_ok=True)
-        return tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, dir=str(directory))
+    def _hold_back(self) -> PrivateFile:
+        return PrivateFile(_IN_MEMORY, self._archive.settings.spool_dir)
 
     def _begin(self) -> Receiving:
         """Announce what the file meta information says, if the dataset says the same.
@@ -142,7 +140,7 @@ class Part:
         assert self._receiving is not None
         self.receipt = self._receiving.finish()
 
-    def _checked(self, spool: IO[bytes]) -> Receiving:
+    def _checked(self, spool: PrivateFile) -> Receiving:
         """Hand over a held-back dataset, if it is of the study that the request names.
 
         Only requests for one study are held back: what is not of it must not be stored, and the UID may stand

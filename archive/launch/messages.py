@@ -64,8 +64,8 @@ def reachable(host: str) -> str:
     return {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(host, host)  # noqa: S104  only compared
 
 
-def ready(settings: Settings, *, demo: bool, viewer: bool) -> None:
-    """The addresses, how to send, where the data is, how to stop."""
+def ready(settings: Settings, *, demo: bool, viewer: bool, key: Path | None = None) -> None:
+    """The addresses, how to send, where the data is and the key to it, how to stop."""
     node, web = settings.node, settings.web
     address, title = reachable(node.host), node.ae_title
     places = [str(node.port)] * node.plain + [f"{node.tls.port} (TLS)"] * node.tls.listens
@@ -74,7 +74,8 @@ def ready(settings: Settings, *, demo: bool, viewer: bool) -> None:
     send = f"{way[0]} {address} {way[1]}"
     url = web.public_url or f"http://{reachable(web.host)}:{web.port}/"
     data, logs = settings.data_dir.resolve(), logs_dir(settings).resolve()
-    notes = _notes(demo=demo, viewer=viewer)
+    notes = _notes(demo=demo, viewer=viewer, key=key)
+    place = "" if key is None else key.resolve()
     say(
         f"""
 ======================================================================
@@ -83,6 +84,7 @@ def ready(settings: Settings, *, demo: bool, viewer: bool) -> None:
    Nhận ảnh DICOM     : {address} cổng {port}, AE title {title}
    Gửi thử một tệp    : {send} anh.dcm
    Dữ liệu            : {data}
+{f"   Khóa mã hóa ảnh    : {place}{chr(10)}" if place else ""}\
    Nhật ký            : {logs}
    Dừng               : Ctrl-C
 {"".join(f"   Lưu ý: {vietnamese}{chr(10)}" for vietnamese, _ in notes)}
@@ -91,6 +93,7 @@ def ready(settings: Settings, *, demo: bool, viewer: bool) -> None:
    DICOM node         : {address} port {port}, AE title {title}
    Send a file        : {send} file.dcm
    Data               : {data}
+{f"   Encryption key     : {place}{chr(10)}" if place else ""}\
    Logs               : {logs}
    Stop               : Ctrl-C
 {"".join(f"   Note: {english}{chr(10)}" for _, english in notes)}\
@@ -98,8 +101,15 @@ def ready(settings: Settings, *, demo: bool, viewer: bool) -> None:
     )
 
 
-def _notes(*, demo: bool, viewer: bool) -> list[tuple[str, str]]:
+def _notes(*, demo: bool, viewer: bool, key: Path | None) -> list[tuple[str, str]]:
     notes = []
+    if key is not None:
+        notes.append(
+            (
+                "hãy sao chép tệp khóa mã hóa sang nơi khác và cất giữ riêng: mất khóa là mất toàn bộ ảnh",
+                "copy the encryption key to another place, apart from the data: without it all images are lost",
+            )
+        )
     if demo:
         notes.append(
             (

@@ -27,6 +27,8 @@ from archive.launch.messages import Spoken, step, warn
 from config import logs
 from config.node import NodeSettings
 from config.settings import Settings
+from storage.errors import StorageError
+from storage.factory import ensure_local_key
 
 HEALTH_AE_TITLE = "PACSCHECK"
 """Calling AE title of `dicom_node.echo`, unless another is given."""
@@ -68,7 +70,7 @@ class Supervisor:
             except _Stop:
                 self._stopping = True
                 step("Đang dừng", "Stopping")
-            except (ArchiveError, OSError, subprocess.SubprocessError) as error:
+            except (ArchiveError, StorageError, OSError, subprocess.SubprocessError) as error:
                 self._stopping = True
                 raise LaunchError(f"không khởi động được: {error}", f"cannot start: {error}") from error
             except BaseException:
@@ -106,6 +108,7 @@ class Supervisor:
         stack.callback(lock.release)
         for section, host, port in (*_node_ports(settings.node), ("web", settings.web.host, settings.web.port)):
             ports.require_free(host, port, section)
+        key = ensure_local_key(settings)
         own_log = stack.enter_context(RotatingFile(messages.logs_dir(settings) / "launch.log"))
         logs.configure(settings.log, cast(TextIO, own_log))
         viewer = self._python("viewer_api.viewer_setup", stack=stack)
@@ -132,7 +135,7 @@ class Supervisor:
         self._wait_until_ready(stack)
         if self._demo_file is not None:
             self._load_demo()
-        messages.ready(settings, demo=self._demo_file is not None, viewer=self._viewer)
+        messages.ready(settings, demo=self._demo_file is not None, viewer=self._viewer, key=key)
 
     def _start_database(self, stack: ExitStack) -> None:
         """Run the embedded PostgreSQL where the settings name no other, and put its address into the settings."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import IO, Any, Final
+from typing import Any, Final
 
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 
 from archive.errors import CannotParse
+from archive.private_file import PrivateFile
 from archive.standard.coding import SHORT_VRS
 from archive.standard.json_model import JSONDataset
 
@@ -34,7 +35,7 @@ _SEQUENCE_END: Final = bytes.fromhex("feffdde000000000")
 class Bulk:
     """Bulk data that came in a part of its own: `size` bytes from `offset` of a file."""
 
-    file: IO[bytes]
+    file: PrivateFile
     offset: int
     size: int
     media_type: str = ""

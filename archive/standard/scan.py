@@ -5,15 +5,15 @@ Everything is checked to fit, to the end of the dataset, so that an object that 
 
 from __future__ import annotations
 
-import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import BinaryIO, Final, cast
+from typing import Final
 
 from archive.errors import CannotParse, UnsupportedTransferSyntax
+from archive.private_file import PrivateFile
 from archive.standard.coding import Element, coding, is_vr
 from archive.standard.pixel_data import PIXEL_TAGS, PixelData
 from archive.standard.uids import TransferSyntax, transfer_syntax
@@ -182,8 +182,7 @@ def inflate(read: Read, size: int, limit: int = MAX_INFLATED) -> Iterator[tuple[
     CannotParse
         Not a deflate stream, truncated, or longer than the limit.
     """
-    with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as spool:
-        file = cast(BinaryIO, spool)
+    with PrivateFile(_IN_MEMORY) as file:
         length = _inflate(read, size, file, limit)
 
         def read_inflated(offset: int, count: int) -> bytes:
@@ -193,7 +192,7 @@ def inflate(read: Read, size: int, limit: int = MAX_INFLATED) -> Iterator[tuple[
         yield read_inflated, length
 
 
-def _inflate(read: Read, size: int, file: BinaryIO, limit: int) -> int:
+def _inflate(read: Read, size: int, file: PrivateFile, limit: int) -> int:
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     length = offset = 0
     try:

@@ -152,6 +152,10 @@ def test_from_an_empty_folder_to_a_study_list_and_back(launch: Any, folder: Path
     assert f"http://127.0.0.1:{first.web}/" in first.output
     assert f"storescu -aec PACS 127.0.0.1 {first.node}" in first.output
     assert str(folder / "var") in first.output
+    key = folder / "var" / "keys" / "local.key"
+    assert first.output.count(str(key)) == 2, "in both languages"
+    assert "mất khóa là mất toàn bộ ảnh" in first.output
+    assert key.stat().st_mode & 0o777 == 0o600
     assert {study["0020000D"]["Value"][0] for study in first.studies()} == {study.uid for study in STUDIES}
 
     sent = first.send("CT_small.dcm")
@@ -167,10 +171,21 @@ def test_from_an_empty_folder_to_a_study_list_and_back(launch: Any, folder: Path
     for name in ("dicom_node.log", "viewer_api.log", "launch.log"):
         assert (folder / "var/logs" / name).exists()
 
+    stored = [path for path in (folder / "var" / "objects").rglob("*") if path.is_file()]
+    assert {path.suffix for path in stored} == {".enc1", ".key1"}
+
     second = launch()
     assert "Loading the demo province" not in second.output
     assert len(second.studies()) == len(STUDIES) + 1
+    assert str(key) in second.output, "said at each start"
     assert second.stop(signal.SIGTERM) == 0
+
+    # A lost key is not replaced by a new one: that would look like a sound archive until somebody opens an image.
+    key.rename(folder / "away")
+    third = launch(ready=False)
+    assert third.process.wait(PATIENCE) == 1
+    assert f"their key is not here: put {Path('var/keys/local.key')} back" in third.output
+    assert not key.exists()
 
 
 def test_after_a_killed_launcher_the_next_one_starts_and_stops_cleanly(launch: Any, own_settings: None) -> None:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from pathlib import Path
 
 import pytest
 
 from storage.cache import DiskCache
+from storage.encryption.entries import EntrySeal
+from storage.encryption.keyring import Keyring
+from storage.errors import KeyUnavailable
+from storage.filesystem import FilesystemStore
+from tests.contracts.encrypted import key_file
 
 NAME = "ab" * 16
+OTHER = "cd" * 16
 
 
 def files(folder: Path) -> list[Path]:
@@ -115,3 +122,48 @@ def test_many_at_once_write_and_read_the_same_entries(tmp_path: Path) -> None:
         thread.join()
     assert wrong == []
     assert all(not path.name.startswith(".") for path in files(tmp_path))
+
+
+def test_with_encryption_the_disk_sees_nothing_and_another_process_reads_it(tmp_path: Path) -> None:
+    def sealed() -> DiskCache:
+        ring = Keyring(FilesystemStore(tmp_path / "keys").sibling(".key1"), {"k1": key_file(tmp_path)}, "k1")
+        return DiskCache(tmp_path / "cache", 1 << 20, seal=EntrySeal(lambda: ring))
+
+    data = "NGUYỄN^VĂN AN".encode() * 100
+    one = sealed()
+    one.put(NAME, data)
+    (path,) = files(tmp_path / "cache")
+    assert "NGUYỄN".encode() not in path.read_bytes()
+    assert one.get(NAME) == sealed().get(NAME) == data
+    other = tmp_path / "cache" / OTHER[:2] / OTHER
+    other.parent.mkdir()
+    path.rename(other)
+    assert sealed().get(OTHER) is None, "an entry under another's name"
+    assert files(tmp_path / "cache") == []
+    one.put(NAME, data)
+    shutil.rmtree(tmp_path / "keys")
+    assert sealed().get(NAME) is None, "its key is gone"
+    sealed().put(NAME, data)
+    assert sealed().get(NAME) == data
+
+
+def test_with_encryption_what_is_not_encrypted_is_no_entry_and_damage_is_noticed(tmp_path: Path) -> None:
+    ring = Keyring(FilesystemStore(tmp_path / "keys").sibling(".key1"), {"k1": key_file(tmp_path)}, "k1")
+    cache = DiskCache(tmp_path / "cache", 1 << 20, seal=EntrySeal(lambda: ring))
+    DiskCache(tmp_path / "cache", 1 << 20).put(NAME, b"plain")
+    assert cache.get(NAME) is None
+    for harm in (lambda content: content[:-1], lambda content: content[:20], lambda content: b""):
+        cache.put(NAME, b"bytes")
+        (path,) = files(tmp_path / "cache")
+        path.write_bytes(harm(path.read_bytes()))
+        assert cache.get(NAME) is None
+
+
+def test_a_key_that_cannot_be_had_is_no_error_of_the_cache(tmp_path: Path) -> None:
+    def refuse() -> Keyring:
+        raise KeyUnavailable("the key management system does not answer")
+
+    cache = DiskCache(tmp_path, 1 << 20, seal=EntrySeal(refuse))
+    cache.put(NAME, b"bytes")
+    assert cache.get(NAME) is None
+    assert files(tmp_path) == []
