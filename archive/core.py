@@ -20,6 +20,8 @@ from archive.commitment.commitments import Commitments
 from archive.correction.correcting import Correcting
 from archive.correction.worklist import WorklistLookup
 from archive.database import Stop, fetch, open_engine
+from archive.delivery.links import Links
+from archive.delivery.results import Results
 from archive.embedded import EmbeddedPostgres
 from archive.errors import IndexUnavailable, StoreUnavailable
 from archive.feed.feed import Feed
@@ -92,6 +94,8 @@ class Archive:
         self.webhooks = Webhooks(engine, settings.webhooks)
         self.audit = Trail(settings.database)
         self.people = People(engine, settings, self.audit)
+        self.links = Links(engine, self.reader, settings.links, self.audit)
+        self.results = Results(self.search, self.locate, store)
         self.worklist = Items(engine, self.peers, settings.worklist)
         self.performed = Steps(engine)
         self.metadata = ReadyMetadata(store, _metadata_cache(settings))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import archive.audit.models
 import archive.commitment.models
 import archive.correction.models
+import archive.delivery.models
 import archive.feed.models
 import archive.people.models
 import archive.rejection.models

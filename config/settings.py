@@ -19,6 +19,7 @@ from config.access import AccessSettings
 from config.audit import AuditSettings
 from config.encryption import LOCAL_KEY, EncryptionKey, EncryptionSettings
 from config.feed import FeedSettings, Webhook
+from config.links import LinkSettings
 from config.node import NodeSettings as NodeSettings
 from config.peers import Facility, Peer, PeerBook, UnknownPeers, View
 from config.routes import ForwardSettings, Route
@@ -208,6 +209,7 @@ class Settings(BaseSettings):
     web: WebSettings = WebSettings()
     access: AccessSettings = AccessSettings()
     audit: AuditSettings = AuditSettings()
+    links: LinkSettings = LinkSettings()
     ingest: IngestSettings = IngestSettings()
     commitment: CommitmentSettings = CommitmentSettings()
     forward: ForwardSettings = ForwardSettings()

@@ -14,7 +14,14 @@ DICOMWEB = "/dicom-web"
 def base_url(request: HTTPConnection) -> str:
     """The address of the service, without a slash at the end."""
     archive: Archive = request.app.state.archive
-    return (archive.settings.web.public_url or str(request.base_url)).rstrip("/")
+    public = archive.settings.web.public_url
+    return (public.rstrip("/") + mount_of(request) if public else str(request.base_url)).rstrip("/")
+
+
+def mount_of(request: HTTPConnection) -> str:
+    """The path below which the resources stand for this caller: empty, or that of patients' links."""
+    path: str = request.scope.get("root_path", "")
+    return path
 
 
 def dicomweb_root(request: HTTPConnection) -> str:

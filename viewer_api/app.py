@@ -13,6 +13,7 @@ from archive.core import Archive
 from viewer_api import gate, openapi, pages, problems
 from viewer_api.compression import Compression
 from viewer_api.direct import Direct
+from viewer_api.links import BelowPrefix, LinkSignIn
 from viewer_api.listeners import Listeners
 from viewer_api.metrics import Metrics
 from viewer_api.middleware import Observer, SizeLimit
@@ -23,6 +24,7 @@ from viewer_api.routes import (
     frames,
     health,
     hidden,
+    links,
     qido,
     queues,
     reject,
@@ -53,6 +55,7 @@ def create_app(archive: Archive) -> FastAPI:
     app.state.archive = archive
     app.state.metrics = Metrics()
     app.state.sign_in = gate.NoSignIn()
+    app.state.link_sign_in = LinkSignIn(archive)
     app.state.listeners = Listeners(archive)
     problems.install(app)
     for module in (
@@ -68,6 +71,7 @@ def create_app(archive: Archive) -> FastAPI:
         ups_events,
         changes,
         hidden,
+        links,
         viewer,
         worklist,
         queues,
@@ -81,6 +85,7 @@ def create_app(archive: Archive) -> FastAPI:
     app.add_middleware(Direct, api=app, endpoint=frames.retrieve_frames)
     app.add_middleware(SizeLimit, maximum=archive.settings.web.maximum_request_bytes)
     app.add_middleware(Compression)
+    app.add_middleware(BelowPrefix)
     app.add_middleware(Observer, metrics=app.state.metrics)
     app.add_middleware(TidyPaths)
     return app

@@ -20,6 +20,10 @@ _OPEN_ALWAYS: Final = frozenset(("/openapi.json",))
 """Routes of the framework."""
 
 
+LINKED: Final = "pacs.linked"
+"""In the scope of requests below the path of patients' links."""
+
+
 class SignIn(Protocol):
     """Finds out who calls."""
 
@@ -44,14 +48,19 @@ class Needs:
 
     async def __call__(self, connection: HTTPConnection) -> Caller:
         """Raises `SignInNeeded` (401), `NotPermitted` (403)."""
-        caller = await caller_of(connection)
-        if not any(caller.may(right) for right in self.rights):
-            if caller.kind is Kind.NOBODY:
-                raise SignInNeeded
-            caller.require(self.rights[0])
+        caller = admit(await caller_of(connection), *self.rights)
         if self.everywhere and not any(caller.may_everywhere(right) for right in self.rights):
             raise NotPermitted("this is about all facilities: the right is needed for the whole province")
         return caller
+
+
+def admit(caller: Caller, *rights: Right) -> Caller:
+    """Let through who has one of these rights. Raises `SignInNeeded` (401), `NotPermitted` (403)."""
+    if not any(caller.may(right) for right in rights):
+        if caller.kind is Kind.NOBODY:
+            raise SignInNeeded
+        caller.require(rights[0])
+    return caller
 
 
 class Open:
@@ -73,7 +82,10 @@ async def caller_of(connection: HTTPConnection) -> Caller:
     """Who calls; asked once for each request."""
     found = getattr(connection.state, "caller", None)
     if found is None:
-        found = connection.state.caller = await cast(SignIn, connection.app.state.sign_in).caller(connection)
+        state = connection.app.state
+        # A patient's link and an account never count together, though one browser may have both.
+        sign_in: SignIn = state.link_sign_in if connection.scope.get(LINKED) else state.sign_in
+        found = connection.state.caller = await sign_in.caller(connection)
     return cast(Caller, found)
 
 

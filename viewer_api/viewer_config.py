@@ -14,6 +14,7 @@ from typing import Any, Final
 import orjson
 
 MOUNT: Final = "/viewer"
+CONFIG: Final = "app-config.js"
 
 _ATTRIBUTE_PATH = re.compile(r'(?P<attribute>\b(?:src|href|content)=")/(?!/)')
 _INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
@@ -22,13 +23,14 @@ _STYLE_URL = re.compile(rb"url\((?P<quote>[\"']?)/(?!/)")
 _PUBLIC_PATH: Final = b'__webpack_require__.p = "/"'
 
 
-def rewrite_index(html: str, language: str) -> str:
-    """``index.html`` of the build, for our path and language.
+def rewrite_index(html: str, language: str, below: str = "") -> str:
+    """``index.html`` of the build, for our path and language, with the configuration of who stands `below` a path.
 
     The service worker is left out: it would load code from another host, and keep patients' images in the browser.
     """
     html = _SERVICE_WORKER.sub("", html)
     html = _ATTRIBUTE_PATH.sub(rf"\g<attribute>{MOUNT}/", html)
+    html = html.replace(f'"{MOUNT}/{CONFIG}"', f'"{below}{MOUNT}/{CONFIG}"')
     html = html.replace('window.PUBLIC_URL="/"', f'window.PUBLIC_URL="{MOUNT}/"')
     return html.replace('<html lang="en">', f'<html lang="{language}">')
 
@@ -72,9 +74,12 @@ def content_security_policy(index: str) -> str:
     )
 
 
-def app_config(language: str, brand: str) -> str:
-    """``app-config.js``: where the data are, how OHIF should behave here, and the name (`brand`) that leads back."""
-    values = {"language": language, "brand": brand, "config": _config()}
+def app_config(language: str, brand: str, below: str = "") -> str:
+    """``app-config.js``: where the data are, how OHIF should behave here, and the name (`brand`) that leads back.
+
+    `below` is the path below which viewer and data stand for this caller.
+    """
+    values = {"language": language, "brand": brand, "config": _config(below), "home": below or "/"}
     return _SCRIPT % {name: orjson.dumps(value).decode() for name, value in values.items()}
 
 
@@ -98,21 +103,22 @@ window.config = %(config)s;
 window.config.whiteLabeling = {
   createLogoComponentFn: function (React) {
     var style = { color: '#fff', fontWeight: 600, textDecoration: 'none', whiteSpace: 'nowrap' };
-    return React.createElement('a', { href: '/', style: style }, %(brand)s);
+    return React.createElement('a', { href: %(home)s, style: style }, %(brand)s);
   },
 };
 """
 
 
-def _config() -> dict[str, Any]:
+def _config(below: str) -> dict[str, Any]:
     return {
         "name": "provincial-pacs",
-        "routerBasename": MOUNT,
+        "routerBasename": below + MOUNT,
         "extensions": [],
         "modes": [],
         # The guided tour covers the images when the viewer is opened for the first time, in English only.
         "customizationService": [{"ohif.tours": {"$set": []}}],
-        "showStudyList": True,
+        # Who holds a link has a page of their own.
+        "showStudyList": not below,
         "investigationalUseDialog": {"option": "never"},
         "showWarningMessageForCrossOrigin": False,
         "showCPUFallbackMessage": True,
@@ -129,14 +135,14 @@ def _config() -> dict[str, Any]:
             {
                 "namespace": "@ohif/extension-default.dataSourcesModule.dicomweb",
                 "sourceName": "pacs",
-                "configuration": _data_source(),
+                "configuration": _data_source(below),
             }
         ],
     }
 
 
-def _data_source() -> dict[str, Any]:
-    root = "/dicom-web"
+def _data_source(below: str) -> dict[str, Any]:
+    root = f"{below}/dicom-web"
     return {
         "friendlyName": "PACS",
         "name": "pacs",

@@ -76,6 +76,9 @@ class Caller:
         if right not in self.rights:
             return False
         where = self.rights[right]
+        if self.kind is Kind.LINK:
+            # It holds for the studies of the link, wherever they are.
+            return facility is None
         return where is None or (bool(where) if facility is None else facility in where)
 
     def may_everywhere(self, right: Right) -> bool:

@@ -15,7 +15,9 @@ class Right(StrEnum):
     COPY = "copy"
     """Take whole objects away: download, C-MOVE and C-GET, disc, export."""
     SHARE = "share"
-    """Let others see studies of one's facility: link, referral, consultation."""
+    """Let others see studies of one's facility: referral, consultation."""
+    DELIVER = "deliver"
+    """Hand a patient the results: link, disc."""
     BREAK_GLASS = "break_glass"
     """See a patient's studies of other facilities in an emergency, with a reason."""
     STORE = "store"
@@ -58,10 +60,13 @@ class Role(StrEnum):
 
 RIGHTS: Final[Mapping[Role, frozenset[Right]]] = {
     Role.RADIOLOGIST: frozenset(
-        (Right.VIEW, Right.COPY, Right.SHARE, Right.BREAK_GLASS, Right.STORE, Right.ORDERS, Right.WORKITEMS)
+        (
+            *(Right.VIEW, Right.COPY, Right.SHARE, Right.DELIVER, Right.BREAK_GLASS),
+            *(Right.STORE, Right.ORDERS, Right.WORKITEMS),
+        )
     ),
-    Role.CLINICIAN: frozenset((Right.VIEW, Right.SHARE, Right.BREAK_GLASS)),
-    Role.TECHNICIAN: frozenset((Right.VIEW, Right.COPY, Right.STORE, Right.ORDERS, Right.WORKITEMS)),
+    Role.CLINICIAN: frozenset((Right.VIEW, Right.SHARE, Right.DELIVER, Right.BREAK_GLASS)),
+    Role.TECHNICIAN: frozenset((Right.VIEW, Right.COPY, Right.DELIVER, Right.STORE, Right.ORDERS, Right.WORKITEMS)),
     # Whoever looks after accounts and settings needs no images for it.
     Role.FACILITY_ADMIN: frozenset((Right.ACCOUNTS, Right.GRANTS, Right.AUDIT, Right.REJECT, Right.STATISTICS)),
     Role.ANALYST: frozenset((Right.STATISTICS,)),

@@ -12,15 +12,6 @@ from archive.models import Base, _key, _now
 KINDS = ("referral", "consultation", "care", "break_glass", "link")
 
 
-class ShareLink(Base):
-    """A link that opens studies to whoever holds it and knows the second factor."""
-
-    __tablename__ = "share_link"
-
-    id: Mapped[int] = _key()
-    created_at: Mapped[datetime] = _now()
-
-
 class AccessGrant(Base):
     """That one study is open to a facility, an account or a link. Every way of sharing ends in rows of this table.
 

@@ -20,6 +20,7 @@ STATIC: Final = _HERE / "static"
 _PLACES: Final[tuple[tuple[str, str], ...]] = (
     ("/", "studies_title"),
     ("/worklist", "worklist_title"),
+    ("/links", "links_title"),
     ("/queues", "queues_title"),
     ("/hidden", "hidden_title"),
 )

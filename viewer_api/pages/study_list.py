@@ -17,7 +17,7 @@ from archive.errors import ArchiveError, InvalidQuery, NotFound, TooManyMatches,
 from archive.people.roles import Right
 from archive.records import SearchResult
 from viewer_api.deps import ArchiveDep
-from viewer_api.gate import OPEN, needs
+from viewer_api.gate import OPEN, known_caller, needs
 from viewer_api.pages.language import Texts, language_of, texts
 from viewer_api.pages.rendering import STATIC, fingerprints, page
 from viewer_api.pages.study_rows import row
@@ -106,6 +106,7 @@ def _answer(request: Request, archive: Archive, wanted: Search) -> Response:
         modalities=MODALITIES,
         ranges=RANGES,
         suffix=view_suffix(request),
+        may_deliver=known_caller(request).may(Right.DELIVER),
         **_paging(wanted, result),
     )
 

@@ -14,10 +14,12 @@ from starlette.responses import FileResponse, Response
 
 from archive.errors import NotFound
 from archive.people.roles import Right
+from viewer_api.addresses import mount_of
 from viewer_api.deps import ArchiveDep
-from viewer_api.gate import needs
+from viewer_api.gate import OPEN, admit, known_caller
 from viewer_api.pages.language import language_of, texts
 from viewer_api.viewer_config import (
+    CONFIG,
     MOUNT,
     app_config,
     content_security_policy,
@@ -27,7 +29,7 @@ from viewer_api.viewer_config import (
 )
 from viewer_api.viewer_setup import is_installed
 
-router = APIRouter(prefix=MOUNT, include_in_schema=False, dependencies=[needs(Right.VIEW)])
+router = APIRouter(prefix=MOUNT, include_in_schema=False, dependencies=[OPEN])
 
 _FOREVER: Final = "public, max-age=31536000, immutable"
 _A_DAY: Final = "public, max-age=86400"
@@ -56,18 +58,19 @@ _WITHHELD: Final = frozenset({"sw.js", "init-service-worker.js", "google.js", "_
 def viewer(request: Request, archive: ArchiveDep, path: str = "") -> Response:
     """A file of the build; its page for every path that is a place inside of it."""
     root = archive.settings.viewer_dir
+    # The build is on the npm registry for everybody to read; its page is for those who may see images.
+    if path != CONFIG and (file := _file(root, path)) is not None:
+        return _asset(file, "gzip" in request.headers.get("accept-encoding", ""))
+    admit(known_caller(request), Right.VIEW)
     if not is_installed(root):
         raise NotFound("the viewer is not installed: run `python -m viewer_api.viewer_setup`")
-    language = language_of(request)
-    if path == "app-config.js":
-        script = app_config(language, texts(language)("brand"))
+    language, below = language_of(request), mount_of(request)
+    if path == CONFIG:
+        script = app_config(language, texts(language)("brand"), below)
         return Response(script, headers={"Cache-Control": _ASK_AGAIN}, media_type=_TYPES[".js"])
-    file = _file(root, path)
-    if file is not None:
-        return _asset(file, "gzip" in request.headers.get("accept-encoding", ""))
     if path != "index.html" and "." in path.rsplit("/", 1)[-1]:
         raise NotFound("the viewer has no such file")
-    return _page(root, language)
+    return _page(root, language, below)
 
 
 def _file(root: Path, path: str) -> Path | None:
@@ -81,8 +84,8 @@ def _file(root: Path, path: str) -> Path | None:
     return file if file.is_file() and file.resolve().is_relative_to(root.resolve()) else None
 
 
-def _page(root: Path, language: str) -> Response:
-    html = rewrite_index((root / "index.html").read_text(encoding="utf-8"), language)
+def _page(root: Path, language: str, below: str) -> Response:
+    html = rewrite_index((root / "index.html").read_text(encoding="utf-8"), language, below)
     headers = {"Cache-Control": _ASK_AGAIN, "Content-Security-Policy": content_security_policy(html)}
     return Response(html, headers=headers, media_type=_TYPES[".html"])
 

@@ -23,9 +23,25 @@ def upgrade() -> None:
     op.create_table(
         "share_link",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("token_digest", sa.LargeBinary(), nullable=False),
+        sa.Column("patient_id", sa.BigInteger(), nullable=False),
+        sa.Column("facility_id", sa.BigInteger(), nullable=False),
+        sa.Column("factor", _TEXT, nullable=False),
+        sa.Column("code_hash", _TEXT, server_default="", nullable=False),
+        sa.Column("may_copy", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("failures", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("made_by", _TEXT, nullable=False),
         sa.Column("created_at", _TIME, server_default=_NOW, nullable=False),
+        sa.Column("expires_at", _TIME, nullable=False),
+        *(sa.Column(name, _TIME, nullable=True) for name in ("withdrawn_at", "first_opened_at", "last_opened_at")),
+        sa.Column("times_opened", sa.Integer(), server_default="0", nullable=False),
+        sa.CheckConstraint("factor IN ('birth_date', 'code')", name=op.f("ck_share_link_factor")),
+        sa.ForeignKeyConstraint(["patient_id"], ["patient.id"], name=op.f("fk_share_link_patient_id")),
+        sa.ForeignKeyConstraint(["facility_id"], ["facility.id"], name=op.f("fk_share_link_facility_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_share_link")),
+        sa.UniqueConstraint("token_digest", name=op.f("uq_share_link_token_digest")),
     )
+    op.create_index(op.f("ix_share_link_facility_id_created_at"), "share_link", ["facility_id", "created_at"])
     _access_grant()
 
 

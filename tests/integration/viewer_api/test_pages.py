@@ -101,7 +101,7 @@ def test_the_newest_study_is_first_and_everything_is_shown(filled: httpx.Client)
         "A1",
         "Chưa xác định / Unknown",
         "1 / 1",
-        "Xem ảnh",
+        "Xem ảnh Trả kết quả",
     ]
     assert rows[1][3] == "Nữ / 13 tháng"
 
@@ -166,7 +166,10 @@ def test_the_form_finds(filled: httpx.Client, form: dict[str, str | list[str]], 
 def test_the_form_keeps_what_was_typed(filled: httpx.Client) -> None:
     response = filled.post("/", data={"name": "tran", "modality": ["MR"], "first": "2024-01-01"})
     inputs = [attributes for tag, attributes in _Page(response.text).elements if tag == "input"]
-    values = {attributes["name"]: attributes.get("value") for attributes in inputs if attributes["name"] != "modality"}
+    values = {
+        attributes["name"]: attributes.get("value") for attributes in inputs if attributes.get("type") != "hidden"
+    }
+    values.pop("modality")
     assert values == {"name": "tran", "patient_id": "", "accession": "", "first": "2024-01-01", "last": ""}
     assert [attributes["value"] for attributes in inputs if "checked" in attributes] == ["MR"]
 
@@ -254,6 +257,7 @@ def test_every_text_that_is_used_exists_and_every_text_is_used() -> None:
     sources = "".join(path.read_text(encoding="utf-8") for path in [*TEMPLATES, *PAGES.glob("*.py")])
     # Keys made of data: t("range_" + range), text.get(f"sex_{sex}").
     families = ("range_", "sex_", "worklist_shown_", "worklist_status_", "queue_state_", "queue_task_", "hidden_113")
+    families += ("patient_", "modality_", "link_state_", "link_factor_")
     used = set(re.findall(r'\bt\("([a-zA-Z0-9_]+)"[,)]', sources)) | set(
         re.findall(r'"([a-z]+_[a-zA-Z0-9_]+|search|clear)"', sources)
     )

@@ -1,0 +1,1 @@
+"""How results reach the patient: by link, on disc, on film; and what proves that they did."""
