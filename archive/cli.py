@@ -22,12 +22,23 @@ from archive.migrate import drift
 from archive.protection import commands as protection
 from archive.rejection import commands as rejection
 from archive.routing import commands as routing
+from archive.sharing import commands as sharing
 from archive.worklist import commands as worklist
 from config.logs import configure
 from config.settings import Settings, SettingsError, load
 from storage.errors import StorageError
 
-_AREAS: tuple[ModuleType, ...] = (audit, commitment, correction, feed, protection, rejection, routing, worklist)
+_AREAS: tuple[ModuleType, ...] = (
+    audit,
+    commitment,
+    correction,
+    feed,
+    protection,
+    rejection,
+    routing,
+    sharing,
+    worklist,
+)
 """Modules with commands of their own. Each has `register`, which gets the function that adds one."""
 
 

@@ -45,6 +45,9 @@ from archive.rejection.quarantine import Quarantine
 from archive.rejection.rejections import Rejections
 from archive.routing.routing import Routing
 from archive.search import browse, search, within_one_study
+from archive.sharing.break_glass import BreakGlass
+from archive.sharing.care import Care
+from archive.sharing.sharings import Sharings
 from archive.ups.worklist import ProcedureSteps
 from archive.worklist.items import Items
 from archive.worklist.steps import Steps
@@ -96,6 +99,8 @@ class Archive:
         self.people = People(engine, settings, self.audit)
         self.links = Links(engine, self.reader, settings.links, self.audit)
         self.results = Results(self.search, self.locate, store)
+        self.sharings = Sharings(engine, self.audit, settings)
+        self.break_glass = BreakGlass(engine, self.audit, settings.sharing)
         self.worklist = Items(engine, self.peers, settings.worklist)
         self.performed = Steps(engine)
         self.metadata = ReadyMetadata(store, _metadata_cache(settings))
@@ -192,6 +197,10 @@ class Archive:
     def recorder(self, interval: float = 1.0) -> Recorder:
         """What writes the change feed, in a thread; see `archive.feed.record`. Raises `IndexUnavailable`."""
         return Recorder(self.settings.database, self.settings.feed, interval)
+
+    def care(self) -> Care:
+        """What lets facilities see the patients whom they treat, for a thread; see `archive.sharing.care`."""
+        return Care(self.settings.database, self.settings.sharing, self.audit)
 
     def check(self) -> dict[str, str | None]:
         """Whether each part works now: its name, and None or what is wrong."""

@@ -10,6 +10,7 @@ import archive.feed.models
 import archive.people.models
 import archive.rejection.models
 import archive.routing.models
+import archive.sharing.decision_models
 import archive.sharing.models
 import archive.ups.models
 import archive.worklist.models  # noqa: F401  for its effect

@@ -24,6 +24,7 @@ from config.node import NodeSettings as NodeSettings
 from config.peers import Facility, Peer, PeerBook, UnknownPeers, View
 from config.routes import ForwardSettings, Route
 from config.section import MEBIBYTE, Section, secret
+from config.sharing import SharingSettings
 
 PREFIX = "PACS_"
 # Variables of this prefix that are not settings: the settings file, and switches of the test suite.
@@ -208,6 +209,7 @@ class Settings(BaseSettings):
     node: NodeSettings = NodeSettings()
     web: WebSettings = WebSettings()
     access: AccessSettings = AccessSettings()
+    sharing: SharingSettings = SharingSettings()
     audit: AuditSettings = AuditSettings()
     links: LinkSettings = LinkSettings()
     ingest: IngestSettings = IngestSettings()

@@ -86,7 +86,7 @@ def main() -> int:
             watch = Background("certificates", ExpiryWatch(settings.node.tls).look)
             upkeep = WorklistUpkeep(archive.worklist)
             audit = AuditUpkeep(archive.audit, archive.store, settings.audit)
-            with audit, Maintenance(archive), upkeep, watch, desk, forwarder:
+            with audit, Maintenance(archive), upkeep, watch, desk, archive.care().running(), forwarder:
                 stop.wait()
                 forwarder.wind_down()
                 log.info("DICOM node stops", extra=fields(associations=server.associations))

@@ -26,6 +26,19 @@ class AccessGrant(Base):
         Index(None, "facility_id", "expires_at", postgresql_where=text("facility_id IS NOT NULL")),
         Index(None, "account_id", "expires_at", postgresql_where=text("account_id IS NOT NULL")),
         Index(None, "link_id", postgresql_where=text("link_id IS NOT NULL")),
+        Index(
+            "uq_access_grant_sharing",
+            *("sharing_id", "study_id", "facility_id", "account_id"),
+            unique=True,
+            postgresql_where=text("sharing_id IS NOT NULL"),
+            postgresql_nulls_not_distinct=True,
+        ),
+        Index(
+            "uq_access_grant_care",
+            *("study_id", "facility_id"),
+            unique=True,
+            postgresql_where=text("kind = 'care'"),
+        ),
     )
 
     id: Mapped[int] = _key()
@@ -34,6 +47,8 @@ class AccessGrant(Base):
     account_id: Mapped[int | None] = mapped_column(ForeignKey("account.id"))
     link_id: Mapped[int | None] = mapped_column(ForeignKey("share_link.id"))
     kind: Mapped[str]
+    sharing_id: Mapped[int | None] = mapped_column(ForeignKey("sharing.id"))
+    """The decision that it follows from. What was withdrawn is not given by the same decision again."""
     purpose: Mapped[str] = mapped_column(server_default="")
     may_copy: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
     granted_by: Mapped[int | None] = mapped_column(ForeignKey("account.id"))

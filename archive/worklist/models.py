@@ -38,6 +38,7 @@ class WorklistItem(Base):
         Index(None, "study_instance_uid"),
         Index(None, "accession_number"),
         Index(None, "patient_id"),
+        Index(None, "updated_at"),
     )
 
     id: Mapped[int] = _key()

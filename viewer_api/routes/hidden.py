@@ -30,14 +30,14 @@ def administrators(request: Request) -> None:
         raise NotPermitted("what is hidden is not open here: web.views")
 
 
-def _json_body(request: Request) -> None:
-    # A form of another site can send no JSON, so none can have a visitor's browser decide something.
+def json_body(request: Request) -> None:
+    """A form of another site can send no JSON, so none can have a visitor's browser decide something."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise UnsupportedMediaType("Content-Type must be application/json.")
 
 
 router = APIRouter(tags=["Hidden objects"], dependencies=[needs(Right.REJECT), Depends(administrators)])
-_CHANGES: Final = [Depends(require_same_origin), Depends(_json_body)]
+_CHANGES: Final = [Depends(require_same_origin), Depends(json_body)]
 # What nobody vouches for belongs to no facility.
 _PROVINCE: Final = [needs(Right.REJECT, everywhere=True)]
 _TEXT: Final = 1024

@@ -24,7 +24,7 @@ class _Always:
         return self._caller
 
 
-def _app(archive: Archive, caller: Caller) -> FastAPI:
+def app_for(archive: Archive, caller: Caller) -> FastAPI:
     app = create_app(archive)
     app.state.sign_in = _Always(caller)
     return app
@@ -44,7 +44,7 @@ def test_a_route_that_says_nothing_stops_the_start() -> None:
 
 @pytest.mark.parametrize("path", ["/", "/viewer", "/dicom-web/studies", "/dicom-web/studies/1.2/metadata", "/metrics"])
 def test_nobody_is_asked_to_sign_in(archive: Archive, path: str) -> None:
-    app = _app(archive, NOBODY)
+    app = app_for(archive, NOBODY)
     with serving(app) as url:
         answer = httpx.get(url + path)
     assert answer.status_code == 401
@@ -55,7 +55,7 @@ def test_each_facility_finds_its_own(archive: Archive) -> None:
     with serving(create_app(archive)) as url, httpx.Client(base_url=url) as web:
         assert store(web, part10(dataset())).status_code == 200
     for facility, found in (("UNKNOWN", 1), ("86001", 0)):
-        app = _app(archive, Caller(Kind.ACCOUNT, "a", {Right.VIEW: frozenset({facility})}))
+        app = app_for(archive, Caller(Kind.ACCOUNT, "a", {Right.VIEW: frozenset({facility})}))
         with serving(app) as url:
             assert len(httpx.get(f"{url}/dicom-web/studies").json()) == found
 
@@ -64,7 +64,7 @@ def test_the_right_to_look_is_not_the_right_to_take_away(archive: Archive) -> No
     image = dataset()
     with serving(create_app(archive)) as url, httpx.Client(base_url=url) as web:
         assert store(web, part10(image)).status_code == 200
-    app = _app(archive, Caller(Kind.ACCOUNT, "a", {Right.VIEW: None}))
+    app = app_for(archive, Caller(Kind.ACCOUNT, "a", {Right.VIEW: None}))
     with serving(app) as url:
         assert httpx.get(f"{url}/dicom-web/studies/1.2.3").status_code == 404
         assert httpx.get(f"{url}/dicom-web/studies/{image.StudyInstanceUID}/metadata").status_code == 200
