@@ -103,7 +103,8 @@ class Archive:
         self.break_glass = BreakGlass(engine, self.audit, settings.sharing)
         self.worklist = Items(engine, self.peers, settings.worklist)
         self.performed = Steps(engine)
-        self.metadata = ReadyMetadata(store, _metadata_cache(settings))
+        self.metadata = ReadyMetadata(store, _cache(settings, "metadata", settings.web.metadata_cache_bytes))
+        self.videos = _cache(settings, "videos", settings.web.video_cache_bytes)
         self.ups = ProcedureSteps(engine, settings.ups, most=settings.ingest.query_limit)
         self._embedded: EmbeddedPostgres | None = None
 
@@ -249,11 +250,11 @@ class Archive:
             self._session.run(lambda connection, given=parameters: connection.execute(index_sql.NAME_FACILITY, given))  # type: ignore[misc]
 
 
-def _metadata_cache(settings: Settings) -> DiskCache:
+def _cache(settings: Settings, name: str, limit: int) -> DiskCache:
     # It stops before the disk is so full that no more objects are taken.
     free = 2 * settings.storage.minimum_free_bytes
     seal = cache_seal(settings)
-    return DiskCache(settings.cache_dir / "metadata", settings.web.metadata_cache_bytes, free, seal=seal)
+    return DiskCache(settings.cache_dir / name, limit, free, seal=seal)
 
 
 def _open_store(settings: Settings) -> ObjectStore:

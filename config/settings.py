@@ -131,6 +131,10 @@ class WebSettings(Section):
     """Requests worked on at once."""
     maximum_request_bytes: int = Field(default=16 * 1024 * MEBIBYTE, ge=MEBIBYTE)
     maximum_rendered_pixels: int = Field(default=100_000_000, ge=1)
+    maximum_video_pixels: int = Field(default=1_000_000_000, ge=1)
+    """Of all frames of a video together: some 3,800 frames of 512 x 512."""
+    video_cache_bytes: int = Field(default=1024 * MEBIBYTE, ge=0)
+    """Videos made of frames that are kept on the local disk; 0 for none."""
     maximum_decoded_bytes: int = Field(default=1024 * MEBIBYTE, ge=MEBIBYTE)
     """Largest uncompressed size of an object that is transcoded for one response."""
     metadata_cache_bytes: int = Field(default=4096 * MEBIBYTE, ge=0)

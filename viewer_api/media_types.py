@@ -23,6 +23,7 @@ JPEG: Final = "image/jpeg"
 PNG: Final = "image/png"
 GIF: Final = "image/gif"
 WEBP: Final = "image/webp"
+MP4: Final = "video/mp4"
 
 _LONGEST: Final = 8192
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -40,8 +41,8 @@ SYNTAXES_OF: Final[dict[str, tuple[str, ...]]] = {
     "image/jphc": tuple(f"{_JPEG_FAMILY}{n}" for n in (201, 202, 203)),
     "image/jxl": tuple(f"{_JPEG_FAMILY}{n}" for n in (110, 111, 112)),
     "image/dicom-rle": ("1.2.840.10008.1.2.5",),
-    "video/mpeg2": tuple(f"{_JPEG_FAMILY}{n}" for n in (100, 101)),
-    "video/mp4": tuple(f"{_JPEG_FAMILY}{n}" for n in (102, 103, 104, 105, 106)),
+    "video/mpeg2": tuple(f"{_JPEG_FAMILY}{n}" for n in (100, 101, "100.1", "101.1")),
+    "video/mp4": tuple(f"{_JPEG_FAMILY}{n}{kind}" for kind in ("", ".1") for n in (102, 103, 104, 105, 106)),
     "video/H265": tuple(f"{_JPEG_FAMILY}{n}" for n in (107, 108)),
 }
 # Names that clients use for the above: registered before the standard's own, or meant by an earlier edition.

@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 from fastapi import FastAPI
 
 from viewer_api.addresses import DICOMWEB
-from viewer_api.media_types import DICOM, DICOM_JSON, GIF, JPEG, JSON, MULTIPART, OCTET_STREAM, PNG, WEBP, ZIP
+from viewer_api.media_types import DICOM, DICOM_JSON, GIF, JPEG, JSON, MP4, MULTIPART, OCTET_STREAM, PNG, WEBP, ZIP
 from viewer_api.problems import MEDIA_TYPE
 from viewer_api.views import PARAMETER
 
@@ -37,7 +37,8 @@ _PROBLEM: Final = {
 _PICTURES: Final = dict.fromkeys((JPEG, PNG, GIF, WEBP), _BINARY)
 _CONTENT: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     ("/metadata", {DICOM_JSON: _DATASETS, JSON: _DATASETS, MULTIPART: _BINARY}),
-    ("/instances/{instance}/rendered", {**_PICTURES, "video/*": _BINARY, MULTIPART: _BINARY}),
+    ("/instances/{instance}/rendered", {**_PICTURES, MP4: _BINARY, "video/*": _BINARY, MULTIPART: _BINARY}),
+    ("/frames/{frames}/rendered", {**_PICTURES, MP4: _BINARY, MULTIPART: _BINARY}),
     ("/rendered", {**_PICTURES, MULTIPART: _BINARY}),
     ("/thumbnail", _PICTURES),
     ("/frames/{frames}", {MULTIPART: _BINARY, OCTET_STREAM: _BINARY, "image/*": _BINARY}),
@@ -51,6 +52,7 @@ _CONTENT: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
 _BY_RANGE: Final = (
     "/bulkdata/{path}",
     "/frames/{frames}",
+    "/frames/{frames}/rendered",
     "/instances/{instance}",
     "/instances/{instance}/rendered",
     "/wado",

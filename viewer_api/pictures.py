@@ -19,11 +19,11 @@ from archive.imaging.presentation import present
 from archive.imaging.render import ImageFormat, Limits, Rendering, encode, picture
 from archive.records import StoredInstance
 from archive.retrieve import frames_syntax, read_frames, read_header
-from viewer_api.media_types import GIF, JPEG, PNG, WEBP
+from viewer_api.media_types import GIF, JPEG, MP4, PNG, WEBP
 
 FORMATS: Final[dict[str, ImageFormat]] = {JPEG: "JPEG", PNG: "PNG", GIF: "GIF", WEBP: "WEBP"}
 """Media types of pictures."""
-MOVING: Final = (GIF, WEBP)
+MOVING: Final[dict[str, ImageFormat]] = {GIF: "GIF", WEBP: "WEBP", MP4: "MP4"}
 """Those that can hold several frames."""
 # Rendering keeps a processor busy and holds some copies of the decoded frame: more at once would only need memory.
 _RENDERING: Final = BoundedSemaphore(max(2, os.cpu_count() or 2))
@@ -36,7 +36,7 @@ def pictures_of(
 
     Raises `NotAcceptable`.
     """
-    for image in _images(archive, inst, numbers, how, _header(archive, inst), state):
+    for image in images_of(archive, inst, numbers, how, header_of(archive, inst), state):
         yield encode(image, how.format, how.quality)
 
 
@@ -47,9 +47,9 @@ def moving_picture(
 
     Raises `NotAcceptable` with the first piece, also if all frames together have more pixels than one picture may.
     """
-    ds = _header(archive, inst)
+    ds = header_of(archive, inst)
     most = archive.settings.web.maximum_rendered_pixels
-    images = _images(archive, inst, numbers, how, ds)
+    images = images_of(archive, inst, numbers, how, ds)
     first = next(images)
     if first.width * first.height * len(numbers) > most:
         raise NotAcceptable(
@@ -63,13 +63,14 @@ def moving_picture(
         yield webp(chain([first], images), times, how.quality)
 
 
-def _header(archive: Archive, inst: StoredInstance) -> Dataset:
+def header_of(archive: Archive, inst: StoredInstance) -> Dataset:
+    """The header of an image. Raises `NotAcceptable` for what is none."""
     if inst.object.frame_table is None:
         raise NotAcceptable(no_image(archive, inst))
     return read_header(archive.store, inst)
 
 
-def _images(
+def images_of(
     archive: Archive,
     inst: StoredInstance,
     numbers: Sequence[int],
@@ -77,6 +78,7 @@ def _images(
     ds: Dataset,
     state: Dataset | None = None,
 ) -> Iterator[Image.Image]:
+    """The frames of these numbers, rendered one after the other, as a presentation state says if one is given."""
     web = archive.settings.web
     limits = Limits(web.maximum_decoded_bytes, web.maximum_rendered_pixels)
     syntax = frames_syntax(inst)

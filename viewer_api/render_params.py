@@ -40,8 +40,8 @@ def _icc_profile(text: str, to: ImageFormat) -> IccProfile:
     """``iccprofile=no|yes|srgb`` (PS3.18 8.3.5.1.5)."""
     for known in ICC_PROFILES:
         if text.strip().lower() == known:
-            if known != "no" and to == "GIF":
-                raise InvalidQuery("iccprofile: image/gif holds no profile")
+            if known != "no" and to in ("GIF", "MP4"):
+                raise InvalidQuery("iccprofile: image/gif and video/mp4 hold no profile")
             return known
     raise InvalidQuery("iccprofile: no, yes or srgb is expected")
 

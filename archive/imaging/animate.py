@@ -19,11 +19,11 @@ _SHORTEST: Final = 20
 _LONGEST: Final = 60_000
 
 
-def frame_times(ds: Dataset, numbers: Sequence[int]) -> list[int]:
+def frame_times(ds: Dataset, numbers: Sequence[int], unit: int = 10, shortest: int = _SHORTEST) -> list[int]:
     """Milliseconds for which each of the frames (from 1) is shown (PS3.3 C.7.6.5.1.1, C.7.6.5.1.2).
 
     Recommended Display Frame Rate goes before Cine Rate, and these before Frame Time Vector and Frame Time, which say
-    how the frames were acquired. Rounded so that errors do not add up over the frames.
+    how the frames were acquired. Rounded to the unit (GIF counts hundredths of a second) so that errors do not add up.
     """
     rate = _positive(ds.get("RecommendedDisplayFrameRate")) or _positive(ds.get("CineRate"))
     vector = ds.get("FrameTimeVector")
@@ -37,8 +37,8 @@ def frame_times(ds: Dataset, numbers: Sequence[int]) -> list[int]:
             exact.append(_at(vector, number) or _at(vector, number - 1) or single)
     times, over = [], 0.0
     for each in exact:
-        wanted = min(max(each, _SHORTEST), _LONGEST) + over
-        times.append(max(_SHORTEST, round(wanted / 10) * 10))  # GIF counts hundredths of a second
+        wanted = min(max(each, shortest), _LONGEST) + over
+        times.append(max(shortest, round(wanted / unit) * unit))
         over = wanted - times[-1]
     return times
 

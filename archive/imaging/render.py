@@ -20,7 +20,7 @@ from archive.imaging.overlays import burn_in, overlay_mask, used_bits
 from archive.imaging.pixels import PixelFormat, describe, float_keyword, pixel_format
 from archive.imaging.text import Annotation, annotate
 
-ImageFormat = Literal["JPEG", "PNG", "GIF", "WEBP"]
+ImageFormat = Literal["JPEG", "PNG", "GIF", "WEBP", "MP4"]
 DEFAULT_QUALITY: Final = 90
 
 

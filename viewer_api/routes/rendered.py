@@ -22,7 +22,7 @@ from viewer_api import multipart
 from viewer_api.addresses import DICOMWEB
 from viewer_api.deps import ArchiveDep
 from viewer_api.gate import needs
-from viewer_api.media_types import GIF, JPEG, PNG, WEBP, Offer, choose, media_type_of_syntax
+from viewer_api.media_types import GIF, JPEG, MP4, PNG, WEBP, Offer, choose, media_type_of_syntax
 from viewer_api.pictures import FORMATS, MOVING, moving_picture, no_image, pictures_of
 from viewer_api.presented import presented_images
 from viewer_api.ranges import ranged
@@ -30,6 +30,7 @@ from viewer_api.render_params import rendering
 from viewer_api.routes.bulkdata import joined_fragments
 from viewer_api.routes.resources import INSTANCE, SERIES, STUDY, accepts, frame_numbers, located, located_instance
 from viewer_api.streaming import stream
+from viewer_api.videos import video_of
 
 router = APIRouter(prefix=DICOMWEB, tags=["WADO-RS rendered"], dependencies=[needs(Right.VIEW)])
 
@@ -76,7 +77,7 @@ def render_series(request: Request, archive: ArchiveDep, study: str, series: str
 
 @router.get(INSTANCE + "/rendered", name="render_instance", response_class=Response, openapi_extra=_PARAMETERS)
 def render_instance(request: Request, archive: ArchiveDep, study: str, series: str, instance: str) -> Response:
-    """An instance as an image: its first frame, all as GIF or WebP, or what a presentation state shows.
+    """An instance as an image: its first frame, all as GIF, WebP or MP4, or what a presentation state shows.
 
     A video is given as it is (PS3.18 10.4.1.1.3, Table 8.7.4-1).
     """
@@ -93,7 +94,7 @@ def render_instance(request: Request, archive: ArchiveDep, study: str, series: s
 def render_frames(
     request: Request, archive: ArchiveDep, study: str, series: str, instance: str, frames: str
 ) -> Response:
-    """Frames as images; several come in parts, or move as image/gif or image/webp (PS3.18 10.4.1.1.3)."""
+    """Frames as images; several come in parts, or move as image/gif, image/webp or video/mp4 (PS3.18 10.4.1.1.3)."""
     inst = located_instance(request, archive, study, series, instance)
     if inst.object.frame_table is None:
         raise NotAcceptable(no_image(archive, inst))
@@ -130,9 +131,12 @@ def frame_thumbnail(
 def _render(request: Request, archive: Archive, inst: StoredInstance, numbers: Sequence[int]) -> Response:
     offers = (*_ONE, *_MANY) if len(numbers) == 1 else (*_MANY, *_MOVING)
     offer, _ = choose(accepts(request), offers)
-    how = rendering(request.query_params, FORMATS[offer.media_type])
     if len(numbers) > 1 and not offer.multipart:
+        how = rendering(request.query_params, MOVING[offer.media_type])
+        if offer.media_type == MP4:
+            return ranged(request, video_of(archive, inst, numbers, how), MP4)
         return stream(moving_picture(archive, inst, numbers, how), offer.media_type)
+    how = rendering(request.query_params, FORMATS[offer.media_type])
     pictures = pictures_of(archive, inst, numbers, how)
     if not offer.multipart:
         return Response(next(pictures), media_type=offer.media_type)
@@ -140,10 +144,12 @@ def _render(request: Request, archive: Archive, inst: StoredInstance, numbers: S
 
 
 def _frames_shown(request: Request, inst: StoredInstance) -> list[int]:
-    """All frames for a client that asks for a moving picture by name, else the first."""
-    _, wanted = choose(accepts(request), (*_ONE, *_MANY))
-    moving = wanted.media_type in MOVING and not wanted.multipart
-    return list(range(1, inst.number_of_frames + 1)) if moving and inst.number_of_frames > 1 else [1]
+    """All frames for a client that asks for a moving picture or a video by name, else the first."""
+    if inst.number_of_frames < 2:
+        return [1]
+    _, wanted = choose(accepts(request), (*_ONE, *_MANY, *_MOVING))
+    moving = wanted.media_type in (*MOVING, "video/*") and not wanted.multipart
+    return list(range(1, inst.number_of_frames + 1)) if moving else [1]
 
 
 def _video(request: Request, archive: Archive, inst: StoredInstance, kind: str) -> Response:
