@@ -38,6 +38,10 @@ from viewer_api.routes import (
     wado_uri,
     worklist,
 )
+from viewer_api.sign_in import pages as sign_in_pages
+from viewer_api.sign_in import profile
+from viewer_api.sign_in.finding import SessionSignIn
+from viewer_api.sign_in.throttle import Throttle
 from viewer_api.tidy_paths import TidyPaths
 
 
@@ -55,8 +59,10 @@ def create_app(archive: Archive) -> FastAPI:
     )
     app.state.archive = archive
     app.state.metrics = Metrics()
-    app.state.sign_in = gate.NoSignIn()
+    off = archive.settings.access.sign_in == "off"
+    app.state.sign_in = gate.NoSignIn() if off else SessionSignIn(archive)
     app.state.link_sign_in = LinkSignIn(archive)
+    app.state.throttle = Throttle()
     app.state.listeners = Listeners(archive)
     problems.install(app)
     for module in (
@@ -77,6 +83,8 @@ def create_app(archive: Archive) -> FastAPI:
         viewer,
         worklist,
         queues,
+        sign_in_pages,
+        profile,
         pages,
         capabilities,
     ):
@@ -98,7 +106,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     # Handlers are plain functions and run in these threads; the settings say how many at once.
     archive: Archive = app.state.archive
     anyio.to_thread.current_default_thread_limiter().total_tokens = archive.settings.web.threads
-    with archive.ups.upkeep():
+    with archive.ups.upkeep(), archive.people.upkeep():
         yield
 
 

@@ -15,9 +15,11 @@ from archive.errors import NotPermitted
 from archive.people.caller import ANYBODY, NOBODY, Caller, Kind
 from archive.people.roles import Right
 from viewer_api.problems import SignInNeeded
+from viewer_api.same_origin import require_same_origin
 
 _OPEN_ALWAYS: Final = frozenset(("/openapi.json",))
 """Routes of the framework."""
+_READING: Final = frozenset(("GET", "HEAD", "OPTIONS"))
 
 
 LINKED: Final = "pacs.linked"
@@ -48,6 +50,7 @@ class Needs:
 
     async def __call__(self, connection: HTTPConnection) -> Caller:
         """Raises `SignInNeeded` (401), `NotPermitted` (403)."""
+        refuse_other_sites(connection)
         caller = admit(await caller_of(connection), *self.rights)
         if self.everywhere and not any(caller.may_everywhere(right) for right in self.rights):
             raise NotPermitted("this is about all facilities: the right is needed for the whole province")
@@ -66,8 +69,12 @@ def admit(caller: Caller, *rights: Right) -> Caller:
 class Open:
     """A dependency that says: this is for everybody."""
 
-    async def __call__(self, connection: HTTPConnection) -> Caller:
-        return await caller_of(connection)
+    async def __call__(self, connection: HTTPConnection) -> None:
+        # Nobody is asked who they are: this must work when the database does not. Patients' pages are for all, too, and
+        # look different to who has opened a link.
+        refuse_other_sites(connection)
+        if connection.scope.get(LINKED):
+            await caller_of(connection)
 
 
 def needs(*rights: Right, everywhere: bool = False) -> Any:
@@ -76,6 +83,18 @@ def needs(*rights: Right, everywhere: bool = False) -> Any:
 
 
 OPEN: Final[Any] = Depends(Open())
+SIGNED_IN: Final[Any] = Depends(Needs(*Right))
+"""Somebody with any right at all."""
+
+
+def refuse_other_sites(connection: HTTPConnection) -> None:
+    """Raise `NotPermitted` if a page of another site wants something changed; true of every route, by one rule.
+
+    Reading needs no such rule: other sites cannot see the answer. A token is not sent along by a browser by itself.
+    """
+    changes = connection.scope["type"] != "http" or connection.scope["method"] not in _READING
+    if changes and not connection.headers.get("authorization", "").lower().startswith("bearer "):
+        require_same_origin(connection)
 
 
 async def caller_of(connection: HTTPConnection) -> Caller:

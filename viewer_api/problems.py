@@ -13,12 +13,13 @@ import orjson
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from archive import errors
 from archive.ups.errors import BadWorkitem, StateConflict
 from config.logs import correlation_id
 from viewer_api.addresses import warning
+from viewer_api.sign_in.returning import sign_in_address, wants_page
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_SECONDS: Final = 10
@@ -158,7 +159,10 @@ def install(app: FastAPI) -> None:
         status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
         return problem_response(status, _phrase(status), str(error))
 
-    def on_sign_in_needed(_: Request, __: Exception) -> Response:
+    def on_sign_in_needed(request: Request, _: Exception) -> Response:
+        if wants_page(request):
+            headers = {"Cache-Control": "no-store"}
+            return RedirectResponse(sign_in_address(request), HTTPStatus.SEE_OTHER, headers)
         return problem_response(
             HTTPStatus.UNAUTHORIZED,
             _phrase(HTTPStatus.UNAUTHORIZED),

@@ -86,7 +86,7 @@ def _answer(request: Request, archive: Archive, error: ArchiveError | None = Non
     message = ""
     if error is not None:
         message = text("error_unavailable" if isinstance(error, Unavailable) else "queue_not_found")
-    response = page(
+    return page(
         request,
         "queues.html",
         HTTPStatus.OK if error is None else problem_of(error).status,
@@ -95,9 +95,6 @@ def _answer(request: Request, archive: Archive, error: ArchiveError | None = Non
         destinations=[peer for peer in archive.settings.peers if peer.host],
         now=_clock(datetime.now(UTC), archive),
     )
-    # With "no-referrer", a form would not say that it comes from our own page.
-    response.headers["Referrer-Policy"] = "same-origin"
-    return response
 
 
 def _line(archive: Archive, queue: QueueState, text: Texts) -> Line:

@@ -6,24 +6,28 @@ import hashlib
 from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from fastapi import Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import Response
 
+from archive.people.roles import Right
+from archive.people.sessions import Session
 from archive.rejection.causes import View
+from viewer_api.gate import known_caller
 from viewer_api.pages.language import LANGUAGES, language_of, remember, texts
 
 _HERE: Final = Path(__file__).parent
 STATIC: Final = _HERE / "static"
-_PLACES: Final[tuple[tuple[str, str], ...]] = (
-    ("/", "studies_title"),
-    ("/worklist", "worklist_title"),
-    ("/links", "links_title"),
-    ("/queues", "queues_title"),
-    ("/hidden", "hidden_title"),
+_PLACES: Final[tuple[tuple[str, str, tuple[Right, ...]], ...]] = (
+    ("/", "studies_title", (Right.VIEW,)),
+    ("/worklist", "worklist_title", (Right.ORDERS,)),
+    ("/links", "links_title", (Right.DELIVER, Right.GRANTS)),
+    ("/queues", "queues_title", (Right.OPERATE,)),
+    ("/hidden", "hidden_title", (Right.REJECT,)),
 )
+"""The pages that are reached from everywhere: address, title, and the rights of which each needs one."""
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
@@ -41,6 +45,7 @@ def page(request: Request, template: str, status: int = HTTPStatus.OK, **values:
             other_language=next(language for language in LANGUAGES if language != text.language),
             asset=_asset,
             places=_places(request),
+            reader=_reader(request),
             **values,
         )
     )
@@ -48,6 +53,8 @@ def page(request: Request, template: str, status: int = HTTPStatus.OK, **values:
         "Cache-Control": "no-store",
         "Content-Security-Policy": _POLICY,
         "Content-Language": text.language,
+        # With "no-referrer", a form would not say that it comes from our own page.
+        "Referrer-Policy": "same-origin",
     }
     response = Response(content, status_code=status, headers=headers, media_type="text/html; charset=utf-8")
     remember(response, request)
@@ -56,8 +63,28 @@ def page(request: Request, template: str, status: int = HTTPStatus.OK, **values:
 
 def _places(request: Request) -> list[tuple[str, str]]:
     """The pages that the reader may open: the address of each, and the name of its title."""
-    allowed = request.app.state.archive.settings.web.views
-    return [place for place in _PLACES if place[0] != "/hidden" or View.EVERYTHING in allowed]
+    archive, caller = request.app.state.archive, known_caller(request)
+    shut = set() if View.EVERYTHING in archive.settings.web.views else {"/hidden"}
+    places = [place for place in _PLACES if place[0] not in shut]
+    return [(path, title) for path, title, rights in places if any(caller.may(right) for right in rights)]
+
+
+class Reader(NamedTuple):
+    """Who is signed in, as the head of each page shows it."""
+
+    name: str
+    where: str
+
+
+def _reader(request: Request) -> Reader | None:
+    """None if nobody is signed in by a session."""
+    session: Session | None = getattr(request.state, "session", None)
+    if session is None or known_caller(request).session is None:
+        return None
+    facilities = request.app.state.archive.peers.facilities
+    codes = sorted({each.facility for each in session.memberships if each.facility is not None})
+    names = [facilities[code].name if code in facilities else code for code in codes]
+    return Reader(session.display_name, ", ".join(names))
 
 
 @lru_cache(maxsize=1)

@@ -18,6 +18,7 @@ from viewer_api.pages.study_rows import row
 from viewer_api.pages.study_search import Search
 
 PAGES = Path(__file__).parents[3] / "viewer_api" / "pages"
+SIGN_IN = PAGES.parent / "sign_in"
 TEMPLATES = sorted((PAGES / "templates").glob("*.html"))
 HOSTILE = '<script>alert("x")</script>^\'"&{{7*7}}'
 
@@ -254,10 +255,13 @@ def test_every_text_is_in_both_languages() -> None:
 
 
 def test_every_text_that_is_used_exists_and_every_text_is_used() -> None:
-    sources = "".join(path.read_text(encoding="utf-8") for path in [*TEMPLATES, *PAGES.glob("*.py")])
+    sources = "".join(
+        path.read_text(encoding="utf-8") for path in [*TEMPLATES, *PAGES.glob("*.py"), *SIGN_IN.glob("*.py")]
+    )
     # Keys made of data: t("range_" + range), text.get(f"sex_{sex}").
     families = ("range_", "sex_", "worklist_shown_", "worklist_status_", "queue_state_", "queue_task_", "hidden_113")
     families += ("patient_", "modality_", "link_state_", "link_factor_")
+    families = (*families, "role_", "password_fault_")
     used = set(re.findall(r'\bt\("([a-zA-Z0-9_]+)"[,)]', sources)) | set(
         re.findall(r'"([a-z]+_[a-zA-Z0-9_]+|search|clear)"', sources)
     )

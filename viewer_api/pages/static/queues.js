@@ -17,7 +17,7 @@
     if (document.hidden || shown.contains(document.activeElement) && document.activeElement !== shown || shown.matches(':active')) {
       return;
     }
-    const response = await fetch('/queues');
+    const response = await fetch('/queues', { headers: { 'X-Unattended': '1' } });
     if (!response.ok) {
       return;
     }
