@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -56,6 +57,9 @@ class Webhook(Section):
     old_secret: SecretStr = SecretStr("")
     """While the secret is being changed: what was valid before. Requests carry a signature by each."""
     old_secret_file: Path | None = None
+    ca_file: Path | None = None
+    """Certificates of the authorities that may vouch for the receiver, in PEM; those of the operating system when
+    unset."""
     kinds: tuple[ChangeKind, ...] = ()
     """All when empty."""
     facilities: tuple[FacilityCode, ...] = ()
@@ -72,4 +76,16 @@ class Webhook(Section):
         object.__setattr__(self, "old_secret", secret(self.old_secret, self.old_secret_file, "old_secret"))
         if len(self.secret.get_secret_value()) < 16:
             raise ValueError("a webhook needs a secret of at least 16 characters, or a secret_file")
+        return self
+
+    @model_validator(mode="after")
+    def _authorities_can_be_read(self) -> Self:
+        if self.ca_file is None:
+            return self
+        if not self.url.startswith("https:"):
+            raise ValueError("ca_file goes with a url that begins with https://")
+        try:
+            ssl.create_default_context(cafile=str(self.ca_file))
+        except (OSError, ssl.SSLError) as error:
+            raise ValueError(f"ca_file {self.ca_file}: {getattr(error, 'strerror', None) or error}") from None
         return self

@@ -85,7 +85,8 @@ def serve(archive: Archive, settings: Settings) -> int:
     )
     log.info("web service starts", extra=fields(host=settings.web.host, port=settings.web.port))
     audit = AuditUpkeep(archive.audit, archive.store, settings.audit)
-    with archive.recorder(), audit, WebhookDelivery(archive), MetadataAhead(archive, app.state.metrics):
+    metrics = app.state.metrics
+    with archive.recorder(), audit, WebhookDelivery(archive, metrics=metrics), MetadataAhead(archive, metrics):
         server.run()
     return 0 if server.started else CANNOT_START
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from archive.feed.webhooks import WebhookStatus
 from archive.routing.routing import QueueState
 
 # From a cached answer to the upload of a large study.
@@ -53,21 +55,71 @@ class Metrics:
             "Changes of the feed of which the ready-made metadata of this machine do not know yet",
             registry=self.registry,
         )
-        self._queues = {
-            name: Gauge(f"pacs_forward_{name}", about, ("destination",), registry=self.registry)
-            for name, about in (
-                ("waiting", "Objects that wait to be sent on"),
-                ("failed", "Objects that were set aside because the destination does not take them"),
-                ("failing", "Whether the destination cannot be reached or takes nothing"),
-                ("oldest_seconds", "How long the oldest object waits to be sent on"),
-            )
+        self._queues = self._gauges(
+            "forward",
+            "destination",
+            waiting="Objects that wait to be sent on",
+            failed="Objects that were set aside because the destination does not take them",
+            failing="Whether the destination cannot be reached or takes nothing",
+            oldest_seconds="How long the oldest object waits to be sent on",
+        )
+        self._webhook_requests = Counter(
+            "pacs_webhook_requests",
+            "Requests of this process to webhooks",
+            ("webhook", "outcome"),
+            registry=self.registry,
+        )
+        self._webhook_changes = Counter(
+            "pacs_webhook_changes", "Changes that webhooks took from this process", ("webhook",), registry=self.registry
+        )
+        self._webhooks = self._gauges(
+            "webhook",
+            "webhook",
+            waiting="Changes that a webhook has not taken or passed yet",
+            failing="How often in a row it took nothing",
+            oldest_seconds="How long ago the oldest of these came into the feed",
+            lost="Changes that were deleted because of their age before it took them",
+        )
+        self._commitments = self._gauges(
+            "commitment",
+            "direction",
+            open="Storage commitment requests that are not closed",
+            failing="Those of them that were tried in vain",
+            failed="Those that were given up and are still kept",
+            oldest_seconds="How long ago the oldest that is open came",
+        )
+
+    def _gauges(self, of: str, label: str, **about: str) -> dict[str, Gauge]:
+        return {
+            name: Gauge(f"pacs_{of}_{name}", text, (label,), registry=self.registry) for name, text in about.items()
         }
+
+    def webhooks(self, webhooks: Iterable[WebhookStatus]) -> None:
+        """Bring the numbers of all webhooks up to date, whichever process delivers to them."""
+        for each in webhooks:
+            if each.state in ("unlisted", "disabled"):
+                continue  # nobody is to be woken for what was turned off
+            numbers = {"waiting": each.waiting, "failing": each.failures, "lost": each.lost}
+            for name, number in (*numbers.items(), ("oldest_seconds", _age(each.oldest))):
+                self._webhooks[name].labels(each.name).set(number)
+
+    def webhook_sent(self, webhook: str, changes: int) -> None:
+        """Count a request, and the changes that were taken; none: it failed."""
+        self._webhook_requests.labels(webhook, "delivered" if changes else "failed").inc()
+        self._webhook_changes.labels(webhook).inc(changes)
+
+    def commitments(self, backlog: Iterable[Any], counts: Iterable[Any]) -> None:
+        """Bring the numbers of storage commitment up to date: rows of `archive.commitment.listing`."""
+        failed = {each.direction: each.requests for each in counts if each.state == "failed"}
+        for each in backlog:
+            numbers = {"open": each.open, "failing": each.failing, "failed": failed.get(each.direction, 0)}
+            for name, number in (*numbers.items(), ("oldest_seconds", _age(each.oldest))):
+                self._commitments[name].labels(each.direction).set(number)
 
     def queues(self, queues: Iterable[QueueState]) -> None:
         """Bring the numbers of what is sent on up to date."""
-        now = datetime.now(UTC)
         for queue in queues:
-            age = (now - queue.oldest).total_seconds() if queue.oldest else 0.0
+            age = _age(queue.oldest)
             numbers = {
                 "waiting": queue.waiting,
                 "failed": queue.failed,
@@ -91,3 +143,8 @@ class Metrics:
         """Count one object that STOW-RS stored or refused (outcome ``refused``)."""
         self._objects.labels(outcome).inc()
         self._bytes.labels(outcome).inc(size)
+
+
+def _age(since: datetime | None) -> float:
+    """Seconds since then; 0 if there is nothing."""
+    return (datetime.now(UTC) - since).total_seconds() if since else 0.0

@@ -10,6 +10,7 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Final
 
 import httpcore
@@ -66,11 +67,14 @@ class GuardedNetwork(httpcore.NetworkBackend):
 class Sender:
     """Posts to one receiver; keeps its connection."""
 
-    def __init__(self, url: str, timeout: float) -> None:
+    def __init__(self, url: str, timeout: float, authorities: Path | None = None) -> None:
+        """`authorities` are the certificates that alone may vouch for the receiver; else those of the system."""
         self._url = url
         self._timeout = dict.fromkeys(("connect", "read", "write", "pool"), timeout)
         self._pool = httpcore.ConnectionPool(
-            ssl_context=ssl.create_default_context(), network_backend=GuardedNetwork(), max_connections=1
+            ssl_context=ssl.create_default_context(cafile=authorities),
+            network_backend=GuardedNetwork(),
+            max_connections=1,
         )
 
     def post(self, headers: Mapping[str, str], body: bytes) -> int:

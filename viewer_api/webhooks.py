@@ -33,6 +33,7 @@ from archive.records import Scope
 from archive.rejection.causes import View
 from config.feed import Webhook
 from config.logs import fields
+from viewer_api.metrics import Metrics
 from viewer_api.outgoing import CannotSend, Sender
 
 log = logging.getLogger(__name__)
@@ -61,13 +62,14 @@ def signature(secret: str, identifier: str, timestamp: int, body: bytes) -> str:
 class Delivery:
     """Delivers to one webhook."""
 
-    def __init__(self, archive: Archive, webhook: Webhook, cursors: Cursors, interval: float) -> None:
+    def __init__(self, archive: Archive, webhook: Webhook, cursors: Cursors, interval: float, metrics: Metrics) -> None:
+        self._metrics = metrics
         self._archive = archive
         self._webhook = webhook
         self._cursors = cursors
         self._interval = interval
         self._wanted = Wanted(webhook.kinds, webhook.facilities, Scope(view=View(webhook.view)))
-        self._sender = Sender(webhook.url, webhook.timeout)
+        self._sender = Sender(webhook.url, webhook.timeout, webhook.ca_file)
 
     def step(self) -> float:
         """Deliver one batch if there is one; give the seconds until the next look. Raises `IndexUnavailable`."""
@@ -124,6 +126,7 @@ class Delivery:
 
     def _settle(self, claim: Claim, page: Page, error: str) -> None:
         about = {"webhook": claim.name, "failures": claim.failures}
+        self._metrics.webhook_sent(claim.name, 0 if error else len(page.changes))
         if not error:
             self._cursors.taken(claim, page.next)
             if claim.failures:
@@ -140,11 +143,12 @@ class Delivery:
 class WebhookDelivery:
     """All webhooks of the settings; delivers as long as the ``with`` block lives. Raises `IndexUnavailable`."""
 
-    def __init__(self, archive: Archive, interval: float = INTERVAL) -> None:
+    def __init__(self, archive: Archive, interval: float = INTERVAL, metrics: Metrics | None = None) -> None:
         self._session = IndexSession(archive.settings.database, "pacs webhooks")
         cursors = Cursors(self._session)
         webhooks = [webhook for webhook in archive.settings.webhooks if webhook.enabled]
-        self._deliveries = [Delivery(archive, webhook, cursors, interval) for webhook in webhooks]
+        counters = metrics or Metrics()
+        self._deliveries = [Delivery(archive, webhook, cursors, interval, counters) for webhook in webhooks]
         self._threads = [
             Background(f"webhook {webhook.name}", delivery.step)
             for webhook, delivery in zip(webhooks, self._deliveries, strict=True)

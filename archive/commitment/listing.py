@@ -32,6 +32,15 @@ UNION ALL
 SELECT 'out', state, count(*) FROM commitment_order GROUP BY state ORDER BY 1, 2
 """)
 
+# By the indexes of what is due: whatever was closed stays out of it.
+_BACKLOG = text("""
+SELECT 'in' AS direction, count(*) AS open, count(*) FILTER (WHERE attempts > 0) AS failing, min(received_at) AS oldest
+  FROM commitment_request WHERE state IN ('received', 'ready')
+UNION ALL
+SELECT 'out', count(*), count(*) FILTER (WHERE attempts > 0), min(created_at)
+  FROM commitment_order WHERE state IN ('waiting', 'asked')
+""")
+
 _FAILED_ITEMS = {
     "in": text("""SELECT sop_instance_uid, reason FROM commitment_request_item
                    WHERE request_id = :id AND (reason IS NULL OR reason <> 0) ORDER BY number LIMIT :limit"""),
@@ -90,6 +99,10 @@ class Listing:
     def counts(self) -> Sequence[Row[Any]]:
         """How many there are by direction and state."""
         return fetch(self._engine, _COUNTS)
+
+    def backlog(self) -> Sequence[Row[Any]]:
+        """By direction: how many are open, how many of these were tried in vain, and since when the oldest waits."""
+        return fetch(self._engine, _BACKLOG)
 
     def not_committed(self, direction: str, number: int, limit: int = 1000) -> Sequence[Row[Any]]:
         """The instances of a request that are not committed, with the reason."""

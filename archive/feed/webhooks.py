@@ -54,7 +54,8 @@ UPDATE webhook_cursor AS hook
 """
 _LIST: Final = text("""
 SELECT name, webhook_cursor.position, last, paused, holder IS NOT NULL AS held, failures, retry_at, error, failed_at,
-       delivered_at, lost
+       delivered_at, lost,
+       (SELECT at FROM change WHERE sequence > webhook_cursor.position ORDER BY sequence LIMIT 1) AS oldest
   FROM webhook_cursor, feed_cursor ORDER BY name
 """)
 _PAUSE: Final = text("UPDATE webhook_cursor SET paused = :paused WHERE name = :name RETURNING name")
@@ -134,6 +135,8 @@ class WebhookStatus:
     error: str
     delivered_at: datetime | None
     lost: int
+    oldest: datetime | None
+    """When the oldest of what waits came into the feed."""
 
 
 class Webhooks:
@@ -184,4 +187,5 @@ class Webhooks:
             error=row.error,
             delivered_at=row.delivered_at,
             lost=row.lost,
+            oldest=row.oldest,
         )

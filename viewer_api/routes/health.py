@@ -65,6 +65,8 @@ def metrics(request: Request, archive: ArchiveDep) -> Response:
     # Without the index, the numbers of this process are still worth having.
     with contextlib.suppress(Unavailable):
         counters.queues(archive.routing.queues())
+        counters.webhooks(archive.webhooks.list())
+        counters.commitments(archive.commitments.listing.backlog(), archive.commitments.listing.counts())
         counters.metadata_waiting.set(waiting(archive))
     return Response(generate_latest(counters.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
