@@ -73,7 +73,7 @@ def https(server: Receiver, **values: Any) -> Webhook:
 
 def test_a_receiver_with_a_certificate_of_the_hospital_s_own_authority(
     archive: Archive,
-    session: IndexSession,
+    session: IndexSession,  # noqa: F811
     authority: Authority,
 ) -> None:
     own = authority.pair("his", names=("127.0.0.1",))
@@ -137,7 +137,7 @@ def test_authorities_that_cannot_be_used_stop_the_start(
 
 def test_what_was_corrected_is_told(
     settings: Settings,
-    session: IndexSession,
+    session: IndexSession,  # noqa: F811
     receiver: Receiver,  # noqa: F811
 ) -> None:
     """After settings changed, a receiver that keeps names must ask again."""
@@ -267,7 +267,7 @@ def samples(url: str) -> dict[str, float]:
 
 def test_numbers_tell_what_was_delivered_what_failed_and_for_how_long_it_waits(
     archive: Archive,
-    session: IndexSession,
+    session: IndexSession,  # noqa: F811
     receiver: Receiver,  # noqa: F811
 ) -> None:
     receiver.answers = [200, 500]
