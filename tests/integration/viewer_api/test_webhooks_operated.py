@@ -319,11 +319,3 @@ def test_numbers_of_storage_commitment(archive: Archive) -> None:
     assert [found[f"pacs_commitment_{name}{{in}}"] for name in ("open", "failing", "failed")] == [2, 1, 2]
     assert 7200 <= found["pacs_commitment_oldest_seconds{in}"] < 10800
     assert [found[f"pacs_commitment_{name}{{out}}"] for name in ("open", "failing", "failed")] == [1, 0, 0]
-
-
-def test_a_database_that_is_away_leaves_the_numbers_of_the_process(archive: Archive) -> None:
-    with serving(create_app(archive)) as url:
-        archive.close()
-        answer = httpx.get(f"{url}/metrics")
-    assert answer.status_code == 200
-    assert "process_resident_memory_bytes" in answer.text
