@@ -39,9 +39,9 @@ _UTF_8: Final = b'"00080005":{"vr":"CS","Value":["ISO_IR 192"]}'
 _PLAIN_VRS: Final = frozenset(("AE", "AS", "CS", "DA", "DT", "LO", "SH", "TM", "UC", "UI"))
 _PLAIN: Final = re.compile(rb"[ !#-\[\]-~]*").fullmatch
 _DEEPEST: Final = 16
-# Longer values hardly ever come twice; of so many elements, the first are not asked for any more.
+# Longer values hardly ever come twice; of elements with so many bytes, the first are not asked for any more.
 _LONGEST: Final = 4096
-_MOST: Final = 50_000
+_MOST: Final = 16 << 20
 _MOST_ORDERS: Final = 1000
 
 
@@ -132,7 +132,7 @@ class TextWriter:
             for each in self._alike.values():
                 each.elements.clear()
             self._kept = 0
-        self._kept += 1
+        self._kept += len(element) + len(written)
         alike.elements[element] = written
 
     def check_order(self, tags: list[int], code: Coding) -> None:

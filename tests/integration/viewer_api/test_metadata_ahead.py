@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import logging
@@ -10,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -238,6 +240,46 @@ def test_it_can_be_turned_off(settings: Settings, values: dict[str, Any]) -> Non
         with ahead(archive):
             pass
         assert not (archive.settings.cache_dir / "metadata.lock").exists()
+
+
+def test_nothing_is_made_while_the_disk_has_no_room_and_nothing_is_passed_over(
+    recorded: tuple[Archive, IndexSession], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive, session = recorded
+    for image in study(4):
+        store(archive, image)
+    tell(archive, session)
+    asked = threading.Event()
+
+    def full() -> bool:
+        asked.set()
+        return False
+
+    with monkeypatch.context() as patched:
+        patched.setattr(archive.metadata, "has_room", full)
+        with ahead(archive):
+            assert asked.wait(60)
+    assert waiting(archive) > 0
+    assert catch_up(archive, session) == 4
+
+
+def test_a_position_that_cannot_be_written_is_told_and_holds_nothing_up(
+    recorded: tuple[Archive, IndexSession], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    archive, session = recorded
+    images = study(4)
+    for image in images:
+        store(archive, image)
+    tell(archive, session)
+
+    def refused(self: Position, number: int) -> None:
+        raise OSError(errno.EROFS, "read-only file system")
+
+    with monkeypatch.context() as patched, caplog.at_level(logging.WARNING):
+        patched.setattr(Position, "write", refused)
+        with ahead(archive):
+            wait_until(lambda: "cache cannot be written" in caplog.text, "it is told")
+    assert read(archive, images[0].StudyInstanceUID, monkeypatch)[1] == 0
 
 
 KILLED = """

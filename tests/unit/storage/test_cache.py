@@ -97,6 +97,14 @@ def test_nothing_is_kept_where_others_need_the_room_or_the_settings_say_so(tmp_p
     assert files(tmp_path) == []
 
 
+def test_it_says_whether_anything_would_be_kept(tmp_path: Path) -> None:
+    folder = tmp_path / "not" / "made"
+    assert DiskCache(folder, 1 << 20).has_room()
+    assert not DiskCache(folder, 0).has_room()
+    assert not DiskCache(folder, 1 << 20, minimum_free_bytes=1 << 62).has_room()
+    assert not folder.exists()
+
+
 def test_names_lead_nowhere_else(tmp_path: Path) -> None:
     for name in ("../../etc/passwd", "", "AB" * 16, "a/" * 10):
         with pytest.raises(ValueError, match="hexadecimal"):
