@@ -12,6 +12,7 @@ from collections.abc import Callable
 from types import ModuleType
 
 from archive.audit import commands as audit
+from archive.audit.operation import commanded
 from archive.commitment import commands as commitment
 from archive.core import Archive, migrate, with_database
 from archive.correction import commands as correction
@@ -52,7 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
     configure(settings.log)
     run: Callable[[Settings, argparse.Namespace], int] = given.run
     try:
-        return run(settings, given)
+        with commanded(run.__name__.strip("_"), given):
+            return run(settings, given)
     except (ArchiveError, StorageError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -15,6 +15,8 @@ from sqlalchemy import Engine, text
 
 from archive import index_sql
 from archive.adopt import Adopter
+from archive.audit.looks import Looks
+from archive.audit.operation import note_command
 from archive.audit.trail import Trail
 from archive.commitment.commitments import Commitments
 from archive.correction.correcting import Correcting
@@ -96,6 +98,7 @@ class Archive:
         self.feed = Feed(engine)
         self.webhooks = Webhooks(engine, settings.webhooks)
         self.audit = Trail(settings.database)
+        self.looks = Looks(self.audit, settings.audit.look_minutes * 60)
         self.people = People(engine, settings, self.audit)
         self.links = Links(engine, self.reader, settings.links, self.audit)
         self.results = Results(self.search, self.locate, store)
@@ -131,6 +134,7 @@ class Archive:
         archive._embedded = embedded
         try:
             archive._name_facilities()
+            note_command(archive.audit)
         except BaseException:
             archive.close()
             raise
@@ -222,6 +226,7 @@ class Archive:
             self._keys.close()
         except IndexUnavailable as error:
             log.warning("key blocks are left to reconcile: %s", error)
+        self.looks.close()
         self.audit.close()
         self._session.close()
         self._engine.dispose()

@@ -16,6 +16,7 @@ from archive.routing.rules import rules_of
 from archive.worklist.upkeep import WorklistUpkeep
 from config.logs import configure, fields
 from config.settings import Settings, SettingsError, load
+from dicom_node.audited import Rejections
 from dicom_node.commands import (
     C_ECHO_RQ,
     C_FIND_RQ,
@@ -85,7 +86,7 @@ def main() -> int:
             server.start()
             watch = Background("certificates", ExpiryWatch(settings.node.tls).look)
             upkeep = WorklistUpkeep(archive.worklist)
-            audit = AuditUpkeep(archive.audit, archive.store, settings.audit)
+            audit = AuditUpkeep(archive, "pacs dicom_node")
             with audit, Maintenance(archive), upkeep, watch, desk, archive.care().running(), forwarder:
                 stop.wait()
                 forwarder.wind_down()
@@ -103,7 +104,7 @@ def main() -> int:
 def _server(settings: Settings, archive: Archive, desk: Desk) -> DicomServer:
     """Raises `SettingsError` when a file that the settings name cannot be used."""
     try:
-        return DicomServer(settings.node, archive.peers, services(archive, desk), desk.greet)
+        return DicomServer(settings.node, archive.peers, services(archive, desk), desk.greet, Rejections(archive))
     except ValueError as error:
         raise SettingsError(str(error)) from None
 

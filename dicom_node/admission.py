@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from config.logs import fields
@@ -24,6 +25,10 @@ from dicom_node.identity import Identities
 from dicom_node.negotiation import DICOM_APPLICATION_CONTEXT, Rejection, Request
 
 log = logging.getLogger(__name__)
+
+
+Told = Callable[[str, str, str, str], None]
+"""Told of each rejection: calling and called AE title, address, reason. It raises nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +98,9 @@ class Places:
 class Admission:
     """Decides on requests. For all threads."""
 
-    def __init__(self, settings: NodeSettings, peers: PeerBook) -> None:
+    def __init__(self, settings: NodeSettings, peers: PeerBook, told: Told | None = None) -> None:
         """Raises `ValueError` when a file that identities are checked with cannot be used."""
+        self._told = told
         self._settings = settings
         self._peers = peers
         self._identities = Identities(settings)
@@ -106,6 +112,8 @@ class Admission:
         decided = self._decide(request, connection)
         if isinstance(decided, Rejection):
             log.warning("association rejected", extra=fields(**connection.facts(request), reason=decided.name))
+            if self._told is not None:
+                self._told(request.calling_ae_title, request.called_ae_title, connection.address, decided.name)
         return decided
 
     def _decide(self, request: Request, connection: Connection) -> Admitted | Rejection:

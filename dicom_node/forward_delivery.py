@@ -15,8 +15,10 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Final
 
+from archive.audit.events import Action, AuditEvent
 from archive.core import Archive
 from archive.errors import ArchiveError, IndexUnavailable, NotAcceptable, Unavailable
+from archive.people.caller import SYSTEM
 from archive.records import StoredInstance
 from archive.routing.queue import NOT_SHOWN, Queue, Task, new_batch
 from config.logs import correlated, fields
@@ -169,6 +171,7 @@ class Delivery:
             self._as_stored = task.as_stored
             self._sender = Sender(self._archive, self.peer, as_stored=task.as_stored)
         try:
+            self._archive.looks.note(self._event(inst), (inst.sop_instance_uid,), self.peer.ae_title)
             answer = self._sender.send(inst)
         except Unavailable as error:
             # Our store or index: neither the object's fault nor the destination's.
@@ -193,6 +196,11 @@ class Delivery:
             self._unreached(str(error))
             return False
         return self._answered(task, inst, answer)
+
+    def _event(self, inst: StoredInstance) -> AuditEvent:
+        """On record before the first object of a study leaves for this destination."""
+        told = {"what": "forwarding", "destination": self.peer.ae_title, "destination_facility": self.peer.facility}
+        return AuditEvent(Action.EXPORT, SYSTEM, studies=(inst.study_instance_uid,), detail=told)
 
     def _answered(self, task: Task, inst: StoredInstance, answer: Command) -> bool:
         status = answer.number(commands.STATUS)

@@ -17,7 +17,7 @@ from collections import Counter
 from config.logs import correlated, fields
 from config.node import NodeSettings
 from config.peers import PeerBook, plain_address
-from dicom_node.admission import Admission
+from dicom_node.admission import Admission, Told
 from dicom_node.association import Association
 from dicom_node.operation import Greet, Service
 from dicom_node.secure_wire import SecureWire
@@ -39,12 +39,17 @@ class DicomServer:
     """The node's listening sockets and their associations."""
 
     def __init__(
-        self, settings: NodeSettings, peers: PeerBook, services: dict[int, Service], greet: Greet | None = None
+        self,
+        settings: NodeSettings,
+        peers: PeerBook,
+        services: dict[int, Service],
+        greet: Greet | None = None,
+        rejected: Told | None = None,
     ) -> None:
         """Raises `ValueError` when a file of the settings cannot be used."""
         self._settings = settings
         self._services = services
-        self._admission = Admission(settings, peers)
+        self._admission = Admission(settings, peers, rejected)
         self._credentials = credentials(settings.tls) if settings.tls.listens else None
         own = (peer.limits.maximum_pdu_length or 0 for peer in peers.listed)
         self._capacity = max(settings.maximum_pdu_length, *own, 0) + 6 + ROOM_BESIDE_PDU

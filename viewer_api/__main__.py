@@ -84,7 +84,7 @@ def serve(archive: Archive, settings: Settings) -> int:
         ),
     )
     log.info("web service starts", extra=fields(host=settings.web.host, port=settings.web.port))
-    audit = AuditUpkeep(archive.audit, archive.store, settings.audit)
+    audit = AuditUpkeep(archive, "pacs viewer_api")
     metrics = app.state.metrics
     with archive.recorder(), audit, WebhookDelivery(archive, metrics=metrics), MetadataAhead(archive, metrics):
         server.run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from starlette.requests import HTTPConnection
+from starlette.types import Scope
 
 from archive.core import Archive
 from archive.ready_metadata import Addresses
@@ -37,3 +38,10 @@ def public_addresses(settings: Settings) -> Addresses | None:
 def warning(request: HTTPConnection, text: str) -> str:
     """The value of a Warning header (PS3.18 8.4); the agent is the host that answers (RFC 7234 5.5)."""
     return f'299 {request.url.netloc or "pacs"} "{text}"'
+
+
+def route_template(scope: Scope) -> str:
+    """The route as written in the code, so that no identifier of a patient reaches logs or metrics."""
+    # A route of a nested router knows only the end of its path; the context that FastAPI keeps knows all of it.
+    context = scope.get("fastapi", {}).get("effective_route_context")
+    return getattr(context, "path", None) or getattr(scope.get("route"), "path", None) or "(none)"

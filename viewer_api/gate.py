@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final, Protocol, cast
 
+from anyio import to_thread
 from fastapi import Depends, FastAPI
 from fastapi.routing import iter_route_contexts
 from starlette.requests import HTTPConnection
@@ -14,6 +15,7 @@ from starlette.requests import HTTPConnection
 from archive.errors import NotPermitted
 from archive.people.caller import ANYBODY, NOBODY, Caller, Kind
 from archive.people.roles import Right
+from viewer_api import audited
 from viewer_api.problems import SignInNeeded
 from viewer_api.same_origin import require_same_origin
 
@@ -50,10 +52,14 @@ class Needs:
 
     async def __call__(self, connection: HTTPConnection) -> Caller:
         """Raises `SignInNeeded` (401), `NotPermitted` (403)."""
+        connection.state.right = self.rights[0]
         refuse_other_sites(connection)
         caller = admit(await caller_of(connection), *self.rights)
         if self.everywhere and not any(caller.may_everywhere(right) for right in self.rights):
             raise NotPermitted("this is about all facilities: the right is needed for the whole province")
+        held = next(right for right in self.rights if caller.may(right))
+        if held in audited.NOT_BY_THEMSELVES:
+            await to_thread.run_sync(audited.used, connection, connection.app.state.archive, held)
         return caller
 
 

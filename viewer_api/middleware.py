@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from config.logs import correlated, fields
+from viewer_api.addresses import route_template
 from viewer_api.metrics import Metrics
 from viewer_api.problems import RequestTooLarge, internal_problem, too_large_problem
 from viewer_api.streaming import ResponseAborted
@@ -31,13 +32,6 @@ SMALL_BODY: Final = 1 << 20
 
 # The API answers data, never a page: a browser that is led to it may run and load nothing. Pages widen this.
 API_POLICY: Final = "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; frame-ancestors 'self'"
-
-
-def route_template(scope: Scope) -> str:
-    """The route as written in the code, so that no identifier of a patient reaches logs or metrics."""
-    # A route of a nested router knows only the end of its path; the context that FastAPI keeps knows all of it.
-    context = scope.get("fastapi", {}).get("effective_route_context")
-    return getattr(context, "path", None) or getattr(scope.get("route"), "path", None) or "(none)"
 
 
 class Observer:

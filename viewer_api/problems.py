@@ -19,6 +19,7 @@ from archive import errors
 from archive.ups.errors import BadWorkitem, StateConflict
 from config.logs import correlation_id
 from viewer_api.addresses import warning
+from viewer_api.audited import refused
 from viewer_api.sign_in.returning import sign_in_address, wants_page
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -138,6 +139,8 @@ def install(app: FastAPI) -> None:
     def on_archive_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, errors.ArchiveError)
         response = archive_problem(error)
+        if isinstance(error, errors.NotPermitted | errors.NotFound):
+            refused(request, response.status_code, str(error))
         if isinstance(error, BadWorkitem | StateConflict) and error.warning:
             response.headers["Warning"] = warning(request, error.warning)
         return response
@@ -163,6 +166,7 @@ def install(app: FastAPI) -> None:
         if wants_page(request):
             headers = {"Cache-Control": "no-store"}
             return RedirectResponse(sign_in_address(request), HTTPStatus.SEE_OTHER, headers)
+        refused(request, HTTPStatus.UNAUTHORIZED, "not signed in")
         return problem_response(
             HTTPStatus.UNAUTHORIZED,
             _phrase(HTTPStatus.UNAUTHORIZED),

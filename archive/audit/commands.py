@@ -6,15 +6,14 @@ What it prints holds names and numbers of patients: it is for the person at the 
 from __future__ import annotations
 
 import argparse
-import getpass
 import sys
 from collections.abc import Callable
 
 from archive.audit.anchors import anchor
 from archive.audit.events import Action, AuditEvent
+from archive.audit.operation import operator
 from archive.audit.verify import verify
 from archive.core import Archive
-from archive.people.caller import Caller, Kind
 from config.settings import Settings
 
 Add = Callable[[str, Callable[[Settings, argparse.Namespace], int], str], argparse.ArgumentParser]
@@ -29,15 +28,6 @@ def register(add: Add) -> None:
     part.set_defaults(run=_verify)
     part = parts.add_parser("anchor", help="write down outside of the trail what it is now")
     part.set_defaults(run=_anchor)
-
-
-def operator() -> Caller:
-    """Whoever runs the command: the user of the operating system."""
-    try:
-        name = getpass.getuser()
-    except (KeyError, OSError):
-        name = "unknown"
-    return Caller(Kind.SYSTEM, f"{name} (command line)")
 
 
 def _verify(settings: Settings, given: argparse.Namespace) -> int:

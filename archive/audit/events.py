@@ -9,6 +9,8 @@ from typing import Final
 
 from archive.people.caller import Caller
 
+Detail = str | int | list[str]
+
 
 class Action(StrEnum):
     """What was done or tried."""
@@ -63,4 +65,4 @@ class AuditEvent:
     issuer_of_patient_id: str = ""
     purpose: str = ""
     """Why; what the caller has said of its session if empty."""
-    detail: Mapping[str, str | int | list[str]] = field(default_factory=dict)
+    detail: Mapping[str, Detail] = field(default_factory=dict)

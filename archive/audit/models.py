@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Boolean, CheckConstraint, ForeignKey, Index, text
+from sqlalchemy import Boolean, CheckConstraint, ForeignKey, Index, SmallInteger, text
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
-from archive.models import Base, _now
+from archive.models import Base, CText, _now
 
 
 class AuditSegment(Base):
@@ -93,3 +94,15 @@ class AuditAnchor(Base):
     """HMAC-SHA-256 of the body; empty where no key is set."""
     copied: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
     """Whether the object store has it."""
+
+
+class AuditCursor(Base):
+    """How far stored objects are on record, see `archive.audit.storing`. One row; none until that begins."""
+
+    __tablename__ = "audit_cursor"
+    __table_args__ = (CheckConstraint("id = 1", name="one"),)
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    position: Mapped[int]
+    horizon: Mapped[int]
+    holders: Mapped[list[str]] = mapped_column(ARRAY(CText), server_default="{}")

@@ -23,6 +23,7 @@ from psycopg.types.json import Jsonb
 from archive.audit import sql
 from archive.audit.chain import COLUMNS, Entry, chained, entry_of, genesis, study_uids
 from archive.audit.events import AuditEvent
+from archive.database import first_line
 from archive.errors import IndexUnavailable
 from archive.index_session import Connection, IndexSession
 from config.logs import fields
@@ -143,6 +144,9 @@ class Trail:
             # It is not known what was written: go on in a new segment.
             self._heads = {}
             error = raised
+            if isinstance(raised, psycopg.Error):
+                log.error("the audit trail cannot be written", extra=fields(error=first_line(raised)))
+                error = IndexUnavailable("what is done cannot be put on record now")
         for waiting in batch:
             waiting.error, waiting.done = error, True
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Final
+from typing import Final, Self
 
 from archive.errors import NotPermitted
 from archive.people.roles import RIGHTS, Right, Role
@@ -84,6 +84,10 @@ class Caller:
     def may_everywhere(self, right: Right) -> bool:
         """Whether the right holds for the whole province."""
         return right in self.rights and self.rights[right] is None
+
+    def at(self, address: str) -> Self:
+        """The same caller, at this address."""
+        return replace(self, address=address)
 
     def require(self, right: Right, facility: str | None = None) -> None:
         """Raise `NotPermitted` unless `may`."""

@@ -11,11 +11,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from pydicom.uid import UID
+
+from archive.audit.events import Action
 from archive.database import Stop
 from archive.errors import ArchiveError, CannotParse, NotPermitted, Withdrawn
 from archive.records import DicomJSON
 from config.logs import fields
 from config.peers import Right
+from dicom_node.audited import asked, refused
 from dicom_node.commands import response
 from dicom_node.exchange import Exchange
 from dicom_node.identifier import LONGEST, Identifier, encode_identifier, read_identifier
@@ -70,6 +74,7 @@ class FindOperation(Asked, ABC):
                 raise NotPermitted("this AE title may not query")
             identifier = self._identifier()
             answers = self._answers(identifier)
+            self._archive.audit.record(asked(self._caller.who, self._what(), identifier))
         except Exception as error:
             return self._failure(error)
 
@@ -77,6 +82,9 @@ class FindOperation(Asked, ABC):
             self._answer(exchange, answers, identifier.character_sets)
 
         return answer
+
+    def _what(self) -> str:
+        return f"C-FIND {UID(self._context.abstract_syntax).name}"
 
     def _answer(self, exchange: Exchange, answers: Answers, wanted: list[str]) -> None:
         """Send the matches, then the final response."""
@@ -104,6 +112,7 @@ class FindOperation(Asked, ABC):
         log.info("query answered", extra=facts)
 
     def _failure(self, error: BaseException) -> bytes:
+        refused(self._archive, self._caller.who, Action.SEARCH, error, self._what())
         status, comment = c_find_status(error)
         # By its kind: the comment may quote a value of the identifier, which the log must not.
         facts = fields(status=f"{status:04X}", error=type(error).__name__, calling=self._caller.calling_ae_title)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 
+from archive.audit.events import Action, AuditEvent, Detail
 from archive.commitment.records import Requester
 from archive.core import Archive
 from archive.errors import ArchiveError, NotPermitted
 from config.logs import fields
+from dicom_node.audited import refused
 from dicom_node.commands import ACTION_TYPE_ID, Command, response
 from dicom_node.commitment.desk import Desk
 from dicom_node.commitment.information import LONGEST, REQUEST_STORAGE_COMMITMENT, read_action
@@ -63,6 +65,8 @@ class Request(_Told):
         if self._collected.too_long:
             raise TooMany("too many instances in one request: send several")
         transaction_uid, references = read_action(bytes(self._collected.data), self._context.transfer_syntax)
+        detail: dict[str, Detail] = {"what": "storage commitment", "instances": len(references)}
+        self._archive.audit.record(AuditEvent(Action.OPERATE, caller.who, detail=detail))
         requester = Requester(
             ae_title=peer.ae_title,
             called_ae_title=caller.called_ae_title,
@@ -84,6 +88,7 @@ class Request(_Told):
         self._desk.wake()
 
     def _failure(self, error: BaseException) -> bytes:
+        refused(self._archive, self._caller.who, Action.OPERATE, error, "storage commitment")
         status, comment = n_action_status(error)
         facts = fields(status=f"{status:04X}", error=comment, calling=self._caller.calling_ae_title)
         if isinstance(error, ArchiveError):

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from typing import Final
+from typing import ClassVar, Final
 
+from archive.audit.events import Action, AuditEvent
 from archive.core import Archive
 from archive.errors import ArchiveError, CannotParse, NotPermitted
 from archive.records import DicomJSON
 from archive.standard.json_model import header_json
 from archive.worklist.steps import StepSource
 from config.logs import fields
+from dicom_node.audited import refused
 from dicom_node.commands import (
     AFFECTED_SOP_CLASS_UID,
     AFFECTED_SOP_INSTANCE_UID,
@@ -61,6 +63,7 @@ class _Step(WholeRequest, ABC):
     """A request about a performed procedure step."""
 
     longest = LONGEST
+    action: ClassVar[Action] = Action.ORDER
 
     def finish(self) -> bytes | Dialogue:
         try:
@@ -71,9 +74,19 @@ class _Step(WholeRequest, ABC):
             sop_class = command.uid(AFFECTED_SOP_CLASS_UID) or command.uid(REQUESTED_SOP_CLASS_UID)
             if sop_class not in (PERFORMED_STEP, PERFORMED_STEP_RETRIEVE):
                 return response(command, NO_SUCH_SOP_CLASS, "not the SOP class of this presentation context")
+            self._archive.audit.record(self._event())
             return self._finish()
         except Exception as error:
             return self._failure(error)
+
+    def _event(self) -> AuditEvent:
+        """What is on record before it is done."""
+        instance = self._command.uid(AFFECTED_SOP_INSTANCE_UID) or self._command.uid(REQUESTED_SOP_INSTANCE_UID)
+        detail = {"what": f"MPPS {type(self).__name__}", "instance": instance}
+        patient = ""
+        if self.action is Action.ORDER and self._command.has_data_set:
+            patient = str((self._attributes().get("00100020", {}).get("Value") or [""])[0])
+        return AuditEvent(self.action, self._caller.who, patient_id=patient, detail=detail)
 
     @abstractmethod
     def _finish(self) -> bytes | Dialogue:
@@ -96,6 +109,7 @@ class _Step(WholeRequest, ABC):
         return StepSource(caller.peer.facility, caller.calling_ae_title, caller.address, caller.scope)
 
     def _failure(self, error: BaseException) -> bytes:
+        refused(self._archive, self._caller.who, self.action, error, f"MPPS {type(self).__name__}")
         status, comment, error_id = n_status(error)
         facts = fields(status=f"{status:04X}", error=type(error).__name__, calling=self._caller.calling_ae_title)
         if isinstance(error, ArchiveError):
@@ -132,6 +146,8 @@ class Set(_Step):
 
 class Get(_Step):
     """One N-GET-RQ: the attributes that its list names, or all (PS3.7 10.1.2.1.5)."""
+
+    action = Action.SEARCH
 
     def _finish(self) -> Dialogue:
         step = self._archive.performed.get(self._command.uid(REQUESTED_SOP_INSTANCE_UID), self._caller.scope)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
+from archive.audit.events import Action, AuditEvent, Detail, Outcome
 from archive.core import Archive
 from archive.errors import ArchiveError, NotPermitted
 from archive.records import StoredInstance
 from config.logs import fields
 from config.peers import Peer
+from dicom_node.audited import refused
 from dicom_node.commands import (
     C_MOVE_RQ,
     MOVE_DESTINATION,
@@ -63,13 +66,43 @@ class Retrieve(Asked):
                 raise NotPermitted("this AE title may not retrieve")
             destination = self._destination() if self._command.field == C_MOVE_RQ else None
             instances = self._instances()
+            self._archive.audit.record(self._event(instances, destination))
         except Exception as error:
             return self._failure(error)
 
         def answer(exchange: Exchange) -> None:
-            self._answer(exchange, len(instances), self._suboperations(exchange, destination, instances))
+            counts = Counts(len(instances))
+            try:
+                self._answer(exchange, counts, self._suboperations(exchange, destination, instances))
+            finally:
+                self._note_end(self._event(instances, destination), counts)
 
         return answer
+
+    @property
+    def _what(self) -> str:
+        return "C-MOVE" if self._command.field == C_MOVE_RQ else "C-GET"
+
+    def _event(self, instances: Sequence[StoredInstance], destination: Peer | None) -> AuditEvent:
+        """What is on record before the first object leaves."""
+        studies = tuple(dict.fromkeys(inst.study_instance_uid for inst in instances))
+        detail: dict[str, Detail] = {"what": self._what, "instances": len(instances)}
+        if destination is not None:
+            detail |= {"destination": destination.ae_title, "destination_facility": destination.facility}
+        return AuditEvent(Action.COPY, self._caller.who, studies=studies, detail=detail)
+
+    def _note_end(self, event: AuditEvent, counts: Counts) -> None:
+        """How much of it arrived; an association that broke leaves the rest behind."""
+        numbers: dict[str, Detail] = {
+            "phase": "end",
+            "completed": counts.completed + counts.warning,
+            "failed": len(counts.failed),
+        }
+        outcome = Outcome.FAILED if counts.failed or counts.remaining else Outcome.SUCCESS
+        try:
+            self._archive.audit.record(replace(event, outcome=outcome, detail={**event.detail, **numbers}))
+        except ArchiveError as error:
+            log.warning("the end of a retrieval is not on record", extra=fields(error=str(error)))
 
     def _destination(self) -> Peer:
         """The peer that the objects are to go to: a listed one with a place to send to, and one that it may name."""
@@ -102,9 +135,9 @@ class Retrieve(Asked):
         senders = [Sender(self._archive, destination, elements) for _ in range(destination.parallel)]
         return OnOtherAssociations(exchange, instances, senders)
 
-    def _answer(self, exchange: Exchange, number: int, suboperations: Suboperations) -> None:
+    def _answer(self, exchange: Exchange, counts: Counts, suboperations: Suboperations) -> None:
         """Send pending responses as sub-operations end, then the final one."""
-        counts, pace = Counts(number), Pace()
+        pace = Pace()
         status = None
         try:
             while counts.remaining and status is None:
@@ -143,6 +176,7 @@ class Retrieve(Asked):
         )
 
     def _failure(self, error: BaseException) -> bytes:
+        refused(self._archive, self._caller.who, Action.COPY, error, self._what)
         status, comment = c_retrieve_status(error)
         facts = fields(status=f"{status:04X}", error=type(error).__name__, calling=self._caller.calling_ae_title)
         if isinstance(error, ArchiveError):

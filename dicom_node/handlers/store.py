@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 
+from archive.audit.events import Action
 from archive.core import Archive
 from archive.errors import BadObject, NotPermitted, SOPClassMismatch, Unavailable
 from archive.ingest import Receiving
 from archive.records import Outcome
 from archive.sender import source_of
 from config.logs import fields
+from dicom_node.audited import refused
 from dicom_node.commands import AFFECTED_SOP_CLASS_UID, AFFECTED_SOP_INSTANCE_UID, Command, response
 from dicom_node.negotiation import Context
 from dicom_node.operation import Caller
@@ -36,6 +38,7 @@ class Store:
     """One C-STORE-RQ and its dataset. After a failure the rest of the dataset is read and dropped."""
 
     def __init__(self, archive: Archive, command: Command, context: Context, caller: Caller) -> None:
+        self._archive = archive
         self._command = command
         self._caller = caller
         self._receiving: Receiving | None = None
@@ -109,6 +112,7 @@ class Store:
 
     def _failure(self) -> bytes:
         assert self._error is not None
+        refused(self._archive, self._caller.who, Action.STORE, self._error, "C-STORE")
         status, comment = c_store_status(self._error)
         facts = fields(
             status=f"{status:04X}",

@@ -16,6 +16,7 @@ from archive.core import Archive
 from archive.errors import ArchiveError, InvalidQuery, NotFound, TooManyMatches, Unavailable
 from archive.people.roles import Right
 from archive.records import SearchResult
+from viewer_api.audited import searched
 from viewer_api.deps import ArchiveDep
 from viewer_api.gate import OPEN, known_caller, needs
 from viewer_api.pages.language import Texts, language_of, texts
@@ -90,7 +91,9 @@ def _answer(request: Request, archive: Archive, wanted: Search) -> Response:
     text = texts(language_of(request))
     status, message, result = HTTPStatus.OK, "", _NOTHING
     try:
-        result = archive.search(wanted.query(), scope_of(request))
+        query = wanted.query()
+        result = archive.search(query, scope_of(request))
+        searched(request, archive, query, len(result.matches))
     except BadDates:
         status, message = HTTPStatus.BAD_REQUEST, text("error_dates")
     except ArchiveError as error:

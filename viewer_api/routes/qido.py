@@ -10,6 +10,7 @@ from starlette.responses import Response
 from archive.people.roles import Right
 from archive.records import DicomJSON, Level
 from viewer_api.addresses import DICOMWEB, dicomweb_root
+from viewer_api.audited import searched
 from viewer_api.datasets import dataset_list, negotiate_list, page_headers
 from viewer_api.deps import ArchiveDep
 from viewer_api.gate import needs
@@ -149,6 +150,7 @@ def _search(request: Request, archive: ArchiveDep, level: Level, path: dict[str,
     form = negotiate_list(request)
     query = parse_query(level, request.query_params.multi_items(), path)
     result = archive.search(query, scope_of(request))
+    searched(request, archive, query, len(result.matches))
     root, suffix = dicomweb_root(request), view_suffix(request)
     matches = [_with_address(match, level, root, suffix) for match in result.matches]
     return dataset_list(matches, form, page_headers(request, result, query.offset))

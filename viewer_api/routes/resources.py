@@ -7,11 +7,13 @@ from typing import Final
 
 from fastapi import Request
 
+from archive.audit.events import Action
 from archive.core import Archive
 from archive.errors import InvalidQuery, NotFound, NotPermitted
 from archive.people.roles import Right
 from archive.records import StoredInstance
 from archive.standard.uids import check_uid, is_read_whole
+from viewer_api.audited import looked
 from viewer_api.gate import known_caller
 from viewer_api.media_types import MediaRange, accepted
 from viewer_api.views import copying_scope_of, scope_of
@@ -30,7 +32,9 @@ def located(
 ) -> list[StoredInstance]:
     """The stored instances of a resource. Raises InvalidUID (400) for what is no UID, NotFound (404)."""
     _check(study, series, instance)
-    return archive.locate(study, series, instance, scope_of(request))
+    found = archive.locate(study, series, instance, scope_of(request))
+    looked(request, archive, found, Action.VIEW)
+    return found
 
 
 def located_to_copy(
@@ -42,15 +46,20 @@ def located_to_copy(
     """
     _check(study, series, instance)
     caller = known_caller(request)
+    request.state.right = Right.COPY
     if caller.may(Right.COPY):
         try:
-            return archive.locate(study, series, instance, copying_scope_of(request))
+            found = archive.locate(study, series, instance, copying_scope_of(request))
         except NotFound:
             if not caller.may(Right.VIEW):
                 raise
+        else:
+            looked(request, archive, found, Action.COPY)
+            return found
     found = archive.locate(study, series, instance, scope_of(request))
     if not all(is_read_whole(each.sop_class_uid) for each in found):
         raise NotPermitted("these objects may be looked at; the right to copy them is missing")
+    looked(request, archive, found, Action.VIEW)
     return found
 
 

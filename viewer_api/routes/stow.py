@@ -16,6 +16,7 @@ from archive.records import Source
 from archive.standard.uids import check_uid
 from config.peers import UNKNOWN_FACILITY
 from viewer_api.addresses import DICOMWEB, dicomweb_root
+from viewer_api.audited import stored
 from viewer_api.datasets import negotiate_one, one_dataset
 from viewer_api.deps import ArchiveDep
 from viewer_api.gate import needs
@@ -130,6 +131,7 @@ async def _store(request: Request, archive: ArchiveDep, study: str | None) -> Re
     report = session.report
     if outage := report.outage():
         return archive_problem(outage)
+    await to_thread.run_sync(stored, request, archive, report.receipts, len(report.failures))
     return one_dataset(report.to_json(dicomweb_root(request)), form, report.status())
 
 

@@ -109,6 +109,15 @@ def upgrade() -> None:
         sa.Column("copied", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.PrimaryKeyConstraint("number", name=op.f("pk_audit_anchor")),
     )
+    op.create_table(
+        "audit_cursor",
+        sa.Column("id", sa.SmallInteger(), autoincrement=False, nullable=False),
+        sa.Column("position", sa.BigInteger(), nullable=False),
+        sa.Column("horizon", sa.BigInteger(), nullable=False),
+        sa.Column("holders", postgresql.ARRAY(_TEXT), server_default="{}", nullable=False),
+        sa.CheckConstraint("id = 1", name=op.f("ck_audit_cursor_one")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_audit_cursor")),
+    )
     for function in (_REFUSE, _ADD_RECORD, _CHANGE_SEGMENT, _CHANGE_ANCHOR):
         op.execute(function)
     for table, name, when, function in _TRIGGERS:
@@ -176,7 +185,7 @@ def _records() -> None:
 
 
 def downgrade() -> None:
-    for table in ("audit_anchor", "audit_record", "audit_segment"):
+    for table in ("audit_cursor", "audit_anchor", "audit_record", "audit_segment"):
         op.drop_table(table)
     for function in _FUNCTIONS:
         op.execute(f"DROP FUNCTION {function}()")

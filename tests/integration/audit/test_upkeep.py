@@ -12,19 +12,38 @@ from archive.core import Archive
 from archive.people.caller import SYSTEM
 from config.audit import AuditSettings
 from tests.integration.archive.support import sql, url_of
+from tests.integration.audit.records import records
 
 KEY = "a key of many characters"
 
 
 def test_what_was_recorded_is_sealed_while_serving_and_at_the_end(archive: Archive) -> None:
-    settings = AuditSettings.model_validate({"key": KEY})
+    changed = archive.settings.model_copy(update={"audit": AuditSettings.model_validate({"key": KEY})})
+    archive.settings = changed
     archive.audit.record(AuditEvent(Action.VIEW, SYSTEM, studies=("1.2.3",)))
-    with AuditUpkeep(archive.audit, archive.store, settings):
+    with AuditUpkeep(archive, "pacs test"):
         while sql(archive, "SELECT count(*) FROM audit_anchor WHERE copied") == [0]:
             pass
         archive.audit.record(AuditEvent(Action.VIEW, SYSTEM, studies=("1.2.4",)))
-    done = verify(archive.settings.database, archive.store, settings.keys)
-    assert (done.records, done.unanchored, done.findings) == (2, 0, [])
+    done = verify(archive.settings.database, archive.store, changed.audit.keys)
+    assert (done.records, done.unanchored, done.findings) == (5, 0, [])
+    what = [each.detail.get("what") for each in records(archive, "operate", "setting")]
+    assert what == ["started", "settings", "stopped"]
+
+
+def test_settings_are_on_record_when_they_changed_and_their_secrets_never(archive: Archive) -> None:
+    with AuditUpkeep(archive, "pacs test"):
+        pass
+    with AuditUpkeep(archive, "pacs other"):
+        pass
+    peers = tuple(peer.model_copy(update={"description": "CT mới"}) for peer in archive.settings.peers[:1])
+    archive.settings = archive.settings.model_copy(update={"peers": (*peers, *archive.settings.peers[1:])})
+    with AuditUpkeep(archive, "pacs test"):
+        pass
+    first, second = records(archive, "setting")
+    assert "peer CT1" in first.detail["changed"]
+    assert "audit" in first.detail["changed"]
+    assert second.detail["changed"] == ["peer CT1"]
 
 
 def test_the_commands_anchor_and_verify_and_are_on_record(

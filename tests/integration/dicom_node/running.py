@@ -14,8 +14,10 @@ from typing import Any
 import psycopg
 
 from archive.core import Archive
+from archive.reindex import OF_ARCHIVE
 from config.settings import Settings
 from dicom_node.__main__ import services
+from dicom_node.audited import Rejections
 from dicom_node.commitment.desk import Desk
 from dicom_node.server import DicomServer
 from tests.integration.dicom_node.peer import RawPeer
@@ -81,7 +83,7 @@ def leftovers(settings: Settings, archive: Archive) -> list[str]:
     assert indexed <= set(archive.store.keys()), "a row without bytes"
     root = settings.objects_dir
     files = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()} if root.is_dir() else set()
-    return sorted(files - indexed)
+    return sorted(name for name in files - indexed if not name.startswith(OF_ARCHIVE))
 
 
 def stored_digests(settings: Settings, archive: Archive) -> list[tuple[bytes, str]]:
@@ -107,8 +109,9 @@ def running(settings: Settings, archive: Archive, *, committing: bool = False) -
     """A node that must give back every thread and file descriptor; `committing` starts its work in the background."""
     # Warmed up, so that what is opened once and kept does not look like a leak.
     archive.check()
+    archive.audit.session.run(lambda connection: connection.execute("SELECT 1").rowcount)
     desk = Desk(archive, poll=0.05)
-    server = DicomServer(settings.node, archive.peers, services(archive, desk), desk.greet)
+    server = DicomServer(settings.node, archive.peers, services(archive, desk), desk.greet, Rejections(archive))
     server.start()
     with desk if committing else nullcontext():
         try:

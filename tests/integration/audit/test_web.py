@@ -1,0 +1,169 @@
+"""Everything that is done over HTTP is on record before its result is given out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+from starlette.requests import HTTPConnection
+
+from archive.core import Archive
+from archive.people.caller import NOBODY, Caller, Kind
+from archive.people.roles import Right
+from tests.factories import ct_image
+from tests.factories import store as put
+from tests.integration.archive.support import sql
+from tests.integration.audit.records import Record, records
+from tests.web_server import dataset, part10, serving, store
+from viewer_api.app import create_app
+
+HOME = frozenset({"86001"})
+DOCTOR = Caller(Kind.ACCOUNT, "bs.lan", {Right.VIEW: HOME}, account=7)
+CHIEF = Caller(Kind.ACCOUNT, "bs.truong", dict.fromkeys((Right.VIEW, Right.COPY), HOME), account=8)
+OTHER = Caller(Kind.ACCOUNT, "bs.khac", {Right.VIEW: frozenset({"86002"})}, account=9)
+ALL = Caller(Kind.SERVICE, "his", dict.fromkeys(Right), account=10)
+
+
+class _Always:
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    async def caller(self, connection: HTTPConnection) -> Caller:
+        del connection
+        return self._caller
+
+
+@contextmanager
+def web_of(archive: Archive, caller: Caller) -> Iterator[httpx.Client]:
+    app = create_app(archive)
+    app.state.sign_in = _Always(caller)
+    with serving(app) as url, httpx.Client(base_url=url, timeout=60) as web:
+        yield web
+
+
+def only(archive: Archive, *actions: str) -> Record:
+    (found,) = records(archive, *actions)
+    return found
+
+
+def test_a_search_is_on_record_with_what_it_asked_for(archive: Archive) -> None:
+    with web_of(archive, DOCTOR) as web:
+        web.get("/dicom-web/studies", params={"PatientID": "BN0001", "PatientName": "NGUY*", "limit": "3"})
+        web.post("/", data={"name": "Nguyễn Văn An", "patient_id": "BN"})
+    one, two = records(archive, "search")
+    assert (one.name, one.kind, one.address, one.home) == ("bs.lan", "account", "127.0.0.1", ["86001"])
+    assert one.patient_id == "BN0001"
+    assert one.detail == {
+        "what": "search of study",
+        "keys": ["PatientID=BN0001", "PatientName=NGUY*"],
+        "matches": 0,
+    }
+    assert two.detail["keys"] == ["PatientName=Nguyễn Văn An", "PatientID=BN*"]
+    assert two.patient_id == ""
+
+
+def test_a_look_is_on_record_with_patient_and_owner_and_counted_afterwards(archive: Archive) -> None:
+    image = ct_image()
+    put(archive, image)
+    path = f"/dicom-web/studies/{image.StudyInstanceUID}"
+    frame = f"{path}/series/{image.SeriesInstanceUID}/instances/{image.SOPInstanceUID}/frames/1"
+    with web_of(archive, DOCTOR) as web:
+        assert web.get(f"{path}/metadata").status_code == 200
+        for _ in range(5):
+            assert web.get(frame).status_code == 200
+        assert web.get(f"{path}/rendered").status_code == 200
+    look = only(archive, "view")
+    assert (look.patient_id, look.owners, look.studies) == (image.PatientID, ["86001"], [image.StudyInstanceUID])
+    archive.looks.close()
+    end = records(archive, "view")[-1]
+    assert (end.detail["phase"], end.detail["instances"], end.detail["requests"]) == ("end", 1, 7)
+
+
+def test_a_copy_is_no_mere_look(archive: Archive) -> None:
+    image = ct_image()
+    put(archive, image)
+    path = f"/dicom-web/studies/{image.StudyInstanceUID}"
+    with web_of(archive, CHIEF) as web:
+        assert web.get(path, headers={"Accept": 'multipart/related; type="application/dicom"'}).status_code == 200
+    assert only(archive).short == ("copy", "success", [image.StudyInstanceUID])
+
+
+def test_refusals_are_on_record_whichever_they_are(archive: Archive) -> None:
+    image = ct_image()
+    put(archive, image)
+    path = f"/dicom-web/studies/{image.StudyInstanceUID}"
+    with web_of(archive, NOBODY) as web:
+        assert web.get(path + "/metadata").status_code == 401
+    with web_of(archive, DOCTOR) as web:
+        assert web.get(path).status_code == 403
+        assert web.get("/metrics").status_code == 403
+    with web_of(archive, OTHER) as web:
+        assert web.get(path + "/metadata").status_code == 404
+        assert web.get("/dicom-web/studies/1.2.3.4/metadata").status_code == 404
+    anonymous, copy, metrics, foreign, guessed = records(archive)
+    assert {each.outcome for each in records(archive)} == {"denied"}
+    assert (anonymous.action, anonymous.detail["status"], anonymous.address) == ("sign_in", 401, "127.0.0.1")
+    assert (copy.action, copy.name, copy.detail["status"]) == ("copy", "bs.lan", 403)
+    assert (metrics.action, metrics.detail["what"]) == ("operate", "GET /metrics")
+    assert (foreign.detail["status"], foreign.owners, foreign.patient_id) == (404, ["86001"], image.PatientID)
+    assert (guessed.studies, guessed.owners) == (["1.2.3.4"], [])
+
+
+def test_a_frame_that_is_not_there_is_no_refusal(archive: Archive) -> None:
+    image = ct_image()
+    put(archive, image)
+    path = f"/dicom-web/studies/{image.StudyInstanceUID}/series/{image.SeriesInstanceUID}"
+    with web_of(archive, DOCTOR) as web:
+        assert web.get(f"{path}/instances/{image.SOPInstanceUID}/frames/9").status_code == 404
+    assert [each.outcome for each in records(archive)] == ["success"]
+
+
+def test_what_is_sent_is_on_record(archive: Archive) -> None:
+    sent = dataset()
+    with web_of(archive, ALL) as web:
+        assert store(web, part10(sent)).status_code == 200
+        assert store(web, b"no DICOM").status_code == 409
+    good, bad = records(archive, "store")
+    assert (good.name, good.studies, good.patient_id) == ("his", [sent.StudyInstanceUID], "BN0001")
+    assert (good.detail["instances"], good.outcome) == (1, "success")
+    assert (bad.detail["refused"], bad.outcome) == (1, "failed")
+
+
+def test_changes_and_looks_at_the_worklist_are_on_record(archive: Archive) -> None:
+    with web_of(archive, ALL) as web:
+        web.get("/worklist/items", params={"PatientID": "BN0001"})
+        web.get("/worklist/items", params={"PatientID": "BN0001"})
+        web.delete("/worklist/items/12")
+        web.get("/metrics")
+        web.get("/metrics")
+        web.get("/healthz")
+    search, change, metrics = records(archive)
+    assert (search.action, search.detail["query"]) == ("search", "PatientID=BN0001")
+    assert (change.action, change.detail["what"], change.detail["item"]) == (
+        "order",
+        "DELETE /worklist/items/{item}",
+        "12",
+    )
+    assert (metrics.action, metrics.detail["what"]) == ("operate", "GET /metrics")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/dicom-web/studies"),
+        ("GET", "/dicom-web/studies/{study}/metadata"),
+        ("GET", "/dicom-web/studies/{study}"),
+        ("POST", "/forwarding/pause"),
+        ("GET", "/worklist/items"),
+    ],
+)
+def test_what_cannot_be_recorded_is_not_done(archive: Archive, method: str, path: str) -> None:
+    image = ct_image()
+    put(archive, image)
+    sql(archive, "ALTER TABLE audit_record RENAME TO audit_gone")
+    with web_of(archive, ALL) as web:
+        answer = web.request(method, path.format(study=image.StudyInstanceUID), json={"destination": "X"})
+        assert answer.status_code == 503
+    sql(archive, "ALTER TABLE audit_gone RENAME TO audit_record")
