@@ -52,7 +52,9 @@ class Follower:
     `most` is how many objects a step looks at.
     """
 
-    def __init__(self, cursor: Literal["route_cursor", "feed_cursor", "care_cursor", "audit_cursor"], most: int) -> None:
+    def __init__(
+        self, cursor: Literal["route_cursor", "feed_cursor", "care_cursor", "audit_cursor"], most: int
+    ) -> None:
         self._most = most
         self._cursor: Final = f"SELECT position, horizon, holders FROM {cursor} FOR UPDATE SKIP LOCKED"  # noqa: S608
         self._move: Final = f"UPDATE {cursor} SET position = %s, horizon = %s, holders = %s"  # noqa: S608

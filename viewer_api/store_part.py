@@ -10,7 +10,8 @@ from archive.errors import ArchiveError, SOPClassMismatch
 from archive.ingest import Receiving
 from archive.private_file import PrivateFile
 from archive.records import Receipt, Source
-from archive.standard.file_format import FileMeta, NeedMoreBytes, read_file_meta
+from archive.standard.file_format import FileMeta, NeedMoreBytes
+from archive.standard.received_file import read_received, refuse_encapsulated
 from archive.standard.scan import scan
 from viewer_api.middleware import log_failure
 
@@ -26,13 +27,15 @@ _SOP_INSTANCE_UID: Final = b"\x08\x00\x18\x00"
 class Part:
     """Takes the bytes of one part. Never raises: `error` or `receipt` tell how it ended."""
 
-    def __init__(self, archive: Archive, source: Source, study: str | None) -> None:
+    def __init__(self, archive: Archive, source: Source, study: str | None, announced: str = "") -> None:
+        """`announced` is the transfer syntax that the headers of the part name."""
         self.error: ArchiveError | None = None
         self.receipt: Receipt | None = None
         self.meta = FileMeta("", "", "", "", 0)
         self._archive = archive
         self._source = source
         self._study = study
+        self._announced = announced
         self._head = bytearray()
         self._start = b""
         self._needed = 0
@@ -95,13 +98,13 @@ class Part:
         """Read the file meta information and let the dataset through, once all of it is here."""
         head = bytes(self._head)
         try:
-            self.meta = read_file_meta(head, at_end=at_end)
+            self.meta = read_received(head, at_end=at_end, announced=self._announced)
         except NeedMoreBytes as need:
             self._needed = need.minimum
             return
         self._head.clear()
         self._start = head[self.meta.dataset_offset :][:_START]
-        if self._study is None:
+        if self._study is None and not self.meta.guessed:
             self._receiving = self._begin()
         else:
             self._spool = self._hold_back()
@@ -141,10 +144,10 @@ class Part:
         self.receipt = self._receiving.finish()
 
     def _checked(self, spool: PrivateFile) -> Receiving:
-        """Hand over a held-back dataset, if it is of the study that the request names.
+        """Hand over a held-back dataset, if it is of the study that the request names, and what it was taken for.
 
-        Only requests for one study are held back: what is not of it must not be stored, and the UID may stand
-        behind megabytes of private elements.
+        Others are not held back. What is not of the study must not be stored, and the UID may stand behind megabytes of
+        private elements; how pixel data are encoded shows where they begin.
         """
 
         def read(offset: int, length: int) -> bytes:
@@ -152,8 +155,12 @@ class Part:
             return spool.read(length)
 
         found = scan(read, spool.seek(0, 2), self.meta.transfer_syntax_uid, frozenset({_STUDY_INSTANCE_UID}))
+        refuse_encapsulated(self.meta, found.pixel is not None and found.pixel.encapsulated)
         element = found.elements.get(_STUDY_INSTANCE_UID)
-        if (element.value if element else b"").strip(b"\0 ").decode("ascii", "replace") != self._study:
+        if (
+            self._study is not None
+            and (element.value if element else b"").strip(b"\0 ").decode("ascii", "replace") != self._study
+        ):
             raise SOPClassMismatch("StudyInstanceUID is not the one of the request")
         receiving = self._receiving = self._begin()
         spool.seek(0)

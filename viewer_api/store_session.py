@@ -6,6 +6,7 @@ Everything here blocks and runs in a worker thread. A part that fails is noted; 
 from __future__ import annotations
 
 import logging
+from email.message import Message
 from typing import Final
 
 from archive.core import Archive
@@ -37,7 +38,12 @@ class StoreSession:
 
     def begin(self, headers: dict[str, str]) -> None:
         """A part begins."""
-        self._part = Part(self._archive, self._source, self._study)
+        content_type = Message()
+        content_type["content-type"] = headers.get("content-type", "")
+        announced = str(content_type.get_param("transfer-syntax") or "").strip()
+        # A wildcard, such as clients copy from what they accept, tells nothing.
+        announced = announced if is_uid(announced) else ""
+        self._part = Part(self._archive, self._source, self._study, announced)
         media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
         if media_type not in _TYPES:
             self._part.fail(CannotParse(f"the part is not {DICOM}"))
@@ -71,7 +77,8 @@ class StoreSession:
         if part.receipt is not None:
             self._metrics.stored(part.receipt.outcome.value, part.receipt.size)
             self.report.stored(
-                part.receipt, tolerated=bool(part.receipt.warnings or part.receipt.unmet) or part.meta_disagrees
+                part.receipt,
+                tolerated=bool(part.receipt.warnings or part.receipt.unmet) or part.meta_disagrees or part.meta.guessed,
             )
             return
         assert part.error is not None

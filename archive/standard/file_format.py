@@ -42,6 +42,8 @@ class FileMeta(NamedTuple):
     dataset_offset: int
     private: bytes = b""
     """Private Information, if this archive wrote it."""
+    guessed: bool = False
+    """The file does not tell its transfer syntax: see `archive.standard.received_file`."""
 
 
 def _element(element: int, vr: bytes, value: bytes, padding: bytes) -> bytes:

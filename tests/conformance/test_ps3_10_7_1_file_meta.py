@@ -119,7 +119,7 @@ def test_wrong_group_length_does_not_matter(length):
 
 def test_missing_group_length_and_storage_uids_do_not_matter():
     meta = read_file_meta(PREFIX + SYNTAX + DATASET)
-    assert meta == ("", "", EXPLICIT, "", len(PREFIX + SYNTAX), b"")
+    assert meta == ("", "", EXPLICIT, "", len(PREFIX + SYNTAX), b"", False)
 
 
 def test_group_in_implicit_vr_is_read():

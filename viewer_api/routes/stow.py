@@ -85,10 +85,10 @@ class _WithMetadata:
 class _SinglePart:
     """A body that is one Part 10 file."""
 
-    def __init__(self, session: StoreSession) -> None:
+    def __init__(self, session: StoreSession, content_type: str) -> None:
         self._session = session
         self._size = 0
-        session.begin({})
+        session.begin({"content-type": content_type})
 
     def feed(self, chunk: bytes) -> None:
         self._size += len(chunk)
@@ -173,7 +173,7 @@ def _body(request: Request, archive: Archive, study: str | None) -> tuple[_Body,
     media_type = header.get_content_type() if content_type else ""
     session = StoreSession(archive, _source(request, archive), study, request.app.state.metrics)
     if media_type == DICOM:
-        return _SinglePart(session), session
+        return _SinglePart(session, content_type), session
     if media_type != MULTIPART:
         raise UnsupportedMediaType(f"Content-Type must be {MULTIPART} or {DICOM}.")
     root = str(header.get_param("type") or DICOM).strip().lower()

@@ -179,7 +179,7 @@ def test_a_wrong_character_set_is_stored_all_the_same(web: httpx.Client) -> None
         ("text/plain", b"x", 415),
         ("application/dicom+json", b"[]", 415),
         ('multipart/related; type="text/plain"; boundary=b', b"x", 415),
-        ('multipart/related; type="application/dicom+xml"; boundary=b', b"x", 415),
+        ('multipart/related; type="application/dicom+xml"; boundary=b', b"x", 400),
         ("multipart/form-data; boundary=b", b"x", 415),
         ('multipart/related; type="application/dicom"', b"x", 400),
         ('multipart/related; type="application/dicom"; boundary=""', b"x", 400),
