@@ -20,6 +20,7 @@ from archive.database import open_engine
 from archive.errors import ArchiveError
 from archive.feed import commands as feed
 from archive.migrate import drift
+from archive.people import commands as people
 from archive.protection import commands as protection
 from archive.rejection import commands as rejection
 from archive.routing import commands as routing
@@ -34,6 +35,7 @@ _AREAS: tuple[ModuleType, ...] = (
     commitment,
     correction,
     feed,
+    people,
     protection,
     rejection,
     routing,

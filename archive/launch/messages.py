@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
+from archive.demo.accounts import FILE as DEMO_ACCOUNTS
 from config.settings import Settings
 
 
@@ -74,7 +76,7 @@ def ready(settings: Settings, *, demo: bool, viewer: bool, key: Path | None = No
     send = f"{way[0]} {address} {way[1]}"
     url = web.public_url or f"http://{reachable(web.host)}:{web.port}/"
     data, logs = settings.data_dir.resolve(), logs_dir(settings).resolve()
-    notes = _notes(demo=demo, viewer=viewer, key=key)
+    notes = _notes(settings, demo=demo, viewer=viewer, key=key)
     place = "" if key is None else key.resolve()
     say(
         f"""
@@ -101,7 +103,19 @@ def ready(settings: Settings, *, demo: bool, viewer: bool, key: Path | None = No
     )
 
 
-def _notes(*, demo: bool, viewer: bool, key: Path | None) -> list[tuple[str, str]]:
+def accounts(made: Sequence[tuple[str, str]], file: Path) -> None:
+    """Names and passwords to try it with."""
+    width = max(len(name) for name, _ in made)
+    lines = "".join(f"   {name:<{width}}  {password}\n" for name, password in made)
+    say(
+        f"""
+ Tài khoản dùng thử (chỉ hiện một lần; cũng có trong {file})
+ Accounts to try it with (shown once; also in {file})
+{lines}"""
+    )
+
+
+def _notes(settings: Settings, *, demo: bool, viewer: bool, key: Path | None) -> list[tuple[str, str]]:
     notes = []
     if key is not None:
         notes.append(
@@ -124,12 +138,23 @@ def _notes(*, demo: bool, viewer: bool, key: Path | None) -> list[tuple[str, str
                 "the viewer is not installed; receiving, storing and searching work",
             )
         )
-    notes.append(
-        (
-            "chưa có đăng nhập: ai mở được địa chỉ trên đều xem được mọi ca chụp",
-            "there is no sign-in yet: whoever reaches the address sees every study",
+    if settings.access.sign_in == "off":
+        notes.append(
+            (
+                "không cần đăng nhập: ai mở được địa chỉ trên đều xem được mọi ca chụp",
+                "sign-in is off: whoever reaches the address sees every study",
+            )
         )
-    )
+    elif demo:
+        notes.append(
+            (
+                f"tên và mật khẩu đăng nhập có trong {settings.data_dir.resolve() / DEMO_ACCOUNTS}",
+                f"names and passwords to sign in with are in {settings.data_dir.resolve() / DEMO_ACCOUNTS}",
+            )
+        )
+    else:
+        first = "python -m archive accounts add NAME --display-name NAME --role province_admin@*"
+        notes.append((f"tạo người quản trị đầu tiên: {first}", f"make the first administrator: {first}"))
     return notes
 
 

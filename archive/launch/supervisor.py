@@ -15,6 +15,7 @@ from types import FrameType
 from typing import TextIO, cast
 
 from archive.core import Archive, migrate
+from archive.demo import accounts as demo_accounts
 from archive.demo import load as demo
 from archive.demo.datasets import MissingTestFile
 from archive.embedded import EmbeddedPostgres
@@ -209,6 +210,8 @@ class Supervisor:
         mark = self._settings.data_dir / "demo.unfinished"
         archive = Archive.open(self._settings)
         try:
+            if self._settings.access.sign_in == "required" and (made := demo_accounts.make(archive)):
+                messages.accounts(made, self._settings.data_dir.resolve() / demo_accounts.FILE)
             if not mark.exists() and not demo.is_empty(archive):
                 return
             mark.touch()

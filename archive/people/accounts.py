@@ -25,7 +25,7 @@ from archive.people.attempts import Attempts
 from archive.people.caller import Caller, Membership
 from archive.people.models import Account, AccountIdentity, AccountRole
 from archive.people.own import NO_FACTOR
-from archive.people.passwords import Passwords, one_time
+from archive.people.passwords import Passwords, random_password
 from archive.people.roles import Right, Role
 from archive.people.sessions import Sessions, digest, memberships_of, rights_listed, roles_json
 from config.access import AccessSettings
@@ -85,6 +85,8 @@ class Accounts:
         display_name: str,
         memberships: Sequence[Membership],
         rights: Sequence[Right] = (),
+        *,
+        one_time: bool = True,
     ) -> str:
         """Make an account; give its one-time password or, of a program, its secret.
 
@@ -94,13 +96,13 @@ class Accounts:
         service = _check(name, display_name, memberships, rights)
         self._require(by, memberships)
         self._require_rights(by, memberships, rights)
-        password = secrets.token_urlsafe(32) if service else one_time()
+        password = secrets.token_urlsafe(32) if service else random_password()
         values = {
             "kind": "service" if service else "account",
             "name": name,
             "display_name": display_name.strip(),
             "rights": sorted(right.value for right in rights),
-            **self._secret(password, service=service),
+            **self._secret(password, service=service, one_time=one_time),
         }
         self._record(by, name, "created", memberships, rights)
 
@@ -187,7 +189,7 @@ class Accounts:
     def reset_password(self, by: Caller, number: int) -> str:
         """A new one-time password, or secret of a program; what it had open ends."""
         account = self._managed(by, number)
-        password = secrets.token_urlsafe(32) if account.service else one_time()
+        password = secrets.token_urlsafe(32) if account.service else random_password()
         values = self._secret(password, service=account.service)
         self._record(by, account.name, "password reset")
         self._set(number, **values)
@@ -251,9 +253,11 @@ class Accounts:
             raise InvalidItem("these rights reach over all facilities: give them to a program of the province")
         del by
 
-    def _secret(self, password: str, *, service: bool) -> dict[str, Any]:
+    def _secret(self, password: str, *, service: bool, one_time: bool = True) -> dict[str, Any]:
         if service:
             return {"password_hash": digest(password).hex(), "password_at": func.clock_timestamp()}
+        if not one_time:
+            return {"password_hash": self._passwords.hash(password)}
         hours = func.make_interval(0, 0, 0, 0, 0, 0, self._settings.one_time_hours * 3600)
         return {
             "password_hash": self._passwords.hash(password),

@@ -98,7 +98,7 @@ def classes(text: str) -> int:
     return sum(any(kind(c) for c in text) for kind in kinds)
 
 
-def one_time() -> str:
+def random_password() -> str:
     """A password to be given to somebody by word or on paper: 20 characters of four kinds, some 85 bits."""
     groups = ["".join(secrets.choice(_LETTERS + _DIGITS) for _ in range(4)) for _ in range(4)]
     head = secrets.choice(_LETTERS.upper())

@@ -13,7 +13,7 @@ import pytest
 from archive.core import Archive
 from archive.people import factor
 from archive.people.caller import Membership
-from archive.people.roles import Role
+from archive.people.roles import Right, Role
 from config.settings import Settings
 from tests.integration.people.test_signing_in import OPERATOR, OTHER, PASSWORD, back, current, make, with_factor
 from tests.web_server import dataset, part10, serving, store
@@ -371,3 +371,81 @@ def test_rights_of_nobody_open_nothing(archive: Archive, browser: httpx.Client) 
     enter(browser, "sotrung")
     for path in ("/", "/worklist", "/dicom-web/studies", "/metrics", "/queues"):
         assert browser.get(path).status_code == 403
+
+
+# --- tokens of programs
+
+
+def service(archive: Archive, *rights: Right) -> str:
+    roles = [Membership(Role.SERVICE, "86001")]
+    return archive.people.accounts.create(OPERATOR, "his", "HIS", roles, rights or [Right.STORE, Right.VIEW])
+
+
+def test_a_program_gets_a_token_and_sends_for_its_facility(archive: Archive, url: str) -> None:
+    secret = service(archive)
+    given = httpx.post(f"{url}/oauth/token", data={"grant_type": "client_credentials"}, auth=("his", secret))
+    assert given.status_code == 200
+    assert given.headers["cache-control"] == "no-store"
+    assert given.json()["token_type"] == "Bearer"
+    assert given.json()["expires_in"] == 900
+    bearer = {"Authorization": f"bearer {given.json()['access_token']}"}
+    with httpx.Client(base_url=url, headers=bearer) as client:
+        assert store(client, part10(dataset())).status_code == 200
+        assert len(client.get("/dicom-web/studies").json()) == 1
+        assert client.get("/metrics").status_code == 403
+        assert client.get("/profile").status_code == 404
+    revoked = {"token": given.json()["access_token"], "client_id": "his", "client_secret": secret}
+    assert httpx.post(f"{url}/oauth/revoke", data=revoked).status_code == 200
+    assert httpx.get(f"{url}/dicom-web/studies", headers=bearer).status_code == 401
+    assert httpx.post(f"{url}/oauth/revoke", data=revoked | {"token": "unknown"}).status_code == 200
+
+
+def test_prometheus_reads_the_metrics_with_a_token(archive: Archive, url: str) -> None:
+    roles = [Membership(Role.SERVICE, None)]
+    secret = archive.people.accounts.create(OPERATOR, "prometheus", "Prometheus", roles, [Right.OPERATE])
+    form = {"grant_type": "client_credentials", "client_id": "prometheus", "client_secret": secret}
+    token = httpx.post(f"{url}/oauth/token", data=form).json()["access_token"]
+    answer = httpx.get(f"{url}/metrics", headers={"Authorization": f"Bearer {token}"})
+    assert answer.status_code == 200
+    assert httpx.get(f"{url}/metrics").status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("form", "basic", "status", "error"),
+    [
+        ({}, ("his", "wrong"), 400, "invalid_request"),
+        ({"grant_type": "password"}, ("his", "wrong"), 400, "unsupported_grant_type"),
+        ({"grant_type": "client_credentials"}, ("his", "wrong"), 401, "invalid_client"),
+        ({"grant_type": "client_credentials"}, ("nobody", "wrong"), 401, "invalid_client"),
+        ({"grant_type": "client_credentials"}, None, 400, "invalid_request"),
+        (
+            {"grant_type": "client_credentials", "client_id": "his", "client_secret": "x"},
+            ("his", "x"),
+            400,
+            "invalid_request",
+        ),
+    ],
+)
+def test_requests_for_tokens_that_are_refused(
+    url: str, form: dict[str, str], basic: tuple[str, str] | None, status: int, error: str
+) -> None:
+    answer = httpx.post(f"{url}/oauth/token", data={**form, "x": "y"}, auth=basic)
+    assert (answer.status_code, answer.json()) == (status, {"error": error})
+
+
+@pytest.mark.parametrize("header", ["Basic !!!", "Basic w6k", "Basic aGlz", "Bearer abc", "Basic"])
+def test_credentials_that_cannot_be_read(url: str, header: str) -> None:
+    form = {"grant_type": "client_credentials"}
+    answer = httpx.post(f"{url}/oauth/token", data=form, headers={"Authorization": header})
+    assert answer.status_code in (400, 401)
+    assert answer.json()["error"] in ("invalid_request", "invalid_client")
+
+
+def test_a_token_does_not_sign_a_browser_in(archive: Archive, url: str) -> None:
+    secret = service(archive)
+    token, _ = archive.people.programs.token("his", secret, "")
+    assert httpx.get(f"{url}/dicom-web/studies", headers={"Cookie": f"pacs-session={token}"}).status_code == 401
+    make(archive)
+    session = archive.people.signing_in.by_password("lan", PASSWORD, "").secret
+    bearer = {"Authorization": f"Bearer {session}"}
+    assert httpx.get(f"{url}/dicom-web/studies", headers=bearer).status_code == 401
