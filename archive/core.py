@@ -22,6 +22,7 @@ from archive.commitment.commitments import Commitments
 from archive.correction.correcting import Correcting
 from archive.correction.worklist import WorklistLookup
 from archive.database import Stop, fetch, open_engine
+from archive.delivery.deliveries import Deliveries
 from archive.delivery.links import Links
 from archive.delivery.results import Results
 from archive.embedded import EmbeddedPostgres
@@ -101,6 +102,7 @@ class Archive:
         self.looks = Looks(self.audit, settings.audit.look_minutes * 60)
         self.people = People(engine, settings, self.audit)
         self.links = Links(engine, self.reader, settings.links, self.audit)
+        self.deliveries = Deliveries(engine, self.reader, self.audit)
         self.results = Results(self.search, self.locate, store)
         self.sharings = Sharings(engine, self.audit, settings)
         self.break_glass = BreakGlass(engine, self.audit, settings.sharing)

@@ -21,6 +21,7 @@ _KEY_OBJECTS: Final = "1.2.840.10008.5.1.4.1.1.88.59"
 _PDF: Final = "1.2.840.10008.5.1.4.1.1.104.1"
 _REPORTS: Final = frozenset(f"1.2.840.10008.5.1.4.1.1.88.{number}" for number in (11, 22, 33, 34, 35, 70, 73))
 _DOCUMENT: Final = "00420011"
+_STUDY: Final = 0x0020000D
 _LONGEST_REPORT: Final = 4 << 20
 
 Search = Callable[[Query, Scope], SearchResult]
@@ -60,12 +61,23 @@ class Results:
         found = self._search(Query(Level.STUDY), scope)
         return [self._of_study(study, owner, scope) for study, owner in zip(found.matches, found.owners, strict=True)]
 
+    def of_study(self, scope: Scope, study: str) -> StudyResults:
+        """One study. Raises `NotFound`, `Unavailable`."""
+        found = self._search(Query(Level.STUDY, {_STUDY: study}), scope)
+        if len(found.matches) != 1:
+            raise NotFound("no such study")
+        return self._of_study(found.matches[0], found.owners[0], scope)
+
+    def document(self, report: Report) -> bytes:
+        """The PDF of a report that is one. Raises `Unavailable`."""
+        # The value is padded to an even length.
+        return read_bulkdata(self._store, report.instance, [_DOCUMENT]).value.rstrip(b"\0")
+
     def pdf(self, scope: Scope, study: str, instance: str) -> bytes:
         """An encapsulated PDF. Raises `NotFound`, `Unavailable`."""
         for inst in self._locate(study, None, None, scope):
             if inst.sop_instance_uid == instance and inst.sop_class_uid == _PDF:
-                # The value is padded to an even length.
-                return read_bulkdata(self._store, inst, [_DOCUMENT]).value.rstrip(b"\0")
+                return self.document(Report(inst, "", "", None))
         raise NotFound("no such report")
 
     def _of_study(self, study: DicomJSON, owner: str, scope: Scope) -> StudyResults:

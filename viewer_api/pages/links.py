@@ -122,6 +122,7 @@ def _form(
         days=days,
         usual=settings.days,
         copies=settings.copies,
+        may_copy=known_caller(request).may(Right.COPY),
     )
 
 

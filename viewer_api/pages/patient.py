@@ -151,6 +151,11 @@ def _shown(archive: Archive, found: StudyResults, text: Texts) -> Shown:
 def _document(found: Report, text: Texts) -> Document:
     inst = found.instance
     address = f"{PREFIX}/report/{inst.study_instance_uid}/{inst.sop_instance_uid}" if found.lines is None else ""
+    return document_of(found, text, address)
+
+
+def document_of(found: Report, text: Texts, address: str) -> Document:
+    """A report as text; the address is of its PDF, empty for one that is to be read here."""
     return Document(found.title, shown_date(found.date, text.language), found.lines or [], address)
 
 

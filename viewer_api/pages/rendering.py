@@ -16,7 +16,7 @@ from archive.people.roles import Right
 from archive.people.sessions import Session
 from archive.rejection.causes import View
 from viewer_api.gate import known_caller
-from viewer_api.pages.language import LANGUAGES, language_of, remember, texts
+from viewer_api.pages.language import LANGUAGES, Texts, language_of, remember, texts
 
 _HERE: Final = Path(__file__).parent
 STATIC: Final = _HERE / "static"
@@ -85,6 +85,11 @@ def _reader(request: Request) -> Reader | None:
     codes = sorted({each.facility for each in session.memberships if each.facility is not None})
     names = [facilities[code].name if code in facilities else code for code in codes]
     return Reader(session.display_name, ", ".join(names))
+
+
+def text_page(template: str, text: Texts, **values: Any) -> str:
+    """A page that is no answer to a request, but a file."""
+    return _environment().get_template(template).render(t=text, **values)
 
 
 @lru_cache(maxsize=1)

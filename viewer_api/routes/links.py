@@ -10,6 +10,8 @@ from fastapi import APIRouter, Body, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from archive.core import Archive
+from archive.delivery.deliveries import Mode
 from archive.delivery.links import MOST_STUDIES, Factor, LinkEntry, NewLink
 from archive.people.roles import Right
 from viewer_api.addresses import base_url
@@ -78,6 +80,35 @@ def withdraw_link(
 ) -> Response:
     """It opens nothing any more, also where it is open now."""
     return _json(_entry(archive.links.withdraw(known_caller(request), link, said.why)))
+
+
+class Handed(BaseModel):
+    """That a study was handed over by other means than a link of ours."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    study: _Uid
+    mode: Mode
+    purpose: str = Field(default="", max_length=256, pattern=_NO_NUL)
+
+
+@router.post("/records", summary="Note how a study was handed over", status_code=201, response_class=Response)
+def note_delivery(request: Request, archive: ArchiveDep, handed: Annotated[Handed, Body()], _: SameOrigin) -> Response:
+    """For film, or a portal of the hospital; links and discs are noted by themselves."""
+    archive.deliveries.record(known_caller(request), handed.study, handed.mode, handed.purpose)
+    return _json(_deliveries(request, archive, handed.study), 201)
+
+
+@router.get("/records", summary="How a study was handed over", response_class=Response, responses=_OBJECT)
+def list_deliveries(
+    request: Request, archive: ArchiveDep, study: Annotated[str, Query(min_length=1, max_length=64, pattern=_NO_NUL)]
+) -> Response:
+    """By film, link or disc, and when a link was first opened: the evidence of delivery."""
+    return _json(_deliveries(request, archive, study))
+
+
+def _deliveries(request: Request, archive: Archive, study: str) -> dict[str, Any]:
+    return {"deliveries": [asdict(each) for each in archive.deliveries.of_study(known_caller(request), study)]}
 
 
 def address_of_link(request: Request, token: str) -> str:

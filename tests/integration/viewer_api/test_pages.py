@@ -255,9 +255,8 @@ def test_every_text_is_in_both_languages() -> None:
 
 
 def test_every_text_that_is_used_exists_and_every_text_is_used() -> None:
-    sources = "".join(
-        path.read_text(encoding="utf-8") for path in [*TEMPLATES, *PAGES.glob("*.py"), *SIGN_IN.glob("*.py")]
-    )
+    files = [*TEMPLATES, *(PAGES / "templates").glob("*.txt"), *PAGES.glob("*.py"), *SIGN_IN.glob("*.py")]
+    sources = "".join(path.read_text(encoding="utf-8") for path in files)
     # Keys made of data: t("range_" + range), text.get(f"sex_{sex}").
     families = ("range_", "sex_", "worklist_shown_", "worklist_status_", "queue_state_", "queue_task_", "hidden_113")
     families += ("patient_", "modality_", "link_state_", "link_factor_")

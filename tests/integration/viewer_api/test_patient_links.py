@@ -132,11 +132,13 @@ def test_a_copy_only_where_the_link_allows_it(client: httpx.Client) -> None:
     mine = put(client)
     token, _ = token_of(client, mine.StudyInstanceUID, may_copy=True)
     with opened(client, token, BORN) as visitor:
-        path = f"/s/dicom-web/studies/{mine.StudyInstanceUID}?accept=application/zip%3Btransfer-syntax%3D*"
+        path = f"/s/disc/{mine.StudyInstanceUID}"
         assert path in visitor.get("/s").text
-        given = visitor.get(path, headers={"Accept": "*/*"})
-        assert given.status_code == 200
-        assert given.content[:2] == b"PK"
+        assert visitor.get(path).content[:2] == b"PK"
+    token, _ = token_of(client, mine.StudyInstanceUID)
+    with opened(client, token, BORN) as visitor:
+        assert path not in visitor.get("/s").text
+        assert visitor.get(path).status_code == 403
 
 
 def test_wrong_answers_lock_the_link(client: httpx.Client) -> None:
