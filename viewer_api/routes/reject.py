@@ -112,6 +112,7 @@ def _reject(
         code=code,
         who=f"DICOMweb {address}".strip() if caller.kind is Kind.ANYBODY else caller.name,
         why=f"{request.method} over HTTP",
+        scope=caller.scope(right=Right.REJECT),
     )
     if receipt.unmet:
         raise Conflict(receipt.unmet)
