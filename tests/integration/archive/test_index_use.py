@@ -6,15 +6,17 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import psycopg
 import pytest
-from sqlalchemy import event
+from sqlalchemy import Engine, event
 
 from archive.core import Archive
+from archive.database import Prepared
 from archive.ordering import orderable
 from archive.records import Level, Order, Query, Scope
 from archive.rejection.causes import View
 from archive.search import KNOWN_BY_KEYWORD
-from tests.integration.archive.support import sql
+from tests.integration.archive.support import sql, url_of
 
 STUDIES = 20_000
 ALL = Scope()
@@ -63,8 +65,8 @@ def large(shared: Archive) -> Archive:
 
 
 @pytest.fixture
-def plans(large: Archive) -> Iterator[list[str]]:
-    """The plans of all statements that are executed meanwhile."""
+def plans(large: Archive, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The plans of all statements that are executed meanwhile, also of those that go past SQLAlchemy."""
     found: list[str] = []
 
     def explain(connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
@@ -73,6 +75,15 @@ def plans(large: Archive) -> Iterator[list[str]]:
                 other.execute(f"EXPLAIN {statement}", parameters)
                 found.append("\n".join(line for (line,) in other.fetchall()))
 
+    fetch = Prepared._fetch
+
+    def explain_first(prepared: Prepared, engine: Engine, values: Any) -> Any:
+        with psycopg.connect(url_of(large)) as other:
+            rows = other.execute(f"EXPLAIN {prepared._text}", values).fetchall()
+            found.append("\n".join(line for (line,) in rows))
+        return fetch(prepared, engine, values)
+
+    monkeypatch.setattr(Prepared, "_fetch", explain_first)
     large.reader.parameters(MINE)  # which asks once for the rows of facilities
     event.listen(large._engine, "before_cursor_execute", explain)
     yield found
@@ -231,5 +242,6 @@ def test_retrieval_in_every_view_uses_indexes(partly_hidden: Archive, plans: lis
     for view in View:
         located = partly_hidden.locate(study, scope=Scope(view=view))
         assert len(located) == (1 if view is View.CLINICAL else 2)
+    assert len(plans) == len(View)
     for plan in plans:
         assert "Seq Scan" not in plan.replace("Seq Scan on facility", ""), plan
