@@ -44,12 +44,14 @@ class Direct:
         found = self._route.path_regex.match(request.scope["path"])
         if found is None:
             return None
-        request.scope["route"] = self._route  # for the log
+        request.scope.update(
+            route=self._route, path_params=found.groupdict()
+        )  # for the log, and the record of refusals
         try:
             for gate in gates:
                 await gate(request)
             archive = get_archive(request)
-            return await to_thread.run_sync(lambda: self._endpoint(request, archive, **found.groupdict()))
+            return await to_thread.run_sync(lambda: self._endpoint(request, archive, **request.path_params))
         except (ArchiveError, SignInNeeded, HTTPException):
             return None
 
