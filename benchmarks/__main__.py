@@ -1,12 +1,18 @@
-"""``python -m benchmarks [receive | memory | frames | metadata]``: measure; each says with ``--help`` what it does."""
+"""``python -m benchmarks [NAME]``: measure; without a name ``receive``. Each says with ``--help`` what it does."""
 
 from __future__ import annotations
 
 import sys
 
-from benchmarks import frames, memory, metadata, receive
+from benchmarks import frames, memory, metadata, receive, viewer
 
-COMMANDS = {"receive": receive.main, "memory": memory.main, "frames": frames.main, "metadata": metadata.main}
+COMMANDS = {
+    "receive": receive.main,
+    "memory": memory.main,
+    "frames": frames.main,
+    "metadata": metadata.main,
+    "viewer": viewer.main,
+}
 
 
 def main(arguments: list[str]) -> int:

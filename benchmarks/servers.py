@@ -97,20 +97,36 @@ class Rival(NamedTuple):
 
 
 @contextmanager
-def orthanc_web(folder: Path) -> Iterator[Rival]:
-    """The same with its DICOMweb plugin."""
-    plugin = next(iter(sorted(Path("/usr").glob("**/libOrthancDicomWeb.so"))), None)
-    if plugin is None:
-        raise SystemExit("Orthanc's DICOMweb plugin is not installed: apt-get install orthanc-dicomweb")
-    more = {
-        "Plugins": [str(plugin)],
+def orthanc_web(folder: Path, served: Path | None = None, database_url: str = "", **settings: Any) -> Iterator[Rival]:
+    """The same with its DICOMweb plugin; with `served` under /viewer; with its index in PostgreSQL, if one is named."""
+    plugins = ["DicomWeb"]
+    more: dict[str, Any] = {
         "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
         "AuthenticationEnabled": False,
         "KeepAlive": True,
         "HttpThreadsCount": 8,
+        **settings,
     }
-    with _orthanc(folder, more) as (dicom_port, web_port):
+    if served is not None:
+        plugins.append("ServeFolders")
+        types = {"wasm": "application/wasm", "js": "text/javascript", "mjs": "text/javascript"}
+        folders = {"/viewer": str(served)}
+        more["ServeFolders"] = {"AllowCache": True, "GenerateETag": True, "Extensions": types, "Folders": folders}
+    if database_url:
+        plugins.append("PostgreSQLIndex")
+        uri = database_url.replace("postgresql+psycopg", "postgresql")
+        more["PostgreSQL"] = {"EnableIndex": True, "EnableStorage": False, "EnableSsl": False, "ConnectionUri": uri}
+    with _orthanc(folder, {"Plugins": [_plugin(name) for name in plugins], **more}) as (dicom_port, web_port):
         yield Rival(dicom_port, web_port)
+
+
+def _plugin(name: str) -> str:
+    found = next(iter(sorted(Path("/usr").glob(f"**/lib*{name}.so"))), None)
+    if found is None:
+        raise SystemExit(
+            f"Orthanc's plugin {name} is not installed: apt-get install orthanc-dicomweb orthanc-postgresql"
+        )
+    return str(found)
 
 
 @contextmanager

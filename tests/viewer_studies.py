@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -33,14 +34,15 @@ BONE_HU, WATER_HU, AIR_HU = 700, 0, -1000
 PIXEL_MM, SLICE_MM = 2, 5
 
 
-def phantom(slices: int, side: int) -> NDArray[np.int16]:
-    """Hounsfield units of (slices, rows, columns): a body whose planes all differ, with a bone and a cyst that move."""
-    z, y, x = np.meshgrid(np.linspace(-1, 1, slices), np.linspace(-1, 1, side), np.linspace(-1, 1, side), indexing="ij")
-    volume = np.full(z.shape, AIR_HU, np.int16)
-    volume[(x / 0.85) ** 2 + (y / 0.6) ** 2 < 1 - 0.5 * z**2] = 40
-    volume[(x - 0.5 * z) ** 2 + (y - 0.25) ** 2 < 0.03] = BONE_HU
-    volume[(x + 0.4) ** 2 + (y + 0.1 + 0.3 * z) ** 2 + z**2 < 0.06] = WATER_HU
-    return volume
+def phantom(slices: int, side: int) -> Iterator[NDArray[np.int16]]:
+    """Hounsfield units of each slice: a body whose planes all differ, with a bone and a cyst that move."""
+    y, x = np.meshgrid(np.linspace(-1, 1, side), np.linspace(-1, 1, side), indexing="ij")
+    for z in np.linspace(-1, 1, slices):
+        made = np.full(x.shape, AIR_HU, np.int16)
+        made[(x / 0.85) ** 2 + (y / 0.6) ** 2 < 1 - 0.5 * z**2] = 40
+        made[(x - 0.5 * z) ** 2 + (y - 0.25) ** 2 < 0.03] = BONE_HU
+        made[(x + 0.4) ** 2 + (y + 0.1 + 0.3 * z) ** 2 + z**2 < 0.06] = WATER_HU
+        yield made
 
 
 def common(sop_class: str, modality: str, **attributes: Any) -> FileDataset:

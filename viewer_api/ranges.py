@@ -47,13 +47,30 @@ def entity_tag(*named: object) -> str:
     return f'"{hashlib.sha256(" ".join(map(str, named)).encode()).hexdigest()[:32]}"'
 
 
+def cached_as(etag: str) -> dict[str, str]:
+    """Headers of what the client may keep, but asks for each time: it may have changed, or be withdrawn from it."""
+    return {"ETag": etag, "Cache-Control": "private, no-cache", "Vary": "Accept"}
+
+
+def is_unchanged(request: Request, etag: str) -> bool:
+    """Whether If-None-Match names the tag; it compares weakly (RFC 9110 13.1.2)."""
+    header = request.headers.get("if-none-match", "")
+    named = [value.strip().removeprefix("W/") for value in header.split(",")]
+    return header.strip() == "*" or etag.removeprefix("W/") in named
+
+
+def not_modified(etag: str) -> Response:
+    """What the client has is what it would get."""
+    return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=cached_as(etag))
+
+
 def ranged(request: Request, content: Content, content_type: str) -> Response:
     """Answer with all of it, with what Range asks for, or that it has not changed.
 
     Raises `HTTPException` 416 if there are no such bytes.
     """
-    headers = {"Accept-Ranges": "bytes", "ETag": content.etag, "Cache-Control": "private, no-cache", "Vary": "Accept"}
-    if _is_in(content.etag, request.headers.get("if-none-match", "")):
+    headers = {"Accept-Ranges": "bytes", **cached_as(content.etag)}
+    if is_unchanged(request, content.etag):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
     found = _asked(request, content)
     if found is None:
@@ -125,11 +142,6 @@ def _several(content: Content, found: Sequence[Range], content_type: str, header
     media_type = f"multipart/byteranges; boundary={boundary}"
     status = HTTPStatus.PARTIAL_CONTENT
     return stream(multipart.write(parts(), boundary), media_type, length=length, status=status, headers=headers)
-
-
-def _is_in(etag: str, header: str) -> bool:
-    """Whether If-None-Match names the tag; it compares weakly (RFC 9110 13.1.2)."""
-    return header.strip() == "*" or etag in (value.strip().removeprefix("W/") for value in header.split(","))
 
 
 def _generator(chunks: Iterable[bytes]) -> Generator[bytes, None, None]:

@@ -239,3 +239,25 @@ def test_12_5_3_gzip_is_given_to_whoever_takes_it(web: httpx.Client, header: str
 def test_5_3_a_header_that_is_repeated_is_a_list(web: httpx.Client) -> None:
     headers = [("Accept-Encoding", "identity"), ("Accept-Encoding", "gzip;q=0.5")]
     assert web.get("/openapi.json", headers=headers).headers["content-encoding"] == "gzip"
+
+
+def test_13_1_2_frames_in_parts_are_not_given_again_to_whom_has_them(web: httpx.Client) -> None:
+    """Viewers ask in this form; what they have of a study is not sent again when it is opened again."""
+    address = url(read(COMPRESSED)) + "/frames/1"
+    parts = {"Accept": 'multipart/related; type="application/octet-stream"; transfer-syntax=*'}
+    first = web.get(address, headers=parts)
+    tag = first.headers["etag"]
+    assert tag.startswith("W/")
+    assert (first.headers["cache-control"], first.headers["vary"]) == ("private, no-cache", "Accept")
+    for named in (tag, f'"other", {tag}', "*"):
+        again = web.get(address, headers={**parts, "If-None-Match": named})
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+        assert again.headers["cache-control"] == "private, no-cache"
+    # Another frame, the same as a single part, and decoded are something else.
+    for other, headers in (
+        (address[:-1] + "2", parts),
+        (address + ",2", parts),
+        (address, {"Accept": "application/octet-stream; transfer-syntax=*"}),
+        (address, {"Accept": 'multipart/related; type="application/octet-stream"'}),
+    ):
+        assert web.get(other, headers={**headers, "If-None-Match": tag}).status_code == 200

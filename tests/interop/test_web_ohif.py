@@ -154,6 +154,26 @@ def test_ohif_scrolls_a_stack(shelf: Shelf, viewer: Viewer) -> None:
     viewer.keep("stack")
 
 
+@case(
+    OHIF,
+    "stack",
+    FRAMES,
+    "opened again, the study comes from the browser's cache: each frame is only asked whether it changed",
+)
+def test_ohif_opens_a_study_again(shelf: Shelf, viewer: Viewer) -> None:
+    study = shelf.ct[0].StudyInstanceUID
+    kept = """() => performance.getEntriesByType('resource').filter(each => each.name.includes('/frames/'))
+        .map(each => [each.encodedBodySize, each.transferSize])"""
+    for already in (False, True):
+        viewer.load(study)
+        viewer.wait_for_image(study)
+        viewer.wait_for("count => cornerstone.cache.getCacheSize() >= count", SLICES * SIDE * SIDE * 2)
+        sizes = viewer.page.evaluate(kept)
+        assert len(sizes) == SLICES
+        # Resource Timing 2: what is found unchanged counts for headers alone.
+        assert {(size > SIDE * SIDE * 2, transferred < 1000) for size, transferred in sizes} == {(True, already)}
+
+
 @case(OHIF, "list of series", THUMBNAIL, "the picture beside the series is the one that we make")
 def test_ohif_shows_thumbnails(shelf: Shelf, viewer: Viewer) -> None:
     image = shelf.ultrasound

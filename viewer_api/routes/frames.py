@@ -23,8 +23,8 @@ from archive.retrieve import frame_table, frames_syntax, read_frames
 from viewer_api import multipart
 from viewer_api.deps import ArchiveDep
 from viewer_api.gate import needs
-from viewer_api.media_types import OCTET_STREAM, SYNTAXES_OF, MediaRange, media_type_of_syntax
-from viewer_api.ranges import entity_tag, in_memory, ranged
+from viewer_api.media_types import MULTIPART, OCTET_STREAM, SYNTAXES_OF, MediaRange, media_type_of_syntax
+from viewer_api.ranges import cached_as, entity_tag, in_memory, is_unchanged, not_modified, ranged
 from viewer_api.routes.resources import INSTANCE, accepts, frame_numbers, located_instance
 from viewer_api.streaming import stream
 
@@ -65,14 +65,18 @@ def frames_response(
     """The frames in the form that the client wants most."""
     form = choose_form(archive, ranges, inst, len(numbers))
     content_type = f"{form.media_type}; transfer-syntax={form.transfer_syntax}"
+    named = (inst.object.digest.hex(), "frames", *numbers, content_type)
+    # Weak where there are parts, for what separates them is another each time.
+    tag = f"W/{entity_tag(*named, MULTIPART)}" if form.multipart else entity_tag(*named)
+    if is_unchanged(request, tag):
+        return not_modified(tag)
     frames = _frames(archive, inst, numbers, form)
     if not form.multipart:
-        tag = entity_tag(inst.object.digest.hex(), "frame", numbers[0], content_type)
         return ranged(request, in_memory(next(frames), tag), content_type)
     boundary = multipart.new_boundary()
     parts = (multipart.Part(content_type, (frame,), len(frame)) for frame in frames)
     media_type = multipart.content_type(boundary, form.media_type, form.transfer_syntax)
-    return stream(multipart.write(parts, boundary), media_type)
+    return stream(multipart.write(parts, boundary), media_type, headers=cached_as(tag))
 
 
 def _frames(archive: Archive, inst: StoredInstance, numbers: Sequence[int], form: Form) -> Iterator[bytes]:

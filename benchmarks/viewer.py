@@ -1,0 +1,279 @@
+"""``python -m benchmarks viewer``: a large CT in OHIF, served by us and by Orthanc, interleaved.
+
+The same build of OHIF with the same settings (but for thumbnails, which Orthanc's plugin does not make) is in Chromium
+on the origin of each server, without anything between them. Orthanc has its DICOMweb plugin, its index in PostgreSQL as
+ours, and serves the build by its plugin for folders; that it compresses all answers by default costs it time, so it is
+measured without that, too. *Link*: the viewer itself is loaded, too, by a browser that was never here. *Open*: from
+within the running viewer, by a browser that has nothing of the study. *Again*: the viewer is loaded again by the same
+browser, and the study opened from within. Prints a Markdown table; writes ``build/benchmarks/viewer.json`` and
+``viewer.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from playwright.sync_api import BrowserContext, Page, Playwright, sync_playwright
+from pydicom.dataset import FileDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+
+from archive.embedded import EmbeddedPostgres
+from benchmarks.sender import Object, send
+from benchmarks.servers import orthanc_web, service
+from tests.e2e.browser import ARGUMENTS, CHROMIUM, install_viewer
+from tests.viewer_studies import ct_series
+from viewer_api.viewer_config import app_config, rewrite_index, rewrite_script, rewrite_style
+
+_OURS: Final = "ours"
+_OTHERS: Final = {"Orthanc": True, "Orthanc, not compressing": False}
+"""Whether it compresses answers, as it does by default."""
+_CASES: Final = ("link", "open", "again")
+_PATIENCE: Final = 600_000
+_WATCH: Final = """
+performance.setResourceTimingBufferSize(100000);
+window.until = condition => new Promise(resolve => {
+    const look = () => condition() ? resolve(performance.now()) : setTimeout(look, 10);
+    look();
+});
+window.stack = study => {
+    const viewport = window.cornerstone?.getEnabledElements?.()[0]?.viewport;
+    const image = viewport?.viewportStatus === 'rendered' && viewport.getCornerstoneImage?.();
+    return image && image.imageId.includes(`/studies/${study}/`) && viewport.getImageIds();
+};
+window.shown = study => until(() => stack(study));
+window.loaded = (study, count) => until(() => {
+    const images = stack(study);
+    return images && images.length === count && images.every(image => cornerstone.cache.isLoaded(image));
+});
+"""
+_GO: Final = """async ([address, study, count]) => {
+    const started = performance.now();
+    history.pushState({}, '', address);
+    dispatchEvent(new PopStateEvent('popstate', { state: {} }));
+    const first = await shown(study);
+    const all = await loaded(study, count);
+    return { first: first - started, all: all - started, started };
+}"""
+_LOADED: Final = """async ([study, count]) => {
+    const first = await shown(study);
+    return { first, all: await loaded(study, count), started: 0 };
+}"""
+_REQUESTS: Final = """started => performance.getEntriesByType('resource').filter(each => each.startTime >= started)
+    .map(each => [each.name, each.startTime - started, each.responseStart - started, each.responseEnd - started,
+        each.transferSize])"""
+
+
+class Run(NamedTuple):
+    """One opening: milliseconds until the first image is on the screen, and until all are in the viewer."""
+
+    first: float
+    all: float
+    metadata: float
+    """Until the metadata of the series are there."""
+    frame: float
+    """Median of what a frame took, from its request to its last byte."""
+    requests: int
+    """For DICOMweb."""
+    received: int
+    """Bytes of DICOMweb, with headers."""
+
+
+class Site(NamedTuple):
+    """A server with the viewer."""
+
+    url: str
+    place: str
+    """Path of the viewer's page for studies."""
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks viewer", description=__doc__)
+    parser.add_argument("--slices", type=int, default=300)
+    parser.add_argument("--side", type=int, default=512, help="rows and columns of each slice")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each case and server, interleaved")
+    parser.add_argument("--megabits", type=int, default=0, help="speed of the network; 0 is loopback as it is")
+    given = parser.parse_args(arguments)
+    study = ct_series(given.slices, given.side, noise=1)
+    # Something to begin with: the program is running and warm when the study is opened from within.
+    small = ct_series(1, 64, PatientID="SMALL", PatientName="Small^Study")
+    with tempfile.TemporaryDirectory(prefix="bench") as folder:
+        Path(folder).chmod(0o755)
+        with ExitStack() as stack:
+            sites = stack.enter_context(_sites(Path(folder), [*study, *small]))
+            playwright = stack.enter_context(sync_playwright())
+            runs = _measure(playwright, Path(folder), sites, study, small, given.rounds, given.megabits)
+    _report(runs, given)
+    return 0
+
+
+@contextmanager
+def _sites(folder: Path, images: list[FileDataset]) -> Iterator[dict[str, Site]]:
+    """Both servers, each with the images and the viewer."""
+    build = install_viewer()
+    with ExitStack() as stack:
+        ours = stack.enter_context(service(_made(folder / "ours"), PACS_WEB__VIEWER=str(build), PACS_FEED__QUIET="1"))
+        sites = {_OURS: Site(f"http://127.0.0.1:{ours.web_port}", "/viewer/viewer")}
+        receivers = {_OURS: ours.dicom_port}
+        served = _copy(build, folder / "served")
+        for number, (name, compresses) in enumerate(_OTHERS.items()):
+            postgres = EmbeddedPostgres(_made(folder / f"database{number}"))
+            stack.callback(postgres.stop)
+            place = _made(folder / f"other{number}")
+            other = stack.enter_context(orthanc_web(place, served, postgres.url, HttpCompressionEnabled=compresses))
+            sites[name] = Site(f"http://127.0.0.1:{other.web_port}", "/viewer/index.html")
+            receivers[name] = other.dicom_port
+        objects = [_object(image) for image in images]
+        for name, port in receivers.items():
+            if failures := send("127.0.0.1", port, "PACS", objects, 2).failures:
+                raise SystemExit(f"{name} refused {failures} objects")
+        yield sites
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    folder.chmod(0o755)
+    return folder
+
+
+def _copy(build: Path, target: Path) -> Path:
+    """The build as our service gives it, as files."""
+    for file in build.rglob("*"):
+        if file.is_file():
+            made = target / file.relative_to(build)
+            made.parent.mkdir(parents=True, exist_ok=True)
+            content = file.read_bytes()
+            content = rewrite_script(content) if file.suffix == ".js" else content
+            made.write_bytes(rewrite_style(content) if file.suffix == ".css" else content)
+    # A server of files knows no other address of the page; the viewer wants its own.
+    own = "<script>history.replaceState({}, '', '/viewer/viewer' + location.search)</script>"
+    page = rewrite_index((build / "index.html").read_text(encoding="utf-8"), "vi")
+    (target / "index.html").write_text(page.replace("<head>", f"<head>{own}", 1), encoding="utf-8")
+    config = app_config("vi", "PACS").replace('"thumbnailRendering":"thumbnail"', '"thumbnailRendering":"wadors"')
+    (target / "app-config.js").write_text(config, encoding="utf-8")
+    return target
+
+
+def _object(image: FileDataset) -> Object:
+    buffer = DicomBytesIO()
+    buffer.is_little_endian, buffer.is_implicit_VR = True, False
+    write_dataset(buffer, image)
+    return Object(CTImageStorage, str(image.SOPInstanceUID), ExplicitVRLittleEndian, buffer.getvalue())
+
+
+def _measure(
+    playwright: Playwright,
+    folder: Path,
+    sites: dict[str, Site],
+    study: list[FileDataset],
+    small: list[FileDataset],
+    rounds: int,
+    megabits: int,
+) -> dict[tuple[str, str], list[Run]]:
+    runs: dict[tuple[str, str], list[Run]] = {(case, name): [] for case in _CASES for name in sites}
+    wanted, before = str(study[0].StudyInstanceUID), str(small[0].StudyInstanceUID)
+    for number in range(rounds + 1):
+        for name, site in sites.items():
+            found = []
+            with _browser(playwright, folder / f"link-{name}-{number}") as context:
+                page = _page(context, megabits)
+                page.goto(f"{site.url}{site.place}?StudyInstanceUIDs={wanted}")
+                found.append(_run(page, page.evaluate(_LOADED, [wanted, len(study)])))
+            with _browser(playwright, folder / f"open-{name}-{number}") as context:
+                for _ in ("open", "again"):
+                    page = _page(context, megabits)
+                    page.goto(f"{site.url}{site.place}?StudyInstanceUIDs={before}")
+                    page.evaluate("study => shown(study)", before)
+                    address = f"/viewer/viewer?StudyInstanceUIDs={wanted}"
+                    found.append(_run(page, page.evaluate(_GO, [address, wanted, len(study)])))
+                    page.close()
+            for case, run in zip(_CASES, found, strict=True):
+                print(f"{number} {name} {case}: {run}", flush=True)
+                if number:  # the first round is for warming up
+                    runs[case, name].append(run)
+    return runs
+
+
+@contextmanager
+def _browser(playwright: Playwright, profile: Path) -> Iterator[BrowserContext]:
+    """A browser of somebody who was never here, with a cache on disk."""
+    browser = playwright.chromium.launch_persistent_context(
+        profile, executable_path=CHROMIUM, args=ARGUMENTS, viewport={"width": 1400, "height": 900}
+    )
+    try:
+        browser.set_default_timeout(_PATIENCE)
+        yield browser
+    finally:
+        browser.close()
+
+
+def _page(context: BrowserContext, megabits: int) -> Page:
+    page = context.new_page()
+    page.add_init_script(_WATCH)
+    if megabits:
+        speed = megabits * 1_000_000 / 8
+        limits = {"offline": False, "latency": 2, "downloadThroughput": speed, "uploadThroughput": speed}
+        context.new_cdp_session(page).send("Network.emulateNetworkConditions", limits)
+    return page
+
+
+def _run(page: Page, times: dict[str, float]) -> Run:
+    asked = [each for each in page.evaluate(_REQUESTS, times["started"]) if "/dicom-web/" in each[0]]
+    metadata = [each[3] for each in asked if each[0].endswith("/metadata")]
+    frames = [each[3] - each[1] for each in asked if "/frames/" in each[0]]
+    received = sum(each[4] for each in asked)
+    frame = statistics.median(frames) if frames else 0
+    return Run(times["first"], times["all"], max(metadata, default=0), frame, len(asked), received)
+
+
+def _report(runs: dict[tuple[str, str], list[Run]], given: argparse.Namespace) -> None:
+    rounds = len(next(iter(runs.values())))
+    network = f"a network of {given.megabits} Mbit/s" if given.megabits else "loopback"
+    lines = [
+        f"CT of {given.slices} slices of {given.side} x {given.side} x 16 bit in OHIF, by {network}; medians of"
+        f" {rounds} runs (least-most) in milliseconds, interleaved. A ratio above 1 says how many times sooner we are.",
+        "",
+        "| case | server | first image | ratio | whole stack | ratio | metadata | one frame | requests | MB received |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for (case, name), found in runs.items():
+        first, whole = ([getattr(run, which) for run in found] for which in ("first", "all"))
+        ours = runs[case, _OURS]
+        ratios = [f"{_median(found, which) / _median(ours, which):.2f}" for which in ("first", "all")]
+        cells = (
+            case,
+            name,
+            _spread(first),
+            ratios[0] if name != _OURS else "",
+            _spread(whole),
+            ratios[1] if name != _OURS else "",
+            f"{_median(found, 'metadata'):.0f}",
+            f"{_median(found, 'frame'):.0f}",
+            f"{_median(found, 'requests'):.0f}",
+            f"{_median(found, 'received') / 1e6:.1f}",
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    print("\n".join(lines))
+    target = Path("build/benchmarks")
+    target.mkdir(parents=True, exist_ok=True)
+    (target / "viewer.md").write_text("\n".join(lines) + "\n")
+    kept: list[dict[str, Any]] = [
+        {"case": case, "server": name, "runs": [run._asdict() for run in found]} for (case, name), found in runs.items()
+    ]
+    (target / "viewer.json").write_text(json.dumps({**vars(given), "cases": kept}, indent=1))
+
+
+def _median(found: Sequence[Run], which: str) -> float:
+    return statistics.median(getattr(run, which) for run in found)
+
+
+def _spread(values: list[float]) -> str:
+    return f"{statistics.median(values):.0f} ({min(values):.0f}-{max(values):.0f})"
