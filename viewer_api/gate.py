@@ -83,12 +83,21 @@ class Open:
             await caller_of(connection)
 
 
+class Asked(Open):
+    """A dependency for what is partly for everybody: who calls is asked, and the function decides by it."""
+
+    async def __call__(self, connection: HTTPConnection) -> None:
+        refuse_other_sites(connection)
+        await caller_of(connection)
+
+
 def needs(*rights: Right, everywhere: bool = False) -> Any:
     """For the `dependencies` of a router or route: one of these rights; with `everywhere` for the whole province."""
     return Depends(Needs(*rights, everywhere=everywhere))
 
 
 OPEN: Final[Any] = Depends(Open())
+ASKED: Final[Any] = Depends(Asked())
 SIGNED_IN: Final[Any] = Depends(Needs(*Right))
 """Somebody with any right at all."""
 

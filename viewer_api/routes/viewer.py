@@ -16,7 +16,7 @@ from archive.errors import NotFound
 from archive.people.roles import Right
 from viewer_api.addresses import mount_of
 from viewer_api.deps import ArchiveDep
-from viewer_api.gate import OPEN, admit, known_caller
+from viewer_api.gate import ASKED, admit, known_caller
 from viewer_api.pages.language import language_of, texts
 from viewer_api.viewer_config import (
     CONFIG,
@@ -29,7 +29,7 @@ from viewer_api.viewer_config import (
 )
 from viewer_api.viewer_setup import is_installed
 
-router = APIRouter(prefix=MOUNT, include_in_schema=False, dependencies=[OPEN])
+router = APIRouter(prefix=MOUNT, include_in_schema=False, dependencies=[ASKED])
 
 _FOREVER: Final = "public, max-age=31536000, immutable"
 _A_DAY: Final = "public, max-age=86400"
