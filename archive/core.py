@@ -36,7 +36,7 @@ from archive.ingest import Ingest, Receiving
 from archive.keys import KeyAllocator
 from archive.locate import locate
 from archive.migrate import migrate as migrate_database
-from archive.migrate import require_current
+from archive.migrate import require_current, require_wall
 from archive.people.people import People
 from archive.reading import Reader
 from archive.ready_metadata import ReadyMetadata
@@ -47,6 +47,7 @@ from archive.rejection.notes import RejectionNotes
 from archive.rejection.quarantine import Quarantine
 from archive.rejection.rejections import Rejections
 from archive.routing.routing import Routing
+from archive.row_security import ROLE
 from archive.search import browse, search, within_one_study
 from archive.sharing.break_glass import BreakGlass
 from archive.sharing.care import Care
@@ -71,7 +72,8 @@ class Archive:
         self.store = store
         self.peers = settings.peer_book()
         self._engine = engine
-        self.reader = Reader(engine)
+        self._limited = open_engine(settings.database, "pacs reader", role=ROLE)
+        self.reader = Reader(engine, self._limited)
         self._session = session
         self._keys = KeyAllocator(session, store)
         writer = IndexWriter(session, conflict=settings.ingest.conflict, on_stale=self._keys.retire)
@@ -135,6 +137,7 @@ class Archive:
         archive = cls(settings, store, engine, IndexSession(settings.database, f"{application} writer"))
         archive._embedded = embedded
         try:
+            require_wall(archive._limited)
             archive._name_facilities()
             note_command(archive.audit)
         except BaseException:
@@ -232,6 +235,7 @@ class Archive:
         self.audit.close()
         self._session.close()
         self._engine.dispose()
+        self._limited.dispose()
         self.store.close()
         if self._embedded is not None:
             self._embedded.stop()

@@ -14,6 +14,7 @@ from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalErr
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from archive.errors import IndexUnavailable, InvalidQuery, TooManyMatches, Withdrawn
+from archive.row_security import Context, enter
 from config.settings import DatabaseSettings
 
 T = TypeVar("T")
@@ -84,10 +85,11 @@ class StoppableConnection(psycopg.Connection[Any]):
         return cls.connect(*arguments, **parameters)
 
 
-def open_engine(settings: DatabaseSettings, application: str, *, transactions: bool = False) -> Engine:
+def open_engine(settings: DatabaseSettings, application: str, *, transactions: bool = False, role: str = "") -> Engine:
     """An engine with a bounded pool. Nothing is connected before the first use.
 
-    For reading by `fetch`, each statement is a transaction of its own: one round trip instead of three.
+    For reading by `fetch`, each statement is a transaction of its own: one round trip instead of three. With a `role`,
+    connections act as this one from their beginning.
     """
     timeout = int(settings.statement_timeout * 1000)
     engine = create_engine(
@@ -104,7 +106,7 @@ def open_engine(settings: DatabaseSettings, application: str, *, transactions: b
             **KEEPALIVE,
             # Few joins, so planning them all is cheap; the limits only ever made plans worse (dcm4chee #4621).
             "options": f"{_SERVER_KEEPALIVE} -c statement_timeout={timeout} "
-            "-c join_collapse_limit=16 -c from_collapse_limit=16 -c jit=off",
+            "-c join_collapse_limit=16 -c from_collapse_limit=16 -c jit=off" + (f" -c role={role}" if role else ""),
         },
     )
     event.listen(engine, "do_connect", StoppableConnection.connect_for)
@@ -137,6 +139,7 @@ def fetch(
     *,
     stop: Stop | None = None,
     too_slow: str = "",
+    context: Context | None = None,
 ) -> Sequence[Row[Any]]:
     """All rows of a reading statement. Raises `IndexUnavailable`; `Withdrawn` if `stop` became true meanwhile.
 
@@ -146,13 +149,13 @@ def fetch(
     """
     with translated():
         try:
-            return _fetch(engine, statement, parameters, stop)
+            return _fetch(engine, statement, parameters, stop, context)
         except DBAPIError as error:
             if too_slow and isinstance(error.orig, psycopg.errors.QueryCanceled):
                 raise TooManyMatches(too_slow) from None
             if not error.connection_invalidated:
                 raise
-            return _fetch(engine, statement, parameters, stop)
+            return _fetch(engine, statement, parameters, stop, context)
 
 
 class Prepared:
@@ -169,18 +172,24 @@ class Prepared:
         self._text = str(compiled)
         self._values: dict[str, object] = dict(compiled.params)
 
-    def fetch(self, engine: Engine, parameters: Mapping[str, object]) -> Sequence[Sequence[Any]]:
+    def fetch(
+        self, engine: Engine, parameters: Mapping[str, object], context: Context | None = None
+    ) -> Sequence[Sequence[Any]]:
         """All rows, as the function `fetch` gives them, and for the same errors."""
         with translated():
-            found = self._fetch(engine, {**self._values, **parameters})
+            found = self._fetch(engine, {**self._values, **parameters}, context)
         # SQLAlchemy knows what to do when connections are lost: others of the pool are lost, too.
-        return fetch(engine, self._statement, parameters) if found is None else found
+        return fetch(engine, self._statement, parameters, context=context) if found is None else found
 
-    def _fetch(self, engine: Engine, values: Mapping[str, object]) -> Sequence[Sequence[Any]] | None:
+    def _fetch(
+        self, engine: Engine, values: Mapping[str, object], context: Context | None
+    ) -> Sequence[Sequence[Any]] | None:
         """All rows; None if the connection was lost."""
         pooled = engine.raw_connection()
         driver = cast(StoppableConnection, pooled.driver_connection)
         try:
+            if context is not None:
+                enter(pooled.info, context, driver.execute)
             return driver.cursor(binary=True).execute(self._text, values, prepare=True).fetchall()
         except psycopg.OperationalError as error:
             if not driver.closed:
@@ -219,9 +228,15 @@ def _change(engine: Engine, statement: Executable, parameters: Mapping[str, obje
 
 
 def _fetch(
-    engine: Engine, statement: Executable, parameters: Mapping[str, object] | None, stop: Stop | None
+    engine: Engine,
+    statement: Executable,
+    parameters: Mapping[str, object] | None,
+    stop: Stop | None,
+    context: Context | None,
 ) -> Sequence[Row[Any]]:
     with engine.connect() as connection:
+        if context is not None:
+            enter(connection.info, context, connection.exec_driver_sql)
         if stop is None:
             return connection.execute(statement, parameters or {}).all()
         driver = cast(StoppableConnection, connection.connection.driver_connection)

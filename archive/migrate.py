@@ -17,8 +17,9 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import ProgrammingError
 
-from archive.database import first_line, translated
+from archive.database import fetch, first_line, translated
 from archive.errors import IndexUnavailable
+from archive.row_security import ROLE
 from archive.tables import metadata
 
 # Any number that no writer draws: writers use 62 random bits, this has the 63rd set.
@@ -65,6 +66,21 @@ def require_current(engine: Engine) -> None:
         raise IndexUnavailable(
             f"the database is at revision {current or 'none'}, this release needs {wanted}: "
             "run `python -m archive migrate`"
+        )
+
+
+def require_wall(limited: Engine) -> None:
+    """Raise `IndexUnavailable` unless callers who see less than all are held back by PostgreSQL, too."""
+    try:
+        rows = fetch(limited, text("SELECT current_user, row_security_active('study')"))
+    except IndexUnavailable as error:
+        raise IndexUnavailable(
+            f"the database role {ROLE} cannot be used ({error}): an administrator has to run "
+            f"`CREATE ROLE {ROLE} NOLOGIN` if it is missing, and `GRANT {ROLE} TO` the user of database.url"
+        ) from error
+    if tuple(rows[0]) != (ROLE, True):
+        raise IndexUnavailable(
+            f"row security does not hold for the database role {ROLE}: it owns tables, or may do all"
         )
 
 

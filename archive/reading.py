@@ -16,13 +16,16 @@ from archive.access import ACCOUNT, FACILITIES, LINK
 from archive.database import Prepared, Stop, fetch
 from archive.models import Facility
 from archive.records import Scope
+from archive.row_security import Context
 
 
 class Reader:
     """Runs reading statements for callers."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, limited: Engine | None = None) -> None:
+        """`limited` acts as the role of `archive.row_security`; without it, the predicate alone decides."""
         self._engine = engine
+        self._limited = limited
         self._numbers: dict[str, int] = {}
         self._lock = threading.Lock()
 
@@ -37,19 +40,33 @@ class Reader:
     ) -> Sequence[Row[Any]]:
         """All rows of a statement as this caller sees them; see `archive.database.fetch`."""
         given = {**self.parameters(scope), **(parameters or {})}
-        return fetch(self._engine, statement, given, stop=stop, too_slow=too_slow)
+        context = self._context(scope)
+        return fetch(self._for(context), statement, given, stop=stop, too_slow=too_slow, context=context)
+
+    def fetch_anybody(self, statement: Executable, *, too_slow: str = "") -> Sequence[Row[Any]]:
+        """All rows whoever asks: for what is only a hint where to look, and never given out."""
+        return fetch(self._engine, statement, too_slow=too_slow)
 
     def fetch_prepared(
         self, scope: Scope, statement: Prepared, parameters: Mapping[str, object]
     ) -> Sequence[Sequence[Any]]:
         """The same of a statement that goes straight to the driver."""
-        return statement.fetch(self._engine, {**self.parameters(scope), **parameters})
+        context = self._context(scope)
+        return statement.fetch(self._for(context), {**self.parameters(scope), **parameters}, context)
 
     def parameters(self, scope: Scope) -> dict[str, object]:
         """What the predicate of a statement asks for; nothing for who sees all. Raises `IndexUnavailable`."""
         if scope.facilities is None:
             return {}
         return {FACILITIES: self._facilities(scope.facilities), ACCOUNT: scope.account, LINK: scope.link}
+
+    def _for(self, context: Context | None) -> Engine:
+        return self._engine if context is None or self._limited is None else self._limited
+
+    def _context(self, scope: Scope) -> Context | None:
+        if scope.facilities is None or self._limited is None:
+            return None
+        return Context(tuple(self._facilities(scope.facilities)), scope.account, scope.link, scope.copying)
 
     def _facilities(self, codes: Iterable[str]) -> list[int]:
         """The rows of these facilities. They never change, so each is asked for once; unknown ones again each time."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, Select, and_, func, select
+from sqlalchemy import BigInteger, ColumnElement, Row, Select, and_, bindparam, func, select
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from archive.access import Shown, shown, visible, visible_instance, visible_series
 from archive.attributes import BY_LEVEL, COMPUTED, KNOWN, LEVELS, Attribute, levels_down_to
+from archive.comparisons import Condition
 from archive.conditions import COLUMNS, TABLES, arrays, conditions
 from archive.database import Stop
 from archive.errors import InvalidQuery, TooManyMatches
@@ -16,8 +19,11 @@ from archive.models import Facility, Instance, Patient, Series, StoredObject, St
 from archive.ordering import DEFAULT, order_of
 from archive.reading import Reader
 from archive.records import DicomJSON, Level, Query, Scope, SearchResult
+from archive.standard.matching import has_wildcard
 
 _UID_OF: Final = {Level.STUDY: 0x0020000D, Level.SERIES: 0x0020000E, Level.IMAGE: 0x00080018}
+_PATIENT_NAME: Final = 0x00100010
+_MOST_PATIENTS: Final = 5000
 _PAGE: Final = 250
 """Matches that are in memory at once while browsing."""
 KNOWN_BY_KEYWORD: Final = {attribute.keyword: attribute for attribute in KNOWN.values()}
@@ -48,7 +54,7 @@ def search(reader: Reader, query: Query, scope: Scope, *, cap: int) -> SearchRes
     within = within_one_study(query)
     size = cap if query.limit is None else min(query.limit, cap)
     columns = _wanted(query)
-    wanted, order = conditions(query, scope), order_of(query, within_one_study=within)
+    wanted, order = _conditions(reader, query, scope), order_of(query, within_one_study=within)
     if query.offset > DEEPEST:
         raise TooManyMatches(f"offset is beyond {DEEPEST}: narrow by StudyDate, and page through each range of dates")
     page = _matches(query, columns, scope).where(*wanted).order_by(*order).limit(size).offset(query.offset)
@@ -84,7 +90,7 @@ def browse(
     Raises `InvalidQuery`; `TooManyMatches` behind the last that may be given; `IndexUnavailable`, `Withdrawn`.
     """
     columns = _wanted(query)
-    wanted, order = conditions(query, scope), DEFAULT[query.level]
+    wanted, order = _conditions(reader, query, scope), DEFAULT[query.level]
     given = _matches(query, columns, scope)
     first = min(_PAGE, cap) if cap is not None else _PAGE
     page = given.where(*wanted).order_by(*order).limit(first + 1)
@@ -108,6 +114,26 @@ def browse(
                 yield _match(found[each], query.level, columns)
     if len(left) > room:
         raise TooManyMatches(f"over {cap} matches: narrow by date, patient or accession")
+
+
+def _conditions(reader: Reader, query: Query, scope: Scope) -> list[Condition]:
+    """What the query asks for, and where to look for it.
+
+    Behind row security, only the plainest comparisons use an index: the others might tell of rows that are held back.
+    So which patients have such a name is asked apart, and the answer is where the caller's own statement looks; what
+    it may see there is for that statement, as ever. Of too many patients, none are named.
+    """
+    wanted = conditions(query, scope)
+    keys = {tag: value for tag, value in query.keys.items() if tag in KNOWN and KNOWN[tag].level is Level.PATIENT}
+    if scope.facilities is None or not (_PATIENT_NAME in keys or any(map(has_wildcard, keys.values()))):
+        return wanted
+    of_patients = conditions(replace(query, level=Level.PATIENT, keys=keys, sequences={}), scope)
+    if of_patients:
+        named = select(Patient.id).where(*of_patients).limit(_MOST_PATIENTS + 1)
+        rows = [row.id for row in reader.fetch_anybody(named, too_slow=_TOO_BROAD)]
+        if len(rows) <= _MOST_PATIENTS:
+            wanted.append(Patient.id == func.any(bindparam(None, rows, type_=ARRAY(BigInteger))))
+    return wanted
 
 
 def within_one_study(query: Query) -> bool:

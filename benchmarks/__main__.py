@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import frames, memory, metadata, receive, viewer
+from benchmarks import access, frames, memory, metadata, receive, viewer
 
 COMMANDS = {
+    "access": access.main,
     "receive": receive.main,
     "memory": memory.main,
     "frames": frames.main,

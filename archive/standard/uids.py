@@ -107,13 +107,13 @@ def is_storage_sop_class(uid: str) -> bool:
 _READ_WHOLE: Final = tuple(
     f"{_COMPOSITE_STORAGE_ROOT}{branch}"
     for branch in (
-        "1.88.",  # structured reports and key object selections
-        "1.11.",  # presentation states
-        "1.66.",  # registrations, fiducials, segmentations (1.66 itself is raw data)
-        "1.104.",  # encapsulated documents
-        "1.481.3",  # RT Structure Set
-        "1.481.5",  # RT Plan
-        "1.481.8",  # RT Ion Plan
+        "88.",  # structured reports and key object selections
+        "11.",  # presentation states
+        "66.",  # registrations, fiducials, segmentations (66 itself is raw data)
+        "104.",  # encapsulated documents
+        "481.3",  # RT Structure Set
+        "481.5",  # RT Plan
+        "481.8",  # RT Ion Plan
     )
 )
 

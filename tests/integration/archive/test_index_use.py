@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, event
 
+from archive import locate
 from archive.core import Archive
 from archive.database import Prepared
 from archive.ordering import orderable
@@ -70,7 +71,7 @@ def plans(large: Archive, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]
     found: list[str] = []
 
     def explain(connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
-        if statement.startswith("SELECT"):
+        if statement.startswith("SELECT"):  # and not the context of a connection, which begins otherwise
             with connection.connection.cursor() as other:
                 other.execute(f"EXPLAIN {statement}", parameters)
                 found.append("\n".join(line for (line,) in other.fetchall()))
@@ -85,9 +86,12 @@ def plans(large: Archive, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]
 
     monkeypatch.setattr(Prepared, "_fetch", explain_first)
     large.reader.parameters(MINE)  # which asks once for the rows of facilities
-    event.listen(large._engine, "before_cursor_execute", explain)
+    engines = large._engine, large._limited
+    for engine in engines:
+        event.listen(engine, "before_cursor_execute", explain)
     yield found
-    event.remove(large._engine, "before_cursor_execute", explain)
+    for engine in engines:
+        event.remove(engine, "before_cursor_execute", explain)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +187,12 @@ def test_the_default_order_of_each_level_sorts_no_table(large: Archive, plans: l
 @pytest.mark.parametrize("names", [("1.2.77",), ("1.2.77", "1.2.77.1"), ("1.2.77", "1.2.77.1", "1.2.77.1.1")])
 def test_retrieval_uses_indexes_only(large: Archive, plans: list[str], names: tuple[str, ...]) -> None:
     assert len(large.locate(*names)) == 1
-    assert "Seq Scan" not in plans[0], plans[0]
+    given = dict(zip(("study", "series", "instance"), (*names, None, None), strict=False))
+    for scope in (ALL, MINE):
+        plans.clear()
+        statement = locate._current(len(names) > 1, len(names) > 2, scope.shape)
+        assert len(large.reader.fetch(scope, statement._statement, given)) == 1
+        assert "Seq Scan" not in plans[0].replace("Seq Scan on access_grant", ""), plans[0]
 
 
 @pytest.fixture(scope="module")
