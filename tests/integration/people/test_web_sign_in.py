@@ -345,6 +345,7 @@ def test_each_facility_sees_its_own(archive: Archive, browser: httpx.Client) -> 
     make(archive, "an", Membership(Role.TECHNICIAN, "86001"))
     make(archive, "binh", Membership(Role.TECHNICIAN, "86002"))
     enter(browser, "an")
+    browser.headers["Accept"] = "*/*"
     assert store(browser, part10(dataset())).status_code == 200
     assert len(browser.get("/dicom-web/studies", headers={"Accept": "*/*"}).json()) == 1
     enter(browser, "binh")
