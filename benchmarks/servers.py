@@ -64,6 +64,7 @@ def service(folder: Path, database_url: str = "", **variables: str) -> Iterator[
         "PACS_NODE__HOST": "127.0.0.1",
         "PACS_WEB__PORT": str(web_port),
         "PACS_WEB__HOST": "127.0.0.1",
+        "PACS_ACCESS__SIGN_IN": "off",
         "PACS_UNKNOWN_PEERS": "accept",
         "PACS_STORAGE__MINIMUM_FREE_BYTES": "0",
         "PACS_LOG__LEVEL": "WARNING",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
 
@@ -10,10 +11,18 @@ from pydantic import Field
 from config.section import Section
 
 
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens there."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 class AccessSettings(Section):
     """Sign-in. The defaults are those of security level 3 (docs/operations.md, "Who may do what")."""
 
-    sign_in: Literal["required", "off"] = "off"
+    sign_in: Literal["required", "off"] = "required"
     """``off``: whoever reaches the port may do everything; only for a service on loopback."""
     mfa: Literal["administrators", "everybody", "optional"] = "administrators"
     """Who must have a second factor; anybody may."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from config.access import AccessSettings
+from config.access import AccessSettings, is_loopback
 from config.audit import AuditSettings
 from config.encryption import LOCAL_KEY, EncryptionKey, EncryptionSettings
 from config.feed import FeedSettings, Webhook
@@ -114,16 +115,17 @@ class WebSettings(Section):
     """DICOMweb, the study list and the viewer."""
 
     host: str = "127.0.0.1"
-    """Loopback until sign-in exists: whoever reaches this port sees every study."""
+    """Elsewhere than on loopback, sign-in must be on, and TLS ends in front (docs/operations.md)."""
     port: int = Field(default=8080, ge=0, le=65535)
     public_url: str = ""
     """Address that browsers use, for example behind a proxy; taken from the request when empty."""
+    trusted_proxies: tuple[str, ...] = ("127.0.0.1",)
+    """Addresses or networks of proxies that are believed what they say of the caller."""
     viewer: Path | None = None
     """Folder of the OHIF build; ``data_dir/viewer`` when unset."""
     language: Literal["vi", "en"] = "vi"
     views: tuple[View, ...] = Field(default=("clinical",), min_length=1)
-    """What of the rejected may be asked for by ``?view=``; the first is what those see who do not ask. Until sign-in
-    exists, this holds for all who reach the port."""
+    """What of the rejected may be asked for by ``?view=``; the first is what those see who do not ask."""
     rejects: bool = False
     """Whether DELETE of studies, series and instances and ``.../reject/{code}`` hide them where nobody signs in. With
     sign-in, the right to reject decides."""
@@ -141,6 +143,13 @@ class WebSettings(Section):
     """Metadata kept ready-made in ``data_dir/cache``; 0: none."""
     metadata_ahead: float = Field(default=0.5, ge=0, le=1)
     """Part of its time that one thread makes metadata of complete studies before anybody asks; 0: none."""
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for each in value:
+            ip_network(each)
+        return value
 
 
 class IngestSettings(Section):
@@ -254,6 +263,15 @@ class Settings(BaseSettings):
             raise ValueError(f"peers name facilities that are not listed: {', '.join(lost)}")
         self._check_routes()
         self._check_webhooks({*codes, "UNKNOWN"})
+        return self
+
+    @model_validator(mode="after")
+    def _strangers_must_sign_in(self) -> Self:
+        if self.access.sign_in == "off" and not is_loopback(self.web.host):
+            raise ValueError(
+                f"access.sign_in is off, and web.host {self.web.host} can be reached from other machines: "
+                "turn sign-in on, or listen on 127.0.0.1"
+            )
         return self
 
     @model_validator(mode="after")

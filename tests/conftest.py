@@ -88,6 +88,7 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
         storage={"minimum_free_bytes": 0},
         node={"host": "127.0.0.1", "port": 0, "shutdown_grace": 5},
         web={"port": 0},
+        access={"sign_in": "off"},  # tests of sign-in turn it on
         facilities=[{"code": "86001", "name": "Bệnh viện Đa khoa tỉnh"}, {"code": "86002", "name": "TTYT huyện"}],
         peers=[
             {

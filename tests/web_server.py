@@ -66,7 +66,7 @@ def fresh_archive(postgres: str, folder: Path, **overrides: Any) -> Iterator[Arc
     url = f"{head.rsplit('/', 1)[0]}/{name}?{query}"
     with psycopg.connect(postgres, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY wal_log")
-    overrides = {"storage": {"minimum_free_bytes": 0}, **overrides}
+    overrides = {"storage": {"minimum_free_bytes": 0}, "access": {"sign_in": "off"}, **overrides}
     settings = load(environ={}, data_dir=folder, database={"url": url}, **overrides)
     with Archive.open(settings) as archive:
         yield archive

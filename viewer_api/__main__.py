@@ -77,6 +77,7 @@ def serve(archive: Archive, settings: Settings) -> int:
             access_log=False,
             log_config=None,
             server_header=False,
+            forwarded_allow_ips=list(settings.web.trusted_proxies),
             # Event channels only (PS3.18 11.13): what a client says there is of no interest.
             ws="websockets-sansio",
             ws_max_size=_LONGEST_MESSAGE,

@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser
 
+from archive.people.caller import Membership
+from archive.people.commands import OPERATOR
+from archive.people.roles import Role
 from tests.e2e.browser import Complaints, Sample, chromium, install_viewer, likeness, send
 from tests.e2e.viewer import HARMLESS, Viewer, rendering
 from tests.web_server import fresh_archive, serving
@@ -104,3 +107,41 @@ def test_the_viewer_starts_in_vietnamese_and_talks_to_us_alone(site: httpx.Clien
 def test_a_study_that_does_not_exist_is_said(viewer: Viewer) -> None:
     viewer.go("1.2.3.4.5.6.7.8.9")
     viewer.page.locator("[data-cy=study-not-found-message]").wait_for()
+
+
+def test_who_has_signed_in_sees_the_images_of_their_hospital(
+    postgres: str, tmp_path_factory: pytest.TempPathFactory, browser: Browser
+) -> None:
+    """The viewer sends the cookie along by itself, for metadata and for pixels."""
+    with (
+        fresh_archive(
+            postgres,
+            tmp_path_factory.mktemp("signed_in"),
+            web={"viewer": install_viewer()},
+            access={},
+            facilities=[{"code": "86001", "name": "Bệnh viện Đa khoa tỉnh"}, {"code": "86002", "name": "TTYT huyện"}],
+        ) as archive,
+        serving(create_app(archive)) as url,
+        httpx.Client(base_url=url, timeout=60) as client,
+    ):
+        passwords = {}
+        for name, facility in (("an", "86001"), ("binh", "86002")):
+            roles = [Membership(Role.RADIOLOGIST, facility)]
+            accounts = archive.people.accounts
+            passwords[name] = accounts.create(OPERATOR, name, "BS. Trần Văn " + name, roles, one_time=False)
+        client.post("/sign-in", data={"name": "an", "password": passwords["an"]})
+        send(client, SAMPLES[:1])
+        for name, seen in (("an", True), ("binh", False)):
+            with browser.new_context(viewport={"width": 1400, "height": 900}, base_url=url) as context:
+                page = context.new_page()
+                page.goto(f"/viewer/viewer?StudyInstanceUIDs={SAMPLES[0].study}")
+                page.locator("input[name=name]").fill(name)
+                page.locator("input[name=password]").fill(passwords[name])
+                page.locator("form.card button").click()
+                if seen:
+                    page.wait_for_url("**/viewer/viewer?StudyInstanceUIDs=*")
+                    viewer = Viewer(page)
+                    viewer.wait_for_image(SAMPLES[0].study)
+                    assert np.asarray(viewer.shown()).std() > 5, "the canvas is blank"
+                else:
+                    page.locator("[data-cy=study-not-found-message]").wait_for()

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 import yaml
@@ -126,6 +127,7 @@ def environment() -> dict[str, str]:
         "PYTHONPATH": str(ROOT),
         "PACS_NODE__PORT": str(free_port()),
         "PACS_WEB__PORT": str(free_port()),
+        "PACS_ACCESS__SIGN_IN": "off",
         "PACS_WEB__VIEWER": str(ROOT / "var" / "viewer"),
     }
 
@@ -269,3 +271,22 @@ def test_bad_settings_are_said_before_anything_starts(launch: Any, folder: Path)
     assert "node.ae_title: 'MUCH_TOO_LONG_A_TITLE' is not an AE title" in launched.output
     assert "Traceback" not in launched.output
     assert not (folder / "var").exists()
+
+
+def test_the_demo_asks_who_you_are(launch: Any) -> None:
+    launched = launch(PACS_ACCESS__SIGN_IN="required")
+    file = launched.folder / "var" / "demo-accounts.txt"
+    assert file.stat().st_mode & 0o777 == 0o600
+    passwords = dict(line.split("\t") for line in file.read_text().splitlines())
+    assert all(f"{name}  " in launched.output and password in launched.output for name, password in passwords.items())
+    root = f"http://127.0.0.1:{launched.web}"
+    assert httpx.get(f"{root}/dicom-web/studies").status_code == 401
+    with httpx.Client(base_url=root) as web:
+        form = {"name": "bs.anbinh", "password": passwords["bs.anbinh"]}
+        assert web.post("/sign-in", data=form).headers["location"] == "/"
+        found = web.get("/dicom-web/studies").json()
+    assert 0 < len(found) < len(STUDIES)
+    asked = {"grant_type": "client_credentials"}
+    given = httpx.post(f"{root}/oauth/token", data=asked, auth=("his.songxanh", passwords["his.songxanh"]))
+    assert given.json()["token_type"] == "Bearer"
+    assert passwords["soyte"] not in "".join(path.read_text() for path in (launched.folder / "var/logs").glob("*.log"))

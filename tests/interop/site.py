@@ -99,6 +99,7 @@ def settings_of(url: str, folder: Path, ports: Mapping[str, int]) -> dict[str, A
         "storage": {"minimum_free_bytes": 0},
         "node": {"host": "127.0.0.1", "port": 0, "shutdown_grace": 10, "artim_timeout": 10},
         "web": {"port": 0},
+        "access": {"sign_in": "off"},
         "facilities": [{"code": "86001", "name": "Bệnh viện Đa khoa tỉnh"}, {"code": "86002", "name": "TTYT huyện"}],
         "peers": [
             {"ae_title": CALLER, **common},

@@ -126,6 +126,7 @@ def test_no_page_loads_from_other_hosts(web: httpx.Client) -> None:  # noqa: F81
 
 def _start(*, cwd: Path, **variables: str) -> subprocess.Popen[str]:
     environment = {**{k: v for k, v in os.environ.items() if not k.startswith("PACS_")}, **variables}
+    environment["PACS_ACCESS__SIGN_IN"] = "off"
     environment["PYTHONPATH"] = str(Path(__file__).parents[3])
     return subprocess.Popen(
         [sys.executable, "-m", "viewer_api"], cwd=cwd, env=environment, stderr=subprocess.PIPE, text=True

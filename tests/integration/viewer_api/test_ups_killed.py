@@ -26,6 +26,7 @@ def killed_at_the_end(archive: Archive, folder: Path) -> Iterator[str]:
         "PACS_DATA_DIR": str(folder),
         "PACS_DATABASE__URL": archive.settings.database.url.get_secret_value(),
         "PACS_WEB__PORT": "0",
+        "PACS_ACCESS__SIGN_IN": "off",
     }
     with (folder / "web.log").open("w+") as output:
         process = subprocess.Popen(

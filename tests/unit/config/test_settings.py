@@ -205,3 +205,21 @@ def test_secrets_do_not_show_in_the_settings_themselves(tmp_path) -> None:
 
 def test_settings_are_built_only_from_known_names() -> None:
     assert Settings.model_config["extra"] == "forbid"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.5", "pacs.example", ""])
+def test_sign_in_is_off_only_where_nobody_else_can_reach(host: str) -> None:
+    with pytest.raises(SettingsError, match=r"access\.sign_in is off"):
+        load(environ={}, access={"sign_in": "off"}, web={"host": host})
+    assert load(environ={}, web={"host": host}).access.sign_in == "required"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
+def test_on_loopback_sign_in_may_be_off(host: str) -> None:
+    assert load(environ={}, access={"sign_in": "off"}, web={"host": host}).access.sign_in == "off"
+
+
+def test_proxies_are_addresses() -> None:
+    assert load(environ={}, web={"trusted_proxies": ["10.0.0.0/8", "::1"]}).web.trusted_proxies == ("10.0.0.0/8", "::1")
+    with pytest.raises(SettingsError, match="trusted_proxies"):
+        load(environ={}, web={"trusted_proxies": ["everybody"]})
