@@ -40,7 +40,7 @@ def test_security_headers_are_on_every_answer(web: httpx.Client) -> None:  # noq
     for path in ("/", "/health/live", "/dicom-web/studies", "/nothing", "/openapi.json"):
         headers = web.get(path).headers
         assert headers["x-content-type-options"] == "nosniff"
-        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["referrer-policy"] == ("same-origin" if path == "/" else "no-referrer")
         assert "frame-ancestors 'self'" in headers["content-security-policy"]
         assert "default-src 'none'" in headers["content-security-policy"]
         assert "server" not in headers or "uvicorn" in headers["server"]
