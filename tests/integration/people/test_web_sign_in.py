@@ -64,6 +64,8 @@ def test_a_browser_is_led_to_the_sign_in_and_back(archive: Archive, browser: htt
     assert "Trần Thị Lan" in listed.text
     assert "Bệnh viện Đa khoa tỉnh" in listed.text
     assert browser.get("/sign-in").headers["location"] == "/"
+    # The viewer is not installed here; what counts is that it does not send back to the sign-in.
+    assert browser.get("/viewer/viewer?StudyInstanceUIDs=1.2.3").status_code == 404
 
 
 def test_programs_and_scripts_are_told_401(browser: httpx.Client) -> None:
