@@ -17,6 +17,7 @@ from archive.commitment import commands as commitment
 from archive.core import Archive, migrate, with_database
 from archive.correction import commands as correction
 from archive.database import open_engine
+from archive.deidentify import commands as deidentify
 from archive.errors import ArchiveError
 from archive.feed import commands as feed
 from archive.migrate import drift
@@ -34,6 +35,7 @@ _AREAS: tuple[ModuleType, ...] = (
     audit,
     commitment,
     correction,
+    deidentify,
     feed,
     people,
     protection,

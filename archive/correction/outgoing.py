@@ -61,7 +61,7 @@ def _parts(store: ObjectStore, inst: StoredInstance) -> Given | None:
     if after == before:
         return None
     if syntax_of(inst).deflated:
-        return Given(None, _deflated(_inflated(store, inst, before, after)))
+        return Given(None, deflated(_inflated(store, inst, before, after)))
     stored = inst.object
     end = stored.size - stored.dataset_offset
     trailer = b""
@@ -90,7 +90,7 @@ def _inflated(
         yield after.trailer
 
 
-def _deflated(chunks: Iterable[bytes]) -> Generator[bytes, None, None]:
+def deflated(chunks: Iterable[bytes]) -> Generator[bytes, None, None]:
     """A deflate stream without a header, of even length (PS3.5 A.5)."""
     deflater = zlib.compressobj(_LEVEL, wbits=-zlib.MAX_WBITS)
     length = 0
