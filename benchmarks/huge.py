@@ -63,14 +63,17 @@ class Huge:
         yield from self.encoded()
 
 
-def native(count: int, side: int = 512) -> Huge:
-    """Frames of `side` x `side` pixels of 16 bits; each begins with its number."""
+def native(count: int, side: int = 512, beside: Huge | None = None) -> Huge:
+    """Frames of `side` x `side` pixels of 16 bits; each begins with its number. It may be of the series of another."""
     noise = np.random.default_rng(1).integers(0, 4096, side * side, dtype=np.uint16).tobytes()[8:]
 
     def frame(number: int) -> bytes:
         return struct.pack("<Q", number) + noise
 
     ds = _header(count, side)
+    if beside is not None:
+        ds.StudyInstanceUID = beside.dataset.StudyInstanceUID
+        ds.SeriesInstanceUID = beside.dataset.SeriesInstanceUID
     header = _encode(ds) + struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OW", 0, count * side * side * 2)
 
     def encoded() -> Iterator[bytes]:
