@@ -36,7 +36,8 @@ def test_no_process_holds_an_object(running: Service, made: Callable[[], Huge]) 
     for row in rows:
         assert row.growth < huge.size / 4, row
         if row.operation in ONE_FRAME:
-            assert row.read < 2 * len(huge.frame(1)), row
+            # How little exactly, `test_frame_reads` says; here others of the process may read meanwhile.
+            assert row.read < huge.size / 20, row
 
 
 def test_no_process_holds_what_it_decodes(running: Service) -> None:
