@@ -13,7 +13,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, IPvAnyNetwork, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from config.access import AccessSettings, is_loopback
@@ -26,6 +26,7 @@ from config.peers import Facility, Peer, PeerBook, UnknownPeers, View
 from config.routes import ForwardSettings, Route
 from config.section import MEBIBYTE, Section, secret
 from config.sharing import SharingSettings
+from config.web_tls import WebTLSSettings
 
 PREFIX = "PACS_"
 # Variables of this prefix that are not settings: the settings file, and switches of the test suite.
@@ -121,6 +122,9 @@ class WebSettings(Section):
     """Address that browsers use, for example behind a proxy; taken from the request when empty."""
     trusted_proxies: tuple[str, ...] = ("127.0.0.1",)
     """Addresses or networks of proxies that are believed what they say of the caller."""
+    tls: WebTLSSettings = WebTLSSettings()
+    proxies: tuple[IPvAnyNetwork, ...] = ()
+    """Addresses of proxies in front, which are believed when they say for whom they ask (X-Forwarded-For, -Proto)."""
     viewer: Path | None = None
     """Folder of the OHIF build; ``data_dir/viewer`` when unset."""
     language: Literal["vi", "en"] = "vi"

@@ -27,8 +27,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from config.logs import fields
 from config.node import SYMMETRIC_ALGORITHMS, JWTSettings, NodeSettings
+from config.watched import Watched
 from dicom_node.negotiation import Identity, Rejection
-from dicom_node.watched import Watched
 
 log = logging.getLogger(__name__)
 

@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from config.logs import fields
 from config.node import TLSSettings
+from config.watched import Watched
 from dicom_node.certificate import fingerprint
-from dicom_node.watched import Watched
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import logging
 import signal
 import socket
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import uvicorn
 from fastapi import FastAPI
@@ -17,6 +17,7 @@ from archive.errors import ArchiveError
 from config.logs import configure, fields
 from config.settings import Settings, SettingsError, load
 from viewer_api.app import create_app
+from viewer_api.https import BadCertificate, context_factory
 from viewer_api.metadata_ahead import MetadataAhead
 from viewer_api.webhooks import WebhookDelivery
 
@@ -47,6 +48,9 @@ def main() -> int:
         return CANNOT_START
     try:
         return serve(archive, settings)
+    except BadCertificate as error:
+        log.error("the certificate of the web service cannot be used", extra=fields(reason=str(error)))
+        return CANNOT_START
     finally:
         archive.close()
         log.info("web service stopped")
@@ -73,6 +77,10 @@ def serve(archive: Archive, settings: Settings) -> int:
             app,
             host=settings.web.host,
             port=settings.web.port,
+            **_tls(settings),
+            # Without proxies of ours, whoever calls could say to be anybody else.
+            proxy_headers=bool(settings.web.proxies),
+            forwarded_allow_ips=[str(proxy) for proxy in settings.web.proxies],
             # Our own: the one of uvicorn writes query strings, and replaces the configured logging.
             access_log=False,
             log_config=None,
@@ -90,6 +98,10 @@ def serve(archive: Archive, settings: Settings) -> int:
     with archive.recorder(), audit, WebhookDelivery(archive, metrics=metrics), MetadataAhead(archive, metrics):
         server.run()
     return 0 if server.started else CANNOT_START
+
+
+def _tls(settings: Settings) -> dict[str, Any]:
+    return {"ssl_context_factory": context_factory(settings.web.tls)} if settings.web.tls.listens else {}
 
 
 def _exit(*_: object) -> NoReturn:

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from archive.core import Archive
 from archive.delivery.links import Opened
 from archive.people.caller import NOBODY, Caller
+from viewer_api.addresses import base_url
 from viewer_api.gate import LINKED
 
 PREFIX: Final = "/s"
@@ -78,9 +79,8 @@ def address_of(connection: HTTPConnection) -> str:
 
 def keep(response: Response, request: Request, opened: Opened) -> None:
     """Give the browser its secret."""
-    response.set_cookie(
-        COOKIE, opened.secret, path=PREFIX, httponly=True, samesite="lax", secure=request.url.scheme == "https"
-    )
+    secure = base_url(request).startswith("https:")
+    response.set_cookie(COOKIE, opened.secret, path=PREFIX, httponly=True, samesite="lax", secure=secure)
 
 
 def drop(response: Response) -> None:

@@ -82,6 +82,8 @@ class _Exchange:
             headers["X-Request-Id"] = self._identifier
             for name, value in _SECURITY_HEADERS.items():
                 headers.setdefault(name, value)
+            if self._scope["scheme"] == "https":
+                headers["Strict-Transport-Security"] = _ONLY_SAFELY
         elif message["type"] == "http.response.body":
             self._bytes += len(message.get("body", b""))
         await self._send(message)
@@ -128,6 +130,10 @@ _SECURITY_HEADERS: Final = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Content-Security-Policy": API_POLICY,
 }
+
+
+# Two years, as browsers' makers advise; for this host alone, since others of the hospital may not have TLS.
+_ONLY_SAFELY: Final = "max-age=63072000"
 
 
 class SizeLimit:

@@ -115,13 +115,19 @@ def answer(
     request: Request, archive: ArchiveDep, token: str, _: SameOrigin, given: Annotated[str, Form(alias="answer")] = ""
 ) -> Response:
     """Open the link if the answer is right."""
+    # Each link locks after a few tries; this is for who tries many, or makes them up.
+    throttle, address = request.app.state.throttle, address_of(request)
+    if throttle.is_shut(address):
+        return _asked(request, "throttled", HTTPStatus.TOO_MANY_REQUESTS)
     try:
-        opened = archive.links.open(token, given, address_of(request))
+        opened = archive.links.open(token, given, address)
     except NotFound:
+        throttle.failed(address)
         return _asked(request, "gone", HTTPStatus.NOT_FOUND)
     except LinkLocked:
         return _asked(request, "locked", HTTPStatus.FORBIDDEN)
     except WrongAnswer as wrong:
+        throttle.failed(address)
         if not wrong.left:
             return _asked(request, "locked", HTTPStatus.FORBIDDEN)
         return _asked(request, archive.links.factor(token), HTTPStatus.FORBIDDEN, left=wrong.left)
