@@ -13,7 +13,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, IPvAnyNetwork, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from config.access import AccessSettings, is_loopback
@@ -123,8 +123,6 @@ class WebSettings(Section):
     trusted_proxies: tuple[str, ...] = ("127.0.0.1",)
     """Addresses or networks of proxies that are believed what they say of the caller."""
     tls: WebTLSSettings = WebTLSSettings()
-    proxies: tuple[IPvAnyNetwork, ...] = ()
-    """Addresses of proxies in front, which are believed when they say for whom they ask (X-Forwarded-For, -Proto)."""
     viewer: Path | None = None
     """Folder of the OHIF build; ``data_dir/viewer`` when unset."""
     language: Literal["vi", "en"] = "vi"

@@ -79,8 +79,7 @@ def serve(archive: Archive, settings: Settings) -> int:
             port=settings.web.port,
             **_tls(settings),
             # Without proxies of ours, whoever calls could say to be anybody else.
-            proxy_headers=bool(settings.web.proxies),
-            forwarded_allow_ips=[str(proxy) for proxy in settings.web.proxies],
+            proxy_headers=bool(settings.web.trusted_proxies),
             # Our own: the one of uvicorn writes query strings, and replaces the configured logging.
             access_log=False,
             log_config=None,

@@ -124,6 +124,6 @@ def test_files_that_cannot_be_used_stop_the_start(settings: Settings, tmp_path: 
 def test_only_our_own_proxies_say_for_whom_they_ask(settings: Settings, tmp_path: Path) -> None:
     said = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.9"}
     for proxies, believed in (("[]", False), ('["127.0.0.0/8"]', True)):
-        with running(settings, tmp_path, PACS_WEB__PROXIES=proxies) as port:
+        with running(settings, tmp_path, PACS_WEB__TRUSTED_PROXIES=proxies) as port:
             answer = httpx.get(f"http://127.0.0.1:{port}/health/live", headers=said)
             assert ("strict-transport-security" in answer.headers) is believed
