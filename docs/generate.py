@@ -23,6 +23,7 @@ from archive.demo import SETTINGS
 from archive.errors import InvalidQuery
 from archive.imaging.encode import LOSSLESS
 from archive.ordering import INDEXED, orderable
+from archive.people.roles import RIGHTS, Right, Role
 from archive.records import EVERYTHING, Level, Query
 from archive.rejection.causes import SHOWN, TITLES, View, hidden_note
 from archive.standard.uids import (
@@ -349,6 +350,13 @@ def _first_line(about: dict[str, Any]) -> str:
     return text.split("\n", 1)[0]
 
 
+def rights() -> str:
+    """What each role may do where it holds (`archive.people.roles.RIGHTS`)."""
+    roles = [role for role in Role if role is not Role.SERVICE]
+    rows = [(f"`{right.value}`", *("yes" if right in RIGHTS[role] else "" for role in roles)) for right in Right]
+    return table(("Right", *(f"`{role.value}`" for role in roles)), rows)
+
+
 def character_sets() -> str:
     rows = (
         (f"`{name}`", "no" if name in LEGACY else "yes", ", ".join(f"`{alias}`" for alias in aliases if alias != name))
@@ -381,6 +389,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "lossless-targets": lossless_targets,
     "media-types": media_types,
     "character-sets": character_sets,
+    "rights": rights,
     "query-attributes": query_attributes,
 }
 

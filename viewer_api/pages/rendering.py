@@ -24,6 +24,8 @@ _PLACES: Final[tuple[tuple[str, str, tuple[Right, ...]], ...]] = (
     ("/", "studies_title", (Right.VIEW,)),
     ("/worklist", "worklist_title", (Right.ORDERS,)),
     ("/links", "links_title", (Right.DELIVER, Right.GRANTS)),
+    ("/shared", "share_title", (Right.SHARE, Right.GRANTS)),
+    ("/emergency", "emergency_title", (Right.BREAK_GLASS,)),
     ("/queues", "queues_title", (Right.OPERATE,)),
     ("/hidden", "hidden_title", (Right.REJECT,)),
 )

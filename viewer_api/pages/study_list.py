@@ -110,6 +110,7 @@ def _answer(request: Request, archive: Archive, wanted: Search) -> Response:
         ranges=RANGES,
         suffix=view_suffix(request),
         may_deliver=known_caller(request).may(Right.DELIVER),
+        may_share=known_caller(request).may(Right.SHARE),
         **_paging(wanted, result),
     )
 

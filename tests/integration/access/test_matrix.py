@@ -1,0 +1,343 @@
+"""Who x what x how they stand to it: every cell of the rule table, the allowed ones and the refused ones.
+
+What is expected is worked out from `RIGHTS` and from what this file says of each route and way of sharing, never from
+the code that decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Final, NamedTuple, cast
+
+import httpx
+import psycopg
+import pytest
+from fastapi import FastAPI
+from starlette.requests import HTTPConnection
+
+from archive.core import Archive
+from archive.people.caller import ANYBODY, NOBODY, Caller, Kind, Membership, rights_of
+from archive.people.roles import RIGHTS, Right, Role
+from archive.records import Level, Query
+from config.peers import Peer
+from dicom_node.operation import Caller as Association
+from tests.integration.access.relations import COPIED, HOME, Kept, Relation, keep, reaches
+from tests.integration.archive.support import sql, url_of
+from tests.web_server import fresh_archive
+from viewer_api.app import create_app
+
+_PACE: Final = 24
+"""Requests at a time."""
+
+
+class Switch:
+    """Says that whoever the request names is calling."""
+
+    def __init__(self, callers: Mapping[str, Caller]) -> None:
+        self._callers = callers
+
+    async def caller(self, connection: HTTPConnection) -> Caller:
+        return self._callers[connection.headers["x-caller"]]
+
+
+class Site(NamedTuple):
+    archive: Archive
+    app: FastAPI
+    callers: dict[str, Caller]
+    studies: dict[Relation, Kept]
+
+
+@dataclass(frozen=True)
+class Action:
+    """One way to ask for a study."""
+
+    name: str
+    path: Callable[[Kept], str]
+    rights: frozenset[Right]
+    """Any of these lets through."""
+    copies: bool = False
+    search: bool = False
+    """Answers with what is found, which may be nothing."""
+    accept: str = "*/*"
+
+
+_VIEW: Final = frozenset((Right.VIEW,))
+_EITHER: Final = frozenset((Right.VIEW, Right.COPY))
+_ROOT: Final = "/dicom-web"
+
+
+def _study(kept: Kept) -> str:
+    return f"{_ROOT}/studies/{kept.study}"
+
+
+def _series(kept: Kept) -> str:
+    return f"{_study(kept)}/series/{kept.image[0]}"
+
+
+def _image(kept: Kept) -> str:
+    return f"{_series(kept)}/instances/{kept.image[1]}"
+
+
+def _report(kept: Kept) -> str:
+    return f"{_study(kept)}/series/{kept.report[0]}/instances/{kept.report[1]}"
+
+
+def _uri(kept: Kept) -> str:
+    return (
+        f"{_ROOT}/wado?requestType=WADO&studyUID={kept.study}&seriesUID={kept.image[0]}&objectUID={kept.image[1]}"
+        "&contentType="
+    )
+
+
+ACTIONS: Final = (
+    *(
+        Action(f"QIDO {name}", path, _VIEW, search=True)
+        for name, path in {
+            "study by UID": lambda kept: f"{_ROOT}/studies?StudyInstanceUID={kept.study}",
+            "study by PatientID": lambda kept: f"{_ROOT}/studies?PatientID={kept.patient}",
+            "study by wildcard": lambda kept: f"{_ROOT}/studies?PatientID={kept.patient[:-1]}*&PatientName=*nguy*",
+            "study by accession": lambda kept: f"{_ROOT}/studies?AccessionNumber={kept.patient[3:][:16]}",
+            "series of the study": lambda kept: f"{_study(kept)}/series",
+            "instances of the study": lambda kept: f"{_study(kept)}/instances",
+            "instances of the series": lambda kept: f"{_series(kept)}/instances",
+            "series anywhere": lambda kept: f"{_ROOT}/series?SeriesInstanceUID={kept.image[0]}",
+            "instances anywhere": lambda kept: f"{_ROOT}/instances?SOPInstanceUID={kept.image[1]}&includefield=all",
+        }.items()
+    ),
+    *(
+        Action(f"WADO {name}", path, _VIEW, accept=accept)
+        for name, (path, accept) in {
+            "study metadata": (lambda kept: f"{_study(kept)}/metadata", "application/dicom+json"),
+            "series metadata": (lambda kept: f"{_series(kept)}/metadata", "application/dicom+json"),
+            "instance metadata": (lambda kept: f"{_image(kept)}/metadata", "application/dicom+json"),
+            "frame": (lambda kept: f"{_image(kept)}/frames/1", 'multipart/related; type="application/octet-stream"'),
+            "rendered instance": (lambda kept: f"{_image(kept)}/rendered", "image/jpeg"),
+            "rendered frame": (lambda kept: f"{_image(kept)}/frames/1/rendered", "image/png"),
+            "thumbnail": (lambda kept: f"{_series(kept)}/thumbnail", "image/jpeg"),
+            "bulk data": (lambda kept: f"{_image(kept)}/bulkdata/7FE00010", "*/*"),
+            "URI as picture": (lambda kept: f"{_uri(kept)}image/jpeg", "*/*"),
+        }.items()
+    ),
+    Action("WADO report whole", _report, _EITHER, accept='multipart/related; type="application/dicom"'),
+    *(
+        Action(f"WADO {name}", path, _EITHER, copies=True, accept=accept)
+        for name, (path, accept) in {
+            "study whole": (_study, 'multipart/related; type="application/dicom"'),
+            "series whole": (_series, 'multipart/related; type="application/dicom"'),
+            "image whole": (_image, "application/dicom"),
+            "study as ZIP": (_study, "application/zip"),
+        }.items()
+    ),
+    Action("WADO URI as DICOM", lambda kept: f"{_uri(kept)}application/dicom", _VIEW, copies=True),
+)
+
+
+@pytest.fixture(scope="module")
+def site(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder: Path = tmp_path_factory.mktemp("matrix")
+    facilities = [{"code": code, "name": code} for code in ("86001", "86002", "86003")]
+    with fresh_archive(postgres, folder, facilities=facilities) as archive:
+        account = sql(archive, "INSERT INTO account (name) VALUES ('binh') RETURNING id")[0]
+        link = _link(archive)
+        callers = dict(_callers(account, link))
+        app = create_app(archive)
+        app.state.sign_in = Switch(callers)
+        yield Site(archive, app, callers, {each: keep(archive, each, account, link) for each in Relation})
+
+
+def _link(archive: Archive) -> int:
+    """A row that a grant can name; what else a link needs is not what this is about."""
+    with psycopg.connect(url_of(archive), autocommit=True) as connection:
+        needed = connection.execute(
+            """SELECT column_name, data_type FROM information_schema.columns
+                WHERE table_name = 'share_link' AND is_nullable = 'NO' AND column_default IS NULL AND is_identity = 'NO'
+            """
+        ).fetchall()
+        kinds = {"text": "'code'", "bigint": "1", "integer": "1", "bytea": "''", "boolean": "false"}
+        values = ["now()" if "time" in str(kind) else kinds.get(str(kind), "'{}'") for _, kind in needed]
+        connection.execute("SET session_replication_role = replica")
+        names = ", ".join(str(name) for name, _ in needed)
+        row = connection.execute(
+            f"INSERT INTO share_link ({names}) VALUES ({', '.join(values)}) RETURNING id".encode()
+        ).fetchone()
+        assert row is not None
+        return int(row[0])
+
+
+def _callers(account: int, link: int) -> Iterator[tuple[str, Caller]]:
+    for role in (each for each in Role if each is not Role.SERVICE):
+        at_home = rights_of([Membership(role, HOME)])
+        yield role.value, Caller(Kind.ACCOUNT, "binh", at_home, account=account)
+        everywhere = rights_of([Membership(role, None)])
+        yield f"{role.value} of the province", Caller(Kind.ACCOUNT, "binh", everywhere, account=account)
+        elsewhere = rights_of([Membership(role, "86003")])
+        yield f"{role.value} elsewhere", Caller(Kind.ACCOUNT, "dung", elsewhere)
+    for right in Right:
+        listed = rights_of([Membership(Role.SERVICE, HOME)], [right])
+        yield f"service with {right.value}", Caller(Kind.SERVICE, "his", listed)
+    yield "link", Caller(Kind.LINK, "1", {Right.VIEW: frozenset()}, link=link)
+    yield "link with copies", Caller(Kind.LINK, "1", dict.fromkeys((Right.VIEW, Right.COPY), frozenset()), link=link)
+    yield "sign-in off", ANYBODY
+    yield "nobody", NOBODY
+
+
+def expected(caller: Caller, action: Action, relation: Relation) -> int:
+    """The status that the rule says; 200 with a search that must find, 404 with one that must not."""
+    if caller.kind is Kind.NOBODY:
+        return 401
+    held = {right for right in caller.rights if caller.rights[right] is None or caller.rights[right]}
+    if caller.kind is Kind.LINK:
+        held = set(caller.rights)
+    if not held & action.rights:
+        return 403
+    province = any(caller.rights.get(right, ()) is None for right in (Right.VIEW, Right.COPY))
+    seen = reaches(caller, province) if "86003" not in str(caller.rights) else set()
+    copied = seen if province else seen & COPIED
+    if Right.VIEW not in held:  # a program that may copy and not look
+        return 200 if relation in copied else 404
+    if relation not in seen:
+        return 404
+    if action.copies and (Right.COPY not in held or relation not in copied):
+        return 403
+    return 200
+
+
+def test_every_cell_of_studies(site: Site, record_property: Callable[[str, object], None]) -> None:
+    async def ask(client: httpx.AsyncClient, name: str, action: Action, relation: Relation) -> tuple[int, int]:
+        path = action.path(site.studies[relation])
+        answer = await client.get(path, headers={"x-caller": name, "accept": action.accept})
+        status = answer.status_code
+        if action.search and status in (200, 204):
+            found = [each["0020000D"]["Value"][0] for each in (answer.json() if answer.content else [])]
+            assert set(found) <= {site.studies[relation].study}, (name, action.name, relation)
+            status = 200 if found else 404
+        if status in (206,):
+            status = 200
+        return status, expected(site.callers[name], action, relation)
+
+    cells = [(name, action, relation) for name in site.callers for action in ACTIONS for relation in Relation]
+    results = asyncio.run(_all(site.app, cells, ask))
+    wrong = [
+        f"{name}: {action.name}, {relation}: {got} instead of {want}"
+        for (name, action, relation), (got, want) in zip(cells, results, strict=True)
+        if got != want
+    ]
+    _report_size("studies over HTTP", cells, [want for _, want in results], record_property)
+    assert not wrong, f"{len(wrong)} of {len(cells)}: " + "; ".join(wrong[:20])
+
+
+async def _all(app: FastAPI, cells: list[Any], ask: Callable[..., Any]) -> list[Any]:
+    transport = httpx.ASGITransport(app=app)
+    places = asyncio.Semaphore(_PACE)
+
+    async def one(client: httpx.AsyncClient, cell: tuple[Any, ...]) -> Any:
+        async with places:
+            return await ask(client, *cell)
+
+    async with httpx.AsyncClient(transport=transport, base_url="http://pacs") as client:
+        return list(await asyncio.gather(*(one(client, cell) for cell in cells)))
+
+
+def _report_size(
+    what: str, cells: list[Any], wanted: list[int], record_property: Callable[[str, object], None]
+) -> None:
+    counts = Counter("allowed" if each < 400 else "refused" for each in wanted)
+    print(f"\n{what}: {len(cells)} cells, {counts['allowed']} allowed, {counts['refused']} refused")
+    record_property(what, len(cells))
+    assert counts["allowed"] and counts["refused"]
+
+
+# -- DIMSE: what C-FIND, C-MOVE and C-GET work with ------------------------------------------------------------------
+
+
+def test_every_cell_of_peers(site: Site, record_property: Callable[[str, object], None]) -> None:
+    wrong, cells = [], []
+    for sees in ("own", "province"):
+        peer = Peer.model_validate({"ae_title": "WS", "facility": HOME, "rights": ["find", "move"], "sees": sees})
+        association = Association(peer, "WS", "PACS", "127.0.0.1", cast(Any, SimpleNamespace()))
+        for relation, kept in site.studies.items():
+            seen = relation in (
+                {each for each in Relation if each is not Relation.UNKNOWN}
+                if sees == "province"
+                else reaches(Caller(Kind.PEER), everywhere=False)
+            )
+            copied = seen and (sees == "province" or relation in COPIED)
+            for scope, allowed, service in (
+                (association.scope, seen, "C-FIND"),
+                (association.copying_scope, copied, "C-MOVE"),
+            ):
+                for level, keys in (
+                    (Level.PATIENT, {0x00100020: kept.patient}),
+                    (Level.STUDY, {0x0020000D: kept.study}),
+                    (Level.STUDY, {0x00100020: f"{kept.patient[:-1]}*"}),
+                    (Level.SERIES, {0x0020000D: kept.study}),
+                    (Level.IMAGE, {0x0020000D: kept.study, 0x0020000E: kept.image[0]}),
+                ):
+                    cells.append(allowed)
+                    found = bool(list(site.archive.browse(Query(level, keys), scope)))
+                    if found != allowed:
+                        wrong.append(f"{service} {sees} {relation} {level}: {found}")
+    _report_size("peers", cells, [200 if each else 404 for each in cells], record_property)
+    assert not wrong, "; ".join(wrong)
+
+
+# -- routes that are about no study ----------------------------------------------------------------------------------
+
+ROUTES: Final[tuple[tuple[str, str, frozenset[Right], bool], ...]] = (
+    ("GET", "/", _VIEW, False),
+    ("GET", "/worklist", frozenset((Right.ORDERS,)), False),
+    ("GET", "/worklist/items", frozenset((Right.ORDERS,)), False),
+    ("GET", "/worklist/items/1", frozenset((Right.ORDERS,)), False),
+    ("GET", "/worklist/steps", frozenset((Right.ORDERS,)), False),
+    ("GET", "/queues", frozenset((Right.OPERATE,)), True),
+    ("GET", "/forwarding/queues", frozenset((Right.OPERATE,)), True),
+    ("GET", "/dicom-web/workitems", frozenset((Right.WORKITEMS,)), False),
+    ("GET", "/dicom-web/workitems/1.2.3", frozenset((Right.WORKITEMS,)), False),
+    ("GET", "/dicom-web/changes", frozenset((Right.FEED,)), False),
+    ("POST", "/dicom-web/studies", frozenset((Right.STORE,)), False),
+    ("GET", "/sharing/decisions", frozenset((Right.VIEW, Right.SHARE, Right.GRANTS)), False),
+    ("GET", "/sharing/grants", frozenset((Right.SHARE, Right.GRANTS)), False),
+    ("GET", "/sharing/notices", frozenset((Right.GRANTS,)), False),
+    ("POST", "/sharing/referrals", frozenset((Right.SHARE,)), False),
+    ("POST", "/sharing/consultations", frozenset((Right.SHARE,)), False),
+    ("POST", "/sharing/break-glass", frozenset((Right.BREAK_GLASS,)), False),
+    ("GET", "/viewer", _VIEW, False),
+)
+
+
+def test_every_cell_of_other_routes(site: Site, record_property: Callable[[str, object], None]) -> None:
+    async def ask(client: httpx.AsyncClient, name: str, route: tuple[str, str, frozenset[Right], bool]) -> Any:
+        method, path, rights, everywhere = route
+        answer = await client.request(method, path, headers={"x-caller": name})
+        caller = site.callers[name]
+        held = {right for right in rights if right in caller.rights}
+        if caller.kind is Kind.LINK:
+            held = set()
+        if everywhere:
+            held = {right for right in held if caller.rights[right] is None}
+        want = 401 if caller.kind is Kind.NOBODY else 200 if held else 403
+        got = answer.status_code if answer.status_code in (401, 403) else 200
+        return got, want
+
+    cells = [(name, route) for name in site.callers for route in ROUTES if site.callers[name].kind is not Kind.LINK]
+    results = asyncio.run(_all(site.app, cells, ask))
+    wrong = [
+        f"{name}: {route[0]} {route[1]}: {got} instead of {want}"
+        for (name, route), (got, want) in zip(cells, results, strict=True)
+        if got != want
+    ]
+    _report_size("other routes", cells, [want for _, want in results], record_property)
+    assert not wrong, f"{len(wrong)} of {len(cells)}: " + "; ".join(wrong[:20])
+
+
+def test_the_rule_table_is_what_was_agreed() -> None:
+    """So that nobody widens a role without seeing what it opens."""
+    looks = {role for role in RIGHTS if Right.VIEW in RIGHTS[role]}
+    assert looks == {Role.RADIOLOGIST, Role.CLINICIAN, Role.TECHNICIAN}
+    assert {role for role in RIGHTS if Right.COPY in RIGHTS[role]} == {Role.RADIOLOGIST, Role.TECHNICIAN}
+    assert {role for role in RIGHTS if Right.BREAK_GLASS in RIGHTS[role]} == {Role.RADIOLOGIST, Role.CLINICIAN}
