@@ -38,8 +38,8 @@ from viewer_api.routes import (
     wado_uri,
     worklist,
 )
+from viewer_api.sign_in import accounts, profile, tokens
 from viewer_api.sign_in import pages as sign_in_pages
-from viewer_api.sign_in import profile, tokens
 from viewer_api.sign_in.finding import SessionSignIn
 from viewer_api.sign_in.throttle import Throttle
 from viewer_api.tidy_paths import TidyPaths
@@ -85,6 +85,7 @@ def create_app(archive: Archive) -> FastAPI:
         queues,
         sign_in_pages,
         profile,
+        accounts,
         tokens,
         pages,
         capabilities,

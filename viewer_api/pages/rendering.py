@@ -26,6 +26,7 @@ _PLACES: Final[tuple[tuple[str, str, tuple[Right, ...]], ...]] = (
     ("/links", "links_title", (Right.DELIVER, Right.GRANTS)),
     ("/shared", "share_title", (Right.SHARE, Right.GRANTS)),
     ("/emergency", "emergency_title", (Right.BREAK_GLASS,)),
+    ("/accounts", "accounts_title", (Right.ACCOUNTS,)),
     ("/queues", "queues_title", (Right.OPERATE,)),
     ("/hidden", "hidden_title", (Right.REJECT,)),
 )
