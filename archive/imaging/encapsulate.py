@@ -11,9 +11,9 @@ from array import array
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 from itertools import accumulate
-from tempfile import SpooledTemporaryFile
 from typing import Final
 
+from archive.private_file import PrivateFile
 from archive.standard.coding import SEQUENCE_END, Element, coding
 from storage.base import CHUNK_SIZE
 
@@ -67,7 +67,7 @@ def spooled(frames: Iterable[bytes], table: OffsetTable) -> Generator[bytes, Non
 
     The spool is deleted when the generator ends, is closed or is dropped.
     """
-    with SpooledTemporaryFile(max_size=_IN_MEMORY) as spool:
+    with PrivateFile(_IN_MEMORY) as spool:
         for frame in frames:
             table.lengths.append(len(frame))
             spool.write(_LITTLE.item_header(len(frame)))
