@@ -72,6 +72,11 @@ def _places(request: Request) -> list[tuple[str, str]]:
     return [(path, title) for path, title, rights in places if any(caller.may(right) for right in rights)]
 
 
+def first_place(request: Request) -> str:
+    """Where to begin for who has no right to the first page."""
+    return next((path for path, _ in _places(request)), "/profile")
+
+
 class Reader(NamedTuple):
     """Who is signed in, as the head of each page shows it."""
 

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Form, Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, RedirectResponse, Response
 
 from archive.core import Archive
 from archive.errors import ArchiveError, InvalidQuery, NotFound, TooManyMatches, Unavailable
@@ -18,9 +18,9 @@ from archive.people.roles import Right
 from archive.records import SearchResult
 from viewer_api.audited import searched
 from viewer_api.deps import ArchiveDep
-from viewer_api.gate import OPEN, known_caller, needs
+from viewer_api.gate import OPEN, SIGNED_IN, known_caller, needs
 from viewer_api.pages.language import Texts, language_of, texts
-from viewer_api.pages.rendering import STATIC, fingerprints, page
+from viewer_api.pages.rendering import STATIC, fingerprints, first_place, page
 from viewer_api.pages.study_rows import row
 from viewer_api.pages.study_search import MODALITIES, PAGE_SIZE, RANGES, BadDates, Search, clean, page_number
 from viewer_api.problems import problem_of
@@ -37,9 +37,11 @@ _STATIC_TYPES: Final = {
 _NOTHING: Final = SearchResult(matches=[], total=0, truncated=False, owners=[])
 
 
-@router.get("/", dependencies=_READERS)
+@router.get("/", dependencies=[SIGNED_IN])
 def study_list(request: Request, archive: ArchiveDep) -> Response:
-    """The newest studies."""
+    """The newest studies. Whoever may see none, such as an administrator, is led to what there is for them."""
+    if not known_caller(request).may(Right.VIEW):
+        return RedirectResponse(first_place(request), HTTPStatus.SEE_OTHER, {"Cache-Control": "no-store"})
     return _answer(request, archive, Search())
 
 
