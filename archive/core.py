@@ -17,6 +17,7 @@ from archive import index_sql
 from archive.adopt import Adopter
 from archive.audit.looks import Looks
 from archive.audit.operation import note_command
+from archive.audit.search import AuditReader
 from archive.audit.trail import Trail
 from archive.commitment.commitments import Commitments
 from archive.correction.correcting import Correcting
@@ -101,6 +102,7 @@ class Archive:
         self.feed = Feed(engine)
         self.webhooks = Webhooks(engine, settings.webhooks)
         self.audit = Trail(settings.database)
+        self.trail = AuditReader(engine, settings.audit)
         self.looks = Looks(self.audit, settings.audit.look_minutes * 60)
         self.people = People(engine, settings, self.audit)
         self.links = Links(engine, self.reader, settings.links, self.audit)

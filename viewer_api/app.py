@@ -18,6 +18,7 @@ from viewer_api.listeners import Listeners
 from viewer_api.metrics import Metrics
 from viewer_api.middleware import Observer, SizeLimit
 from viewer_api.routes import (
+    audit,
     bulkdata,
     capabilities,
     changes,
@@ -83,6 +84,7 @@ def create_app(archive: Archive) -> FastAPI:
         viewer,
         worklist,
         queues,
+        audit,
         sign_in_pages,
         profile,
         accounts,

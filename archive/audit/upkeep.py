@@ -13,6 +13,7 @@ from typing import Final, Self
 from archive.audit.anchors import anchor
 from archive.audit.operation import begun, ended
 from archive.audit.retention import expire
+from archive.audit.sending import Sender
 from archive.audit.storing import begin, record_stored
 from archive.background import Background
 from archive.core import Archive
@@ -38,17 +39,23 @@ class AuditUpkeep(Background):
         self._application = application
         self._settings = archive.settings.audit
         self._session = IndexSession(archive.settings.database, f"{application} audit upkeep")
+        syslog, source = self._settings.syslog, archive.settings.node.ae_title
+        self._sender = Sender(archive.settings.database, syslog, source) if syslog.host else None
         self._tidy = time.monotonic()
 
     def __enter__(self) -> Self:
         begin(self._session)
         begun(self._archive.audit, self._archive.settings, self._application)
+        if self._sender is not None:
+            self._sender.__enter__()
         return super().__enter__()
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         super().__exit__(exc_type, exc, tb)
+        if self._sender is not None:
+            self._sender.__exit__(exc_type, exc, tb)
         self._archive.looks.close()
         try:
             ended(self._archive.audit, self._application)

@@ -29,6 +29,7 @@ _PLACES: Final[tuple[tuple[str, str, tuple[Right, ...]], ...]] = (
     ("/accounts", "accounts_title", (Right.ACCOUNTS,)),
     ("/queues", "queues_title", (Right.OPERATE,)),
     ("/hidden", "hidden_title", (Right.REJECT,)),
+    ("/audit", "audit_title", (Right.AUDIT,)),
 )
 """The pages that are reached from everywhere: address, title, and the rights of which each needs one."""
 _POLICY: Final = (
