@@ -193,7 +193,7 @@ def _listed(request: Request, archive: Archive, error: ArchiveError | None = Non
 
 def _form(request: Request, archive: Archive, study: str, asked: Asked, error: ArchiveError | None = None) -> Response:
     text = texts(language_of(request))
-    found = _row(request, archive, study)
+    found, owner = _row(request, archive, study)
     if found is None:
         error = error or NotFound("no such study")
     longest = archive.settings.sharing.longest_days
@@ -205,7 +205,9 @@ def _form(request: Request, archive: Archive, study: str, asked: Asked, error: A
         asked=asked,
         message="" if error is None else text(_key(error)),
         days=[each for each in _DAYS if each <= longest],
-        facilities=[each for code, each in archive.peers.facilities.items() if code != UNKNOWN_FACILITY.code],
+        facilities=[
+            each for code, each in archive.peers.facilities.items() if code not in (UNKNOWN_FACILITY.code, owner)
+        ],
     )
 
 
@@ -218,7 +220,7 @@ def _emergency(
     error: ArchiveError | None = None,
 ) -> Response:
     text = texts(language_of(request))
-    rows = [_row(request, archive, study) for study in broken.studies] if broken else []
+    rows = [_row(request, archive, study)[0] for study in broken.studies] if broken else []
     return _page(
         request,
         "emergency.html",
@@ -232,15 +234,16 @@ def _emergency(
     )
 
 
-def _row(request: Request, archive: Archive, study: str) -> Row | None:
-    """The study as the study list shows it; None if there is none for the caller."""
+def _row(request: Request, archive: Archive, study: str) -> tuple[Row | None, str]:
+    """The study as the study list shows it, and its owner; None if there is none for the caller."""
     try:
         result = archive.search(Query(Level.STUDY, {_STUDY: study}), scope_of(request)) if study else None
     except InvalidQuery:
         result = None
     if result is None or not result.matches:
-        return None
-    return row(result.matches[0], _facility(archive, result.owners[0]), texts(language_of(request)))
+        return None, ""
+    owner = result.owners[0]
+    return row(result.matches[0], _facility(archive, owner), texts(language_of(request))), owner
 
 
 def _may_end(caller: Caller, each: Shared) -> bool:

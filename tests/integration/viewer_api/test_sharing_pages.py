@@ -28,7 +28,8 @@ def test_a_doctor_refers_and_takes_back_on_the_page(archive: Archive, study: str
         assert 'action="/shared/new"' in web.get("/").text
         form = web.post("/shared/new", data={"study": study})
         assert form.status_code == 200
-        assert "Bệnh viện Đa khoa tỉnh" in form.text
+        assert "TTYT huyện" in form.text
+        assert "Bệnh viện Đa khoa tỉnh" not in form.text  # it is theirs already
         given = {"study": study, "way": "referral", "to": "86002", "purpose": "Chuyển tuyến trên", "days": "7"}
         incomplete = web.post("/shared/made", data={**given, "purpose": ""})
         assert incomplete.status_code == 422
