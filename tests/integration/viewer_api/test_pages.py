@@ -102,7 +102,7 @@ def test_the_newest_study_is_first_and_everything_is_shown(filled: httpx.Client)
         "A1",
         "Chưa xác định / Unknown",
         "1 / 1",
-        "Xem ảnh Trả kết quả",
+        "Xem ảnh Trả kết quả Chia sẻ",
     ]
     assert rows[1][3] == "Nữ / 13 tháng"
 
