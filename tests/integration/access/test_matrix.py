@@ -289,7 +289,7 @@ def test_every_cell_of_peers(site: Site, record_property: Callable[[str, object]
 # -- routes that are about no study ----------------------------------------------------------------------------------
 
 ROUTES: Final[tuple[tuple[str, str, frozenset[Right], bool], ...]] = (
-    ("GET", "/", _VIEW, False),
+    ("POST", "/", _VIEW, False),
     ("GET", "/worklist", frozenset((Right.ORDERS,)), False),
     ("GET", "/worklist/items", frozenset((Right.ORDERS,)), False),
     ("GET", "/worklist/items/1", frozenset((Right.ORDERS,)), False),
