@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import access, frames, memory, metadata, receive, viewer
+from benchmarks import access, audit, frames, memory, metadata, receive, viewer
 
 COMMANDS = {
     "access": access.main,
+    "audit": audit.main,
     "receive": receive.main,
     "memory": memory.main,
     "frames": frames.main,

@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from archive import errors
 from archive.attributes import BY_LEVEL, COMPUTED, LEVELS, Attribute
+from archive.audit.message import SHAPES
 from archive.commitment.records import REASONS
 from archive.conditions import conditions
 from archive.core import Archive
@@ -357,6 +358,14 @@ def rights() -> str:
     return table(("Right", *(f"`{role.value}`" for role in roles)), rows)
 
 
+def audit_messages() -> str:
+    rows = []
+    for action, shape in SHAPES.items():
+        kind = f"{shape.kind.meaning} ({shape.kind.value})" if shape.kind else ""
+        rows.append((f"`{action}`", f"{shape.event.meaning} ({shape.event.value})", kind, shape.action))
+    return table(("On record as", "Event ID", "Event type", "Action"), rows)
+
+
 def character_sets() -> str:
     rows = (
         (f"`{name}`", "no" if name in LEGACY else "yes", ", ".join(f"`{alias}`" for alias in aliases if alias != name))
@@ -390,6 +399,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "media-types": media_types,
     "character-sets": character_sets,
     "rights": rights,
+    "audit-messages": audit_messages,
     "query-attributes": query_attributes,
 }
 

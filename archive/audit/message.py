@@ -18,6 +18,7 @@ import orjson
 
 from archive.audit.events import Action, Outcome
 from archive.audit.search import AuditEntry
+from archive.people.caller import Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +54,10 @@ SHAPES: Final[dict[Action, Shape]] = {
     Action.STORE: Shape(_TRANSFERRED, "C"),
     Action.ORDER: Shape(Code("110109", "Order Record"), "U"),
     Action.REJECT: Shape(_ACCESSED, "U"),
-    Action.SHARE: Shape(_SECURITY, "U", Code("110136", "Security Roles Changed")),
-    Action.WITHDRAW: Shape(_SECURITY, "U", Code("110136", "Security Roles Changed")),
+    Action.SHARE: Shape(_SECURITY, "U", Code("110135", "Object Security Attributes Changed")),
+    Action.WITHDRAW: Shape(_SECURITY, "U", Code("110135", "Object Security Attributes Changed")),
     Action.BREAK_GLASS: Shape(_SECURITY, "E", Code("110127", "Emergency Override Started")),
-    Action.CONSULT: Shape(_SECURITY, "U", Code("110136", "Security Roles Changed")),
+    Action.CONSULT: Shape(_SECURITY, "U", Code("110135", "Object Security Attributes Changed")),
     Action.DELIVER: Shape(Code("110106", "Export"), "R"),
     Action.EXPORT: Shape(Code("110106", "Export"), "R"),
     Action.ACCOUNT: Shape(_SECURITY, "U", Code("110137", "User security Attributes Changed")),
@@ -79,7 +80,7 @@ _SOP_CLASS: Final = Code("110181", "SOP Class UID")
 def audit_message(entry: AuditEntry, source: str, site: str = "") -> bytes:
     """The message, as UTF-8 XML. `source` is what reports it: our AE title."""
     action, outcome = Action(entry.action), Outcome(entry.outcome)
-    shape = SHAPES[action]
+    shape = _shape(entry, action)
     root = Element("AuditMessage")
     event = SubElement(root, "EventIdentification")
     event.set("EventActionCode", shape.action)
@@ -101,6 +102,14 @@ def audit_message(entry: AuditEntry, source: str, site: str = "") -> bytes:
     _objects(root, entry, action)
     text: bytes = tostring(root, encoding="UTF-8", xml_declaration=True)
     return text
+
+
+def _shape(entry: AuditEntry, action: Action) -> Shape:
+    if action is Action.SIGN_IN and entry.kind == Kind.PEER:
+        return Shape(_SECURITY, "E", Code("110126", "Node Authentication"))
+    if action is Action.STORE and entry.detail.get("transport") == "import":
+        return Shape(Code("110107", "Import"), "C")
+    return SHAPES[action]
 
 
 def _participants(root: Element, entry: AuditEntry, action: Action, source: str) -> None:

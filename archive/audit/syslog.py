@@ -21,8 +21,8 @@ from typing import Final, Self
 
 from config.audit import SyslogSettings
 
-PRIORITY: Final = 10 * 8 + 6
-"""Facility 10 (security/authorization), severity informational (6): A.6.1 asks for 10 and leaves the other open."""
+PRIORITY: Final = 10 * 8 + 5
+"""Facility 10 (security/authorization), severity 5 (notice)."""
 MSGID: Final = "DICOM+RFC3881"
 LONGEST_DATAGRAM: Final = 65_000
 

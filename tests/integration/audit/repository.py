@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 from xml.etree.ElementTree import Element, fromstring
 
-HEADER = re.compile(rb"<86>1 (\S+) (\S+) pacs (\d+) DICOM\+RFC3881 - \xef\xbb\xbf(<\?xml.*)", re.DOTALL)
+HEADER = re.compile(rb"<85>1 (\S+) (\S+) pacs (\d+) DICOM\+RFC3881 - \xef\xbb\xbf(<\?xml.*)", re.DOTALL)
 
 
 class Repository:

@@ -77,6 +77,15 @@ def test_what_a_message_says(archive: Archive) -> None:
     assert (told["record"], told["purpose"], told["destination"]) == ("1-1", "hội chẩn", "VIEWER")
 
 
+def test_peers_that_are_not_let_in_and_imports_have_messages_of_their_own(archive: Archive) -> None:
+    stranger = Caller(Kind.PEER, "STRANGER", address="10.9.9.9")
+    archive.audit.record(AuditEvent(Action.SIGN_IN, stranger, Outcome.DENIED, detail={"why": "CALLING_AE_TITLE"}))
+    archive.audit.record(AuditEvent(Action.STORE, stranger, studies=("1.2",), detail={"transport": "import"}))
+    imported, alert = (checked(message) for message in entries(archive))
+    codes = [[each.attrib["csd-code"] for each in list(root[0])[:2]] for root in (alert, imported)]
+    assert codes == [["110113", "110126"], ["110107", "store"]]
+
+
 @contextmanager
 def sending(archive: Archive, settings: SyslogSettings) -> Iterator[None]:
     with Sender(archive.settings.database, settings, "PACS", interval=0.05):
