@@ -17,6 +17,7 @@ from viewer_api.links import BelowPrefix, LinkSignIn
 from viewer_api.listeners import Listeners
 from viewer_api.metrics import Metrics
 from viewer_api.middleware import Observer, SizeLimit
+from viewer_api.pages.trouble import trouble_page
 from viewer_api.routes import (
     audit,
     bulkdata,
@@ -65,6 +66,7 @@ def create_app(archive: Archive) -> FastAPI:
     app.state.link_sign_in = LinkSignIn(archive)
     app.state.throttle = Throttle()
     app.state.listeners = Listeners(archive)
+    app.state.trouble_page = trouble_page
     problems.install(app)
     for module in (
         health,

@@ -5,7 +5,7 @@ The same table gives the Failure Reason (0008,1197) of an instance that STOW-RS 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Final, NamedTuple
 
@@ -18,7 +18,7 @@ from starlette.responses import RedirectResponse, Response
 from archive import errors
 from archive.ups.errors import BadWorkitem, StateConflict
 from config.logs import correlation_id
-from viewer_api.addresses import warning
+from viewer_api.addresses import DICOMWEB, warning
 from viewer_api.audited import refused
 from viewer_api.sign_in.returning import sign_in_address, wants_page
 
@@ -143,12 +143,13 @@ def install(app: FastAPI) -> None:
             refused(request, response.status_code, str(error))
         if isinstance(error, BadWorkitem | StateConflict) and error.warning:
             response.headers["Warning"] = warning(request, error.warning)
-        return response
+        return _for_people(request, response.status_code) or response
 
-    def on_http_exception(_: Request, error: Exception) -> Response:
+    def on_http_exception(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         headers = dict(error.headers) if error.headers else None
-        return problem_response(error.status_code, _phrase(error.status_code), str(error.detail), headers=headers)
+        told = problem_response(error.status_code, _phrase(error.status_code), str(error.detail), headers=headers)
+        return _for_people(request, error.status_code) or told
 
     def on_validation_error(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
@@ -180,6 +181,14 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, on_validation_error)
     app.add_exception_handler(RequestTooLarge, on_too_large)
     app.add_exception_handler(UnsupportedMediaType, on_unsupported)
+
+
+def _for_people(request: Request, status: int) -> Response | None:
+    """A page for who opens one; what is below the prefixes of programs and of patients has its own words."""
+    if not wants_page(request) or request.url.path.startswith((DICOMWEB, "/s/")):
+        return None
+    show: Callable[[Request, int], Response | None] = request.app.state.trouble_page
+    return show(request, status)
 
 
 def _kind(cls: type[errors.ArchiveError]) -> str:

@@ -71,3 +71,18 @@ def test_the_right_to_look_is_not_the_right_to_take_away(archive: Archive) -> No
         refused = httpx.get(f"{url}/dicom-web/studies/{image.StudyInstanceUID}")
     assert refused.status_code == 403
     assert "copy" in refused.json()["detail"]
+
+
+_BROWSER = {"Accept": "text/html,*/*;q=0.8", "Sec-Fetch-Mode": "navigate"}
+
+
+def test_people_get_a_page_and_programs_a_problem(archive: Archive) -> None:
+    app = app_for(archive, Caller(Kind.ACCOUNT, "a", {Right.DELIVER: None}))
+    with serving(app) as url:
+        for path, status, said in (("/queues", 403, "không có quyền"), ("/nowhere", 404, "Không có trang này")):
+            shown = httpx.get(url + path, headers=_BROWSER)
+            assert shown.status_code == status
+            assert said in shown.text
+            told = httpx.get(url + path)
+            assert told.status_code == status
+            assert told.headers["content-type"] == "application/problem+json"
