@@ -25,7 +25,7 @@ from archive.audit.trail import Head, Trail
 from archive.index_session import Connection, IndexSession
 from config.logs import fields
 from storage.base import ObjectStore
-from storage.errors import ObjectExists
+from storage.errors import ObjectExists, ObjectNotFound
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ def anchor(trail: Trail, store: ObjectStore, key: str) -> Anchor | None:
     session = trail.session
     close_dead(session)
     heads = trail.heads()
-    made = session.run(lambda connection: _make(connection, heads, key))
+    made = session.run(lambda connection: _make(connection, store, heads, key))
     if made is not None:
         told = {"number": made.number, "digest": made.digest.hex(), "segments": made.segments}
         log.info("audit trail anchored", extra=fields(**told))
@@ -112,7 +112,7 @@ def copy(session: IndexSession, store: ObjectStore) -> int:
     return len(rows)
 
 
-def _make(connection: Connection, heads: list[Head], key: str) -> Anchor | None:
+def _make(connection: Connection, store: ObjectStore, heads: list[Head], key: str) -> Anchor | None:
     with connection.transaction():
         connection.execute(sql.LOCK, (sql.NUMBERING,))
         told: list[list[Any]] = []
@@ -128,12 +128,25 @@ def _make(connection: Connection, heads: list[Head], key: str) -> Anchor | None:
         if not told:
             return None
         last, digest = connection.execute(_LAST).fetchone() or (0, b"")
-        body = body_of(last + 1, digest, told)
-        made = Anchor(last + 1, hashlib.sha256(body.encode()).digest(), len(told))
+        number = _free(store, last + 1)
+        body = body_of(number, digest, told)
+        made = Anchor(number, hashlib.sha256(body.encode()).digest(), len(told))
         connection.execute(_INSERT, (made.number, body, made.digest, signature(key, body)))
         for mark in marks:
             connection.execute(_MARK, mark)
         return made
+
+
+def _free(store: ObjectStore, number: int) -> int:
+    """This number; or, where the object store has it already, the next that it has not.
+
+    So it is after the database was restored from a copy: the anchors since then must not be written over.
+    """
+    try:
+        store.stat(key_of(number))
+    except ObjectNotFound:
+        return number
+    return max(int(kept.removeprefix(PREFIX)) for kept in store.keys(PREFIX)) + 1
 
 
 def body_of(number: int, before: bytes, segments: list[list[Any]]) -> str:

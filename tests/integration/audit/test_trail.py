@@ -24,6 +24,7 @@ from archive.core import Archive
 from archive.errors import IndexUnavailable
 from archive.people.caller import Caller, Kind
 from config.audit import AuditSettings
+from storage.memory import MemoryStore
 from tests.factories import ct_image, store
 from tests.integration.archive.support import sql, together, url_of
 
@@ -325,7 +326,7 @@ def test_a_trail_written_anew_with_its_anchors_is_found_by_their_copies_and_the_
     tampered(archive, "DELETE FROM audit_record", "DELETE FROM audit_segment", "DELETE FROM audit_anchor")
     other = Trail(archive.settings.database)
     other.record(view("1.2.666"))
-    anchor(other, archive.store, "some other key of theirs")
+    anchor(other, MemoryStore(), "some other key of theirs")
     found = texts(checked(archive))
     assert "anchor 1: is not signed by our key" in found
     assert "anchor 1: its copy in the object store says something else" in found
@@ -334,7 +335,7 @@ def test_a_trail_written_anew_with_its_anchors_is_found_by_their_copies_and_the_
 
 
 def test_anchors_that_were_taken_away_or_changed_are_found(archive: Archive) -> None:
-    assert "anchor 1: was taken away" in tampered(archive, "DELETE FROM audit_anchor WHERE number = 1")
+    assert "anchor 1: taken away" in tampered(archive, "DELETE FROM audit_anchor WHERE number = 1")
     as_superuser(archive, "UPDATE audit_anchor SET body = replace(body, 'open', 'opem') WHERE number = 2")
     assert "anchor 2: was changed" in texts(checked(archive))
     archive.store.delete(key_of(2))
@@ -353,6 +354,22 @@ def test_anchors_of_before_there_was_a_key_are_vouched_for_by_the_first_that_is_
     assert "anchor 3: is not signed by our key" in texts(checked(archive))
     keys = ("the key that came afterwards", KEY)
     assert verify(archive.settings.database, archive.store, keys).findings == []
+
+
+def test_after_a_restore_the_anchors_since_the_copy_are_not_written_over(archive: Archive) -> None:
+    archive.audit.record(view())
+    sealed(archive)
+    kept = archive.store.open(key_of(1)).read()
+    # What the copy of the database has not: all of it.
+    as_superuser(archive, "DELETE FROM audit_anchor", "DELETE FROM audit_record", "DELETE FROM audit_segment")
+    other = Trail(archive.settings.database)
+    other.record(view())
+    assert anchor(other, archive.store, KEY) is not None
+    other.record(view())
+    assert anchor(other, archive.store, KEY) is not None
+    assert texts(checked(archive)) == "anchor 1: taken away, or lost when the database was restored"
+    assert archive.store.open(key_of(1)).read() == kept
+    other.close()
 
 
 def test_a_copy_that_could_not_be_made_is_made_with_the_next_anchor(archive: Archive) -> None:
