@@ -23,7 +23,7 @@ from archive.errors import Conflict, InvalidItem, NotFound, NotPermitted
 from archive.models import Facility
 from archive.people.attempts import Attempts
 from archive.people.caller import Caller, Membership
-from archive.people.models import Account, AccountIdentity, AccountRole
+from archive.people.models import Account, AccountRole
 from archive.people.own import NO_FACTOR
 from archive.people.passwords import Passwords, random_password
 from archive.people.roles import Right, Role
@@ -209,16 +209,6 @@ class Accounts:
         account = self._managed(by, number)
         self._record(by, account.name, "roles confirmed", account.memberships, account.rights)
         self._set(number, reviewed_at=func.clock_timestamp())
-
-    def link(self, by: Caller, number: int, issuer: str, subject: str) -> None:
-        """Let an identity provider vouch for it under this subject. Raises `Conflict` if that is another account's."""
-        account = self._managed(by, number)
-        self._record(by, account.name, f"identity linked: {issuer}")
-        values = {"account_id": number, "issuer": issuer, "subject": subject}
-        try:
-            in_transaction(self._engine, lambda connection: connection.execute(insert(AccountIdentity).values(values)))
-        except IntegrityError:
-            raise Conflict("this identity is linked to an account") from None
 
     def disable_idle(self) -> int:
         """Disable what was not used for the days of the settings. Gives how many."""

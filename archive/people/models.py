@@ -65,19 +65,6 @@ class AccountRole(Base):
     facility_id: Mapped[int | None] = mapped_column(ForeignKey("facility.id"))
 
 
-class AccountIdentity(Base):
-    """By which name an identity provider knows an account (OpenID Connect Core 5.7: `iss` and `sub`)."""
-
-    __tablename__ = "account_identity"
-    __table_args__ = (Index(None, "issuer", "subject", unique=True), Index(None, "account_id"))
-
-    id: Mapped[int] = _key()
-    account_id: Mapped[int] = mapped_column(ForeignKey("account.id", ondelete="CASCADE"))
-    issuer: Mapped[str]
-    subject: Mapped[str]
-    created_at: Mapped[datetime] = _now()
-
-
 class AccountSession(Base):
     """A session of a browser, or a token of a program. Only the digest of its secret is kept."""
 
@@ -104,8 +91,6 @@ class AccountSession(Base):
     address: Mapped[str] = mapped_column(server_default="")
     agent: Mapped[str] = mapped_column(server_default="")
     """What the browser calls itself."""
-    provider: Mapped[str] = mapped_column(server_default="")
-    """The identity provider that vouched, if any."""
 
 
 class SignInAttempts(Base):

@@ -77,9 +77,7 @@ class Sessions:
         self._engine = engine
         self._settings = settings
 
-    def open(
-        self, account: int, stage: Stage, address: str, agent: str = "", *, administrator: bool, provider: str = ""
-    ) -> str:
+    def open(self, account: int, stage: Stage, address: str, agent: str = "", *, administrator: bool) -> str:
         """A session of a browser. Gives its secret."""
         secret = _new_secret()
         idle, lasts = self._limits(stage, administrator)
@@ -94,7 +92,6 @@ class Sessions:
                 expires_at=_in(lasts),
                 address=address,
                 agent=_printable(agent),
-                provider=provider,
             ),
         )
         return secret

@@ -73,14 +73,7 @@ class SigningIn:
         if row is None or reason:
             self._failed(row, address, reason)
             raise WrongCredentials
-        return self._admitted(row, address, agent, provider="")
-
-    def by_provider(self, row: Row[Any], address: str, agent: str, provider: str, *, second_factor: bool) -> Step:
-        """Begin a sign-in for which an identity provider vouches. Raises `WrongCredentials`."""
-        if reason := self._refusal(row, right=True, by_password=False):
-            self._failed(row, address, reason)
-            raise WrongCredentials
-        return self._admitted(row, address, agent, provider=provider, second_factor=second_factor)
+        return self._admitted(row, address, agent)
 
     def by_code(self, session: Session, code: str, address: str) -> Step:
         """Go on with the code of the second factor, or a recovery code.
@@ -146,27 +139,25 @@ class SigningIn:
             return True
         return self._settings.mfa == "administrators" and is_administrator(memberships_of(row.roles))
 
-    def _admitted(self, row: Row[Any], address: str, agent: str, *, provider: str, second_factor: bool = False) -> Step:
-        stage = self._next(row, proved=second_factor, by_password=not provider)
+    def _admitted(self, row: Row[Any], address: str, agent: str) -> Step:
+        stage = self._next(row, proved=False)
         if stage == "code":
             # Half of the way: who knows the password only must not get tries at the code by typing it again.
             self._attempts.return_one(row.name)
         else:
             self._attempts.forgive(row.name)
         administrator = is_administrator(memberships_of(row.roles))
-        secret = self._sessions.open(row.id, stage, address, agent, administrator=administrator, provider=provider)
+        secret = self._sessions.open(row.id, stage, address, agent, administrator=administrator)
         if stage == "open":
             self._is_in(row, address)
         return Step(secret, stage)
 
-    def _next(self, row: Row[Any], *, proved: bool, by_password: bool = True) -> Stage:
+    def _next(self, row: Row[Any], *, proved: bool) -> Stage:
         if row.factor_at is not None and not proved:
             return "code"
-        if by_password and row.password_hash and (row.must_change or self._is_old(row)):
+        if row.must_change or self._is_old(row):
             return "password"
-        if row.factor_at is None and self.needs_factor(row) and (by_password or not proved):
-            return "enrol"
-        return "open"
+        return "enrol" if row.factor_at is None and self.needs_factor(row) else "open"
 
     def _is_old(self, row: Row[Any]) -> bool:
         settings = self._settings
@@ -174,7 +165,7 @@ class SigningIn:
         days = settings.password_days_administrators if administrator else settings.password_days
         return bool(days) and row.now - row.password_at > timedelta(days=days)
 
-    def _refusal(self, row: Row[Any] | None, *, right: bool, by_password: bool = True) -> str:
+    def _refusal(self, row: Row[Any] | None, *, right: bool) -> str:
         """Why the account does not get in, for the audit trail; empty if it does."""
         if row is None:
             return "no such account"
@@ -183,7 +174,7 @@ class SigningIn:
         if not row.enabled:
             return "disabled"
         expires: datetime | None = row.password_expires_at
-        if by_password and expires is not None and expires <= row.now:
+        if expires is not None and expires <= row.now:
             return "the one-time password is too old"
         return self._idle(row)
 

@@ -66,25 +66,7 @@ def upgrade() -> None:
         unique=True,
         postgresql_nulls_not_distinct=True,
     )
-    _identities()
     _sessions()
-
-
-def _identities() -> None:
-    op.create_table(
-        "account_identity",
-        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
-        sa.Column("account_id", sa.BigInteger(), nullable=False),
-        sa.Column("issuer", _TEXT, nullable=False),
-        sa.Column("subject", _TEXT, nullable=False),
-        sa.Column("created_at", _TIME, server_default=_NOW, nullable=False),
-        sa.ForeignKeyConstraint(
-            ["account_id"], ["account.id"], name=op.f("fk_account_identity_account_id"), ondelete="CASCADE"
-        ),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_account_identity")),
-    )
-    op.create_index(op.f("ix_account_identity_issuer_subject"), "account_identity", ["issuer", "subject"], unique=True)
-    op.create_index(op.f("ix_account_identity_account_id"), "account_identity", ["account_id"])
 
 
 def _sessions() -> None:
@@ -102,7 +84,6 @@ def _sessions() -> None:
         sa.Column("ended_at", _TIME, nullable=True),
         sa.Column("address", _TEXT, server_default="", nullable=False),
         sa.Column("agent", _TEXT, server_default="", nullable=False),
-        sa.Column("provider", _TEXT, server_default="", nullable=False),
         sa.CheckConstraint("kind IN ('browser', 'token')", name=op.f("ck_account_session_kind")),
         sa.CheckConstraint("stage IN ('password', 'enrol', 'code', 'open')", name=op.f("ck_account_session_stage")),
         sa.ForeignKeyConstraint(
@@ -130,7 +111,7 @@ def _sessions() -> None:
 
 
 def downgrade() -> None:
-    for table in ("sign_in_attempts", "account_session", "account_identity"):
+    for table in ("sign_in_attempts", "account_session"):
         op.drop_table(table)
     op.drop_table("account_role")
     op.drop_table("account")

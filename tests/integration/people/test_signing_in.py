@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import lru_cache
 
 import psycopg
 import pytest
@@ -15,6 +16,7 @@ from archive.errors import Conflict, InvalidItem, NotFound, NotPermitted
 from archive.people import factor
 from archive.people.caller import Caller, Kind, Membership
 from archive.people.errors import BadPassword, Locked, SessionEnded, WrongCredentials
+from archive.people.passwords import Passwords
 from archive.people.roles import Right, Role
 from archive.people.sessions import Session
 from archive.people.signing_in import Step
@@ -26,15 +28,18 @@ OTHER = "Mùa-hoa-gạo-đỏ 2026"
 RADIOLOGIST = (Membership(Role.RADIOLOGIST, "86001"),)
 
 
+@lru_cache(maxsize=1)
+def _hash() -> str:
+    return Passwords().hash(PASSWORD)
+
+
 def make(archive: Archive, name: str = "lan", *roles: Membership) -> int:
     """An account with PASSWORD, as after its first sign-in."""
-    given = archive.people.accounts.create(OPERATOR, name, "Trần Thị Lan", roles or RADIOLOGIST)
-    step = archive.people.signing_in.by_password(name, given, HERE)
-    assert step.stage == "password"
-    session = opened(archive, step)
-    archive.people.own.change_password(session, None, PASSWORD, HERE)
-    archive.people.sessions.end_all(session.account)
-    return session.account
+    accounts = archive.people.accounts
+    accounts.create(OPERATOR, name, "Trần Thị Lan", roles or RADIOLOGIST, one_time=False)
+    with psycopg.connect(archive.settings.database.url.get_secret_value()) as connection:
+        connection.execute("UPDATE account SET password_hash = %s WHERE name = %s", [_hash(), name])
+    return accounts.named(OPERATOR, name).id
 
 
 def opened(archive: Archive, step: Step) -> Session:
@@ -440,3 +445,25 @@ def test_roles_are_confirmed_every_half_year(archive: Archive) -> None:
     archive.people.accounts.confirm(OPERATOR, number)
     assert not archive.people.accounts.one(OPERATOR, number).review_due
     assert audited(archive, "account")[-1][2]["change"] == "roles confirmed"
+
+
+@pytest.mark.parametrize("name", ["lan", "nobody", "off", ""])
+def test_a_wrong_password_costs_one_hash_whoever_it_is(
+    archive: Archive, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Equal work for all names: how long an answer takes tells nothing."""
+    make(archive)
+    archive.people.accounts.disable(OPERATOR, make(archive, "off"))
+    checked: list[str] = []
+    hasher = archive.people.signing_in._passwords._hasher
+    verify = type(hasher).verify
+
+    def counted(self: object, expected: str, password: str) -> bool:
+        checked.append(expected.rsplit("$", 2)[0])
+        return bool(verify(hasher, expected, password))
+
+    monkeypatch.setattr(type(hasher), "verify", counted)
+    with pytest.raises(WrongCredentials):
+        archive.people.signing_in.by_password(name, "wrong", HERE)
+    # One hash, with the same cost.
+    assert checked == ["$argon2id$v=19$m=65536,t=3,p=4"]
