@@ -11,10 +11,9 @@ import hashlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, get_args
 
-import argon2
 from sqlalchemy import Connection, Engine, Row, and_, bindparam, func, insert, select, update
 
 from archive.access import visible
@@ -22,6 +21,7 @@ from archive.audit.events import Action, AuditEvent, Outcome
 from archive.audit.trail import Trail
 from archive.database import change, fetch, in_transaction
 from archive.delivery.models import Delivery, LinkSession, ShareLink
+from archive.delivery.second_factor import is_right, new_code
 from archive.errors import InvalidQuery, NotFound, NotPermitted
 from archive.models import Facility, Patient, Study
 from archive.people.caller import NOBODY, Caller, Kind, Where
@@ -35,10 +35,8 @@ FACTORS: Final[tuple[str, ...]] = get_args(Factor)
 
 _TOKEN_BYTES: Final = 16
 _SECRET_BYTES: Final = 32
-_CODE_DIGITS: Final = 6
 _LONGEST: Final = 128
 """Characters of anything that a visitor sends us here."""
-_HASHER: Final = argon2.PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 MOST_STUDIES: Final = 100
 
 
@@ -134,16 +132,15 @@ class Links:
         first = rows[0]
         if wanted.factor == "birth_date" and first.birth_date is None:
             raise InvalidQuery("the patient's birth date is not known: let the link ask for a code")
-        token, code = secrets.token_urlsafe(_TOKEN_BYTES), ""
-        if wanted.factor == "code":
-            code = "".join(str(secrets.randbelow(10)) for _ in range(_CODE_DIGITS))
+        token = secrets.token_urlsafe(_TOKEN_BYTES)
+        code, code_hash = new_code() if wanted.factor == "code" else ("", "")
         expires = datetime.now(UTC) + timedelta(days=days)
         values = {
             "token_digest": _digest(token),
             "patient_id": first.patient,
             "facility_id": first.facility_id,
             "factor": wanted.factor,
-            "code_hash": _HASHER.hash(code) if code else "",
+            "code_hash": code_hash,
             "may_copy": wanted.may_copy,
             "made_by": caller.name,
             "expires_at": expires,
@@ -203,7 +200,7 @@ class Links:
         if not tried:
             self._audit.record(AuditEvent(Action.DELIVER, visitor, Outcome.DENIED, detail={"why": "locked"}))
             raise LinkLocked("too many wrong answers; ask the hospital for a new link")
-        if not _is_right(found, answer[:_LONGEST]):
+        if not is_right(found, answer[:_LONGEST]):
             self._audit.record(AuditEvent(Action.DELIVER, visitor, Outcome.DENIED, detail={"why": "wrong answer"}))
             raise WrongAnswer(self._settings.tries - tried[0].failures)
         self._audit.record(AuditEvent(Action.DELIVER, visitor, patient_id=found.patient_id))
@@ -311,31 +308,6 @@ _OF_SESSION: Final = (
 def _digest(secret: str) -> bytes:
     # Random secrets of 128 bits and more need no slow hash.
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
-
-
-def _is_right(found: Row[Any], answer: str) -> bool:
-    if found.factor == "birth_date":
-        given = read_birth_date(answer)
-        return found.birth_date is not None and given == found.birth_date
-    digits = "".join(character for character in answer if character.isascii() and character.isdigit())
-    try:
-        return _HASHER.verify(found.code_hash, digits)
-    except argon2.exceptions.Argon2Error:
-        return False
-
-
-def read_birth_date(text: str) -> date | None:
-    """A birth date as people write it: 5/3/1962, 05-03-1962, 05031962, or 1962-03-05; None for anything else."""
-    parts = text.strip().replace("-", "/").replace(".", "/").split("/")
-    if len(parts) == 1 and len(parts[0]) == 8:
-        parts = [parts[0][:2], parts[0][2:4], parts[0][4:]]
-    if len(parts) != 3 or not all(part.isascii() and part.isdecimal() for part in parts):
-        return None
-    day, month, year = (int(part) for part in (reversed(parts) if len(parts[0]) == 4 else parts))
-    try:
-        return date(year, month, day)
-    except ValueError:
-        return None
 
 
 def _insert(

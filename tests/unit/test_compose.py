@@ -114,7 +114,7 @@ def test_the_environment_and_the_example_make_settings(name: str, tmp_path: Path
     values = environment(name)
     for key, value in values.items():
         if value.startswith("/run/secrets/"):
-            (tmp_path / Path(value).name).write_text(f"the {Path(value).name}\n")
+            (tmp_path / Path(value).name).write_text(f"the {Path(value).name} of the hospital\n")
             values[key] = str(tmp_path / Path(value).name)
     example = (ROOT / "docs" / "pacs.example.toml").read_text(encoding="utf-8")
     hospitals = tmp_path / "pacs.toml"
@@ -124,8 +124,8 @@ def test_the_environment_and_the_example_make_settings(name: str, tmp_path: Path
     hospitals.write_text(copied.replace("/run/secrets", str(tmp_path)), encoding="utf-8")
     settings = load(environ={**values, "PACS_CONFIG": str(hospitals)})
     assert settings.storage.backend == "s3"
-    assert settings.storage.s3.secret_key.get_secret_value() == "the s3_secret_key"
-    assert settings.database.password.get_secret_value() == "the database_password"
+    assert settings.storage.s3.secret_key.get_secret_value() == "the s3_secret_key of the hospital"
+    assert settings.database.password.get_secret_value() == "the database_password of the hospital"
     assert (settings.node.port, settings.web.port) == (11112, 8080)
     assert settings.peer_book().find("PACSCHECK", "127.0.0.1") is not None, "the health check is admitted"
 

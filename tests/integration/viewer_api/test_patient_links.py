@@ -15,7 +15,8 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from archive.core import Archive
-from archive.delivery.links import LinkLocked, NewLink, WrongAnswer, read_birth_date
+from archive.delivery.links import LinkLocked, NewLink, WrongAnswer
+from archive.delivery.second_factor import read_birth_date
 from archive.errors import InvalidQuery, NotFound, NotPermitted
 from archive.people.caller import NOBODY, Caller, Kind
 from archive.people.roles import Right
