@@ -22,7 +22,7 @@ TEMPLATE = "pacs_template"
 patient_pynetdicom.install()
 
 # How long an example takes tells of what else the machine does.
-hypothesis.settings.register_profile("pacs", deadline=None)
+hypothesis.settings.register_profile("pacs", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("pacs")
 
 

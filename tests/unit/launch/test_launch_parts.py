@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from queue import Queue
 
 import psutil
 import pytest
@@ -109,7 +110,7 @@ def test_a_second_launcher_is_told_who_runs(tmp_path: Path) -> None:
     RunLock(tmp_path / "data").release()
 
 
-def test_services_of_a_killed_launcher_are_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_services_of_a_killed_launcher_are_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A service inherited the lock; its launcher is gone. The next launcher waits until it has ended."""
     lock = RunLock(tmp_path)
     service = subprocess.Popen(
@@ -121,12 +122,12 @@ def test_services_of_a_killed_launcher_are_waited_for(tmp_path: Path, capsys: py
     lock.release()
     with pytest.raises(AlreadyRunning):
         RunLock(tmp_path, patience=0)
-    said = ""
+    # Not by what is captured: a line that is written while others are being read is lost.
+    said: Queue[str] = Queue()
+    monkeypatch.setattr("archive.launch.lock.step", lambda _, english: said.put(english))
     following = threading.Thread(target=lambda: RunLock(tmp_path).release())
     following.start()
-    while "Waiting for the services of the last run" not in said:
-        said += capsys.readouterr().out
-        assert following.is_alive()
+    assert "Waiting for the services of the last run" in said.get(timeout=60)
     assert service.stdin is not None
     service.stdin.close()
     following.join()
