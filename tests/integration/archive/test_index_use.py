@@ -78,11 +78,11 @@ def plans(large: Archive, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]
 
     fetch = Prepared._fetch
 
-    def explain_first(prepared: Prepared, engine: Engine, values: Any) -> Any:
+    def explain_first(prepared: Prepared, engine: Engine, values: Any, context: Any) -> Any:
         with psycopg.connect(url_of(large)) as other:
             rows = other.execute(f"EXPLAIN {prepared._text}", values).fetchall()
             found.append("\n".join(line for (line,) in rows))
-        return fetch(prepared, engine, values)
+        return fetch(prepared, engine, values, context)
 
     monkeypatch.setattr(Prepared, "_fetch", explain_first)
     large.reader.parameters(MINE)  # which asks once for the rows of facilities

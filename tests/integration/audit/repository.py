@@ -24,6 +24,7 @@ class Repository:
         self._listener = socket.create_server(("127.0.0.1", port))
         self.port = self._listener.getsockname()[1]
         self._connections: list[socket.socket] = []
+        self._readers: list[threading.Thread] = []
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
 
@@ -36,6 +37,11 @@ class Repository:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
             connection.close()
+        for reader in self._readers:
+            reader.join()
+        # What a reader wrapped while we were closing.
+        for connection in self._connections:
+            connection.close()
 
     def _accept(self) -> None:
         while True:
@@ -44,16 +50,18 @@ class Repository:
             except OSError:
                 return
             self._connections.append(connection)
-            threading.Thread(target=self._read, args=(connection,), daemon=True).start()
+            reader = threading.Thread(target=self._read, args=(connection,), daemon=True)
+            self._readers.append(reader)
+            reader.start()
 
     def _read(self, connection: socket.socket) -> None:
         try:
             if self._context is not None:
                 connection = self._context.wrap_socket(connection, server_side=True)
                 self._connections.append(connection)
-            stream = connection.makefile("rb")
-            while length := self._length(stream):
-                self.messages.append(parsed(stream.read(length)))
+            with connection.makefile("rb") as stream:
+                while length := self._length(stream):
+                    self.messages.append(parsed(stream.read(length)))
         except (OSError, ValueError):
             pass
 

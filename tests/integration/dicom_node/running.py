@@ -131,4 +131,6 @@ def with_node(settings: Settings, **changes: Any) -> Settings:
 
 
 def object_files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
+    """Without what the archive keeps there for itself, such as anchors of the audit trail."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return [path for path in files if not str(path.relative_to(folder)).startswith(OF_ARCHIVE)]
