@@ -45,3 +45,8 @@ def route_template(scope: Scope) -> str:
     # A route of a nested router knows only the end of its path; the context that FastAPI keeps knows all of it.
     context = scope.get("fastapi", {}).get("effective_route_context")
     return getattr(context, "path", None) or getattr(scope.get("route"), "path", None) or "(none)"
+
+
+def address_of(connection: HTTPConnection) -> str:
+    """From where the request comes, as the server knows."""
+    return connection.client.host if connection.client else ""

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from archive.core import Archive
 from archive.delivery.links import Opened
 from archive.people.caller import NOBODY, Caller
-from viewer_api.addresses import base_url
+from viewer_api.addresses import address_of, base_url
 from viewer_api.gate import LINKED
 
 PREFIX: Final = "/s"
@@ -70,11 +70,6 @@ class LinkSignIn:
     def forget(self, secret: str) -> None:
         """Look this browser up again when it asks next."""
         self._seen.pop(secret, None)
-
-
-def address_of(connection: HTTPConnection) -> str:
-    """From where the request comes, as the server knows."""
-    return connection.client.host if connection.client else ""
 
 
 def keep(response: Response, request: Request, opened: Opened) -> None:

@@ -23,7 +23,7 @@ from viewer_api.media_types import ZIP
 from viewer_api.pages.language import language_of, texts
 from viewer_api.pages.patient import document_of
 from viewer_api.pages.rendering import STATIC, text_page
-from viewer_api.pages.study_rows import row
+from viewer_api.pages.study_rows import facility_name, row
 from viewer_api.pages.study_search import clean
 from viewer_api.same_origin import SameOrigin
 from viewer_api.streaming import stream
@@ -66,8 +66,7 @@ def _pages(
     text = texts(language_of(request))
     results = archive.results.of_study(caller.scope(), study)
     yield from documents(archive, results, written)
-    facility = archive.peers.facilities.get(results.owner)
-    line = row(results.study, facility.name if facility else results.owner, text)
+    line = row(results.study, facility_name(archive, results.owner), text)
     stacks = [stack for stack in written.stacks.values() if stack.pictures]
     page = text_page(
         "disc.html",

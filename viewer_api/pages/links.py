@@ -20,7 +20,7 @@ from viewer_api.deps import ArchiveDep
 from viewer_api.gate import known_caller, needs
 from viewer_api.pages.language import Texts, language_of, texts
 from viewer_api.pages.rendering import page
-from viewer_api.pages.study_rows import Row, row, spoken_name
+from viewer_api.pages.study_rows import Row, facility_name, row, spoken_name
 from viewer_api.pages.study_search import clean, page_number
 from viewer_api.problems import problem_of
 from viewer_api.routes.links import address_of_link
@@ -131,18 +131,16 @@ def _row(request: Request, archive: Archive, study: str, text: Texts) -> Row:
     found = archive.search(Query(Level.STUDY, {_STUDY: study}), known_caller(request).scope()) if study else None
     if found is None or len(found.matches) != 1:
         raise NotFound("no such study")
-    facility = archive.peers.facilities.get(found.owners[0])
-    return row(found.matches[0], facility.name if facility else found.owners[0], text)
+    return row(found.matches[0], facility_name(archive, found.owners[0]), text)
 
 
 def _line(archive: Archive, entry: LinkEntry, text: Texts) -> Line:
-    facility = archive.peers.facilities.get(entry.facility)
     opened = text("link_opened_times", count=entry.times_opened) if entry.times_opened else text("link_not_opened")
     return Line(
         entry.id,
         spoken_name(entry.patient_name.partition("=")[0]) or text("no_name"),
         entry.patient_id,
-        facility.name if facility else entry.facility,
+        facility_name(archive, entry.facility),
         entry.made_by,
         _shown(entry.created_at, text),
         _shown(entry.expires_at, text),

@@ -19,12 +19,13 @@ from archive.errors import NotFound
 from archive.people.caller import Kind
 from archive.people.roles import Right
 from archive.records import StoredInstance
+from viewer_api.addresses import address_of
 from viewer_api.deps import ArchiveDep
 from viewer_api.gate import OPEN, known_caller, needs
-from viewer_api.links import COOKIE, PREFIX, address_of, drop, keep
+from viewer_api.links import COOKIE, PREFIX, drop, keep
 from viewer_api.pages.language import Texts, language_of, texts
 from viewer_api.pages.rendering import page
-from viewer_api.pages.study_rows import Row, row, shown_date
+from viewer_api.pages.study_rows import Row, facility_name, row, shown_date
 from viewer_api.same_origin import SameOrigin
 
 router = APIRouter(prefix=PREFIX, include_in_schema=False)
@@ -144,8 +145,7 @@ def _asked(request: Request, what: str, status: HTTPStatus = HTTPStatus.OK, left
 
 
 def _shown(archive: Archive, found: StudyResults, text: Texts) -> Shown:
-    facility = archive.peers.facilities.get(found.owner)
-    line = row(found.study, facility.name if facility else found.owner, text)
+    line = row(found.study, facility_name(archive, found.owner), text)
     return Shown(
         line,
         [_document(each, text) for each in found.reports],

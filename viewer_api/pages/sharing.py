@@ -27,7 +27,7 @@ from viewer_api.deps import ArchiveDep
 from viewer_api.gate import known_caller, needs
 from viewer_api.pages.language import language_of, texts
 from viewer_api.pages.rendering import page
-from viewer_api.pages.study_rows import Row, row
+from viewer_api.pages.study_rows import Row, facility_name, row
 from viewer_api.pages.study_search import clean
 from viewer_api.problems import problem_of
 from viewer_api.same_origin import SameOrigin
@@ -269,8 +269,7 @@ def _emergency_key(error: ArchiveError) -> str:
 
 
 def _facility(archive: Archive, code: str | None) -> str:
-    facility = archive.peers.facilities.get(code or "")
-    return facility.name if facility else code or ""
+    return facility_name(archive, code or "")
 
 
 def _time(at: datetime, language: str) -> str:

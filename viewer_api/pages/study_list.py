@@ -21,7 +21,7 @@ from viewer_api.deps import ArchiveDep
 from viewer_api.gate import OPEN, SIGNED_IN, known_caller, needs
 from viewer_api.pages.language import Texts, language_of, texts
 from viewer_api.pages.rendering import STATIC, fingerprints, first_place, page
-from viewer_api.pages.study_rows import row
+from viewer_api.pages.study_rows import facility_name, row
 from viewer_api.pages.study_search import MODALITIES, PAGE_SIZE, RANGES, BadDates, Search, clean, page_number
 from viewer_api.problems import problem_of
 from viewer_api.views import scope_of, view_suffix
@@ -106,7 +106,7 @@ def _answer(request: Request, archive: Archive, wanted: Search) -> Response:
         "study_list.html",
         status,
         search=wanted,
-        rows=[row(match, _facility(archive, code), text) for match, code in found],
+        rows=[row(match, facility_name(archive, code), text) for match, code in found],
         message=message,
         modalities=MODALITIES,
         ranges=RANGES,
@@ -115,12 +115,6 @@ def _answer(request: Request, archive: Archive, wanted: Search) -> Response:
         may_share=known_caller(request).may(Right.SHARE),
         **_paging(wanted, result),
     )
-
-
-def _facility(archive: Archive, code: str) -> str:
-    """The name of a facility; its code, if it was taken out of the settings."""
-    facility = archive.peers.facilities.get(code)
-    return facility.name if facility else code
 
 
 def _paging(wanted: Search, result: SearchResult) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
 
+from archive.core import Archive
 from archive.records import DicomJSON
 from viewer_api.pages.language import Texts
 
@@ -56,6 +57,12 @@ def row(match: DicomJSON, facility: str, text: Texts) -> Row:
         series=_text(match, "00201206"),
         images=_text(match, "00201208"),
     )
+
+
+def facility_name(archive: Archive, code: str) -> str:
+    """The name of a facility; its code, if it was taken out of the settings."""
+    facility = archive.peers.facilities.get(code)
+    return facility.name if facility else code
 
 
 def _values(match: DicomJSON, key: str) -> list[Any]:

@@ -19,7 +19,7 @@ from archive.people.roles import Right
 from archive.records import Level, Query
 from archive.rejection.causes import BY_CODE, TITLES, Hidden, View
 from archive.standard.uids import check_uid
-from viewer_api.addresses import DICOMWEB, base_url
+from viewer_api.addresses import DICOMWEB, address_of, base_url
 from viewer_api.deps import ArchiveDep
 from viewer_api.gate import known_caller, needs
 from viewer_api.rights import may_reject
@@ -104,7 +104,7 @@ def _reject(
 ) -> Response:
     caller = known_caller(request)
     _check(archive, caller, view_of(request), (study, series, instance))
-    address = request.client.host if request.client else ""
+    address = address_of(request)
     receipt = archive.rejections.reject(
         study,
         series=series,

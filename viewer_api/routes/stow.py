@@ -15,7 +15,7 @@ from archive.people.roles import Right
 from archive.records import Source
 from archive.standard.uids import check_uid
 from config.peers import UNKNOWN_FACILITY
-from viewer_api.addresses import DICOMWEB, dicomweb_root
+from viewer_api.addresses import DICOMWEB, address_of, dicomweb_root
 from viewer_api.audited import stored
 from viewer_api.datasets import negotiate_one, one_dataset
 from viewer_api.deps import ArchiveDep
@@ -161,7 +161,7 @@ def _source(request: Request, archive: Archive) -> Source:
         facility=facility.code,
         issuer_of_patient_id=facility.issuer,
         transport="stow",
-        address=request.client.host if request.client else "",
+        address=address_of(request),
     )
 
 

@@ -19,6 +19,7 @@ from starlette.requests import HTTPConnection
 from archive.core import Archive
 from archive.people.caller import NOBODY, Caller
 from archive.people.sessions import Session, digest
+from viewer_api.addresses import address_of
 from viewer_api.sign_in.cookies import secret_of
 
 REMEMBERED: Final = 3.0
@@ -81,8 +82,7 @@ class SessionSignIn:
                 return None, NOBODY
             found = _Found(monotonic() + REMEMBERED, session, session.caller(""), touch)
             self._remember(key, found)
-        host = connection.client.host if connection.client else ""
-        return found.session, replace(found.caller, address=host)
+        return found.session, replace(found.caller, address=address_of(connection))
 
     def _remember(self, key: bytes, found: _Found) -> None:
         with self._lock:

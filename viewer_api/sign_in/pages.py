@@ -17,6 +17,7 @@ from archive.people.errors import BadPassword, Locked, SessionEnded, WrongCreden
 from archive.people.passwords import SHORTEST, SHORTEST_WITH_FACTOR
 from archive.people.sessions import Session
 from archive.people.signing_in import Step
+from viewer_api.addresses import address_of
 from viewer_api.deps import ArchiveDep
 from viewer_api.gate import OPEN, caller_of, known_caller
 from viewer_api.pages.language import Texts, language_of, texts
@@ -129,11 +130,6 @@ async def sign_out(request: Request, archive: ArchiveDep) -> Response:
     response = _go(SIGN_IN)
     forget(response, request)
     return response
-
-
-def address_of(request: Request) -> str:
-    """From where the request comes."""
-    return request.client.host if request.client else ""
 
 
 def forget_known(request: Request) -> None:

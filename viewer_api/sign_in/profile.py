@@ -15,11 +15,12 @@ from archive.errors import NotFound, NotPermitted
 from archive.people.errors import BadPassword, Locked, SessionEnded, WrongCredentials
 from archive.people.passwords import SHORTEST, SHORTEST_WITH_FACTOR
 from archive.people.sessions import Session
+from viewer_api.addresses import address_of
 from viewer_api.deps import ArchiveDep
 from viewer_api.gate import SIGNED_IN
 from viewer_api.pages.language import language_of, texts
 from viewer_api.pages.rendering import page
-from viewer_api.sign_in.pages import Field, address_of, faults, forget_known, qr_code
+from viewer_api.sign_in.pages import Field, faults, forget_known, qr_code
 
 router = APIRouter(prefix="/profile", include_in_schema=False, dependencies=[SIGNED_IN])
 

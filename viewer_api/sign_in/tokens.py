@@ -13,9 +13,10 @@ from fastapi import APIRouter, Form, Request
 from starlette.responses import Response
 
 from archive.people.errors import WrongCredentials
+from viewer_api.addresses import address_of
 from viewer_api.deps import ArchiveDep
 from viewer_api.gate import OPEN
-from viewer_api.sign_in.pages import address_of, forget_known
+from viewer_api.sign_in.pages import forget_known
 
 router = APIRouter(prefix="/oauth", include_in_schema=False, dependencies=[OPEN])
 
