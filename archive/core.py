@@ -259,7 +259,7 @@ class Archive:
 
     def _name_facilities(self) -> None:
         for facility in self.peers.facilities.values():
-            parameters = {"code": facility.code, "name": facility.name}
+            parameters = facility.model_dump(include={"code", "name", "district", "care_level"})
             self._session.run(lambda connection, given=parameters: connection.execute(index_sql.NAME_FACILITY, given))  # type: ignore[misc]
 
 

@@ -24,8 +24,10 @@ class VersionRow(NamedTuple):
 INSERT_FACILITY: Final = "INSERT INTO facility (code, name) VALUES (%(code)s, %(code)s) ON CONFLICT (code) DO NOTHING"
 FIND_FACILITY: Final = "SELECT id FROM facility WHERE code = %(code)s"
 NAME_FACILITY: Final = """
-INSERT INTO facility (code, name) VALUES (%(code)s, %(name)s)
-ON CONFLICT (code) DO UPDATE SET name = EXCLUDED.name WHERE facility.name <> EXCLUDED.name
+INSERT INTO facility (code, name, district, care_level) VALUES (%(code)s, %(name)s, %(district)s, %(care_level)s)
+ON CONFLICT (code) DO UPDATE SET name = EXCLUDED.name, district = EXCLUDED.district, care_level = EXCLUDED.care_level
+ WHERE (facility.name, facility.district, facility.care_level)
+       IS DISTINCT FROM (EXCLUDED.name, EXCLUDED.district, EXCLUDED.care_level)
 """
 
 INSERT_PATIENT: Final = """

@@ -70,6 +70,9 @@ class Facility(Base):
     id: Mapped[int] = _key()
     code: Mapped[str] = mapped_column(unique=True)
     name: Mapped[str]
+    district: Mapped[str] = mapped_column(server_default="")
+    care_level: Mapped[str] = mapped_column(server_default="")
+    """``specialised``, ``basic`` or ``primary`` (chuyên sâu, cơ bản, ban đầu); empty if not known."""
 
 
 class Patient(Base):

@@ -7,8 +7,10 @@ import archive.commitment.models
 import archive.correction.models
 import archive.delivery.models
 import archive.feed.models
+import archive.identity.models
 import archive.people.models
 import archive.rejection.models
+import archive.reports.models
 import archive.routing.models
 import archive.sharing.decision_models
 import archive.sharing.models

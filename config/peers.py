@@ -89,6 +89,10 @@ class Facility(BaseModel):
     name: str = Field(min_length=1)
     issuer_of_patient_id: str = ""
     """Issuer given to patient IDs that carry none; the facility code when empty."""
+    district: str = ""
+    """Where it is, for statistics."""
+    care_level: Literal["", "specialised", "basic", "primary"] = ""
+    """Cấp chuyên sâu, cơ bản or ban đầu (Law 15/2023 article 104), for statistics."""
 
     @property
     def issuer(self) -> str:

@@ -40,6 +40,10 @@ class Right(StrEnum):
     """Look after the running system: queues, peers, metrics."""
     STATISTICS = "statistics"
     """Counts, never names."""
+    REPORT = "report"
+    """Write and sign reports."""
+    IDENTITY = "identity"
+    """Decide which patients are the same person."""
     RESEARCH = "research"
     """Export de-identified copies."""
 
@@ -62,16 +66,18 @@ RIGHTS: Final[Mapping[Role, frozenset[Right]]] = {
     Role.RADIOLOGIST: frozenset(
         (
             *(Right.VIEW, Right.COPY, Right.SHARE, Right.DELIVER, Right.BREAK_GLASS),
-            *(Right.STORE, Right.ORDERS, Right.WORKITEMS),
+            *(Right.STORE, Right.ORDERS, Right.WORKITEMS, Right.REPORT),
         )
     ),
     Role.CLINICIAN: frozenset((Right.VIEW, Right.SHARE, Right.DELIVER, Right.BREAK_GLASS)),
     Role.TECHNICIAN: frozenset((Right.VIEW, Right.COPY, Right.DELIVER, Right.STORE, Right.ORDERS, Right.WORKITEMS)),
     # Whoever looks after accounts and settings needs no images for it.
-    Role.FACILITY_ADMIN: frozenset((Right.ACCOUNTS, Right.GRANTS, Right.AUDIT, Right.REJECT, Right.STATISTICS)),
+    Role.FACILITY_ADMIN: frozenset(
+        (Right.ACCOUNTS, Right.GRANTS, Right.AUDIT, Right.REJECT, Right.STATISTICS, Right.IDENTITY)
+    ),
     Role.ANALYST: frozenset((Right.STATISTICS,)),
     Role.PROVINCE_ADMIN: frozenset(
-        (Right.ACCOUNTS, Right.GRANTS, Right.AUDIT, Right.OPERATE, Right.REJECT, Right.STATISTICS)
+        (Right.ACCOUNTS, Right.GRANTS, Right.AUDIT, Right.OPERATE, Right.REJECT, Right.STATISTICS, Right.IDENTITY)
     ),
     Role.SERVICE: frozenset(),
 }
