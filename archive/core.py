@@ -113,6 +113,7 @@ class Archive:
         self.worklist = Items(engine, self.peers, settings.worklist)
         self.performed = Steps(engine)
         self.metadata = ReadyMetadata(store, _cache(settings, "metadata", settings.web.metadata_cache_bytes))
+        self.frames = _cache(settings, "frames", settings.web.frame_cache_bytes)
         self.videos = _cache(settings, "videos", settings.web.video_cache_bytes)
         self.ups = ProcedureSteps(engine, settings.ups, most=settings.ingest.query_limit)
         self._embedded: EmbeddedPostgres | None = None

@@ -139,6 +139,9 @@ class WebSettings(Section):
     """Of all frames of a video together: some 3,800 frames of 512 x 512."""
     video_cache_bytes: int = Field(default=1024 * MEBIBYTE, ge=0)
     """Videos made of frames that are kept on the local disk; 0 for none."""
+    frame_cache_bytes: int = Field(default=4096 * MEBIBYTE, ge=0)
+    """Pictures, and frames and objects in another transfer syntax than they are stored in, that are kept in
+    ``data_dir/cache``; 0: none."""
     maximum_decoded_bytes: int = Field(default=1024 * MEBIBYTE, ge=MEBIBYTE)
     """Largest uncompressed size of an object that is transcoded for one response."""
     metadata_cache_bytes: int = Field(default=4096 * MEBIBYTE, ge=0)

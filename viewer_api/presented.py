@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from fastapi import Request
-from pydicom.dataset import Dataset
 
 from archive.core import Archive
 from archive.errors import InvalidQuery, NotAcceptable, NotFound
 from archive.imaging.presentation import GRAYSCALE_SOFTCOPY, references
 from archive.records import StoredInstance
 from archive.retrieve import read_header
+from viewer_api.pictures import State
 from viewer_api.routes.resources import located_instance
 
 
@@ -21,7 +21,7 @@ class Presented(NamedTuple):
 
     image: StoredInstance
     frame: int
-    state: Dataset
+    state: State
 
 
 def presented_images(request: Request, archive: Archive, inst: StoredInstance) -> Iterator[Presented]:
@@ -31,7 +31,7 @@ def presented_images(request: Request, archive: Archive, inst: StoredInstance) -
     """
     state = _state(archive, inst)
     found = False
-    for series, uid, frames in references(state):
+    for series, uid, frames in references(state.dataset):
         try:
             image = located_instance(request, archive, inst.study_instance_uid, series, uid)
         except NotFound:
@@ -44,15 +44,15 @@ def presented_images(request: Request, archive: Archive, inst: StoredInstance) -
         raise NotAcceptable("none of the images of the presentation state is stored")
 
 
-def state_for(archive: Archive, inst: StoredInstance, image: StoredInstance) -> Dataset:
-    """The presentation state as a dataset. Raises InvalidQuery if it is not about the image."""
+def state_for(archive: Archive, inst: StoredInstance, image: StoredInstance) -> State:
+    """The presentation state. Raises InvalidQuery if it is not about the image."""
     state = _state(archive, inst)
-    if not any(each.sop_instance_uid == image.sop_instance_uid for each in references(state)):
+    if not any(each.sop_instance_uid == image.sop_instance_uid for each in references(state.dataset)):
         raise InvalidQuery("presentationUID: the presentation state is not about this image")
     return state
 
 
-def _state(archive: Archive, inst: StoredInstance) -> Dataset:
+def _state(archive: Archive, inst: StoredInstance) -> State:
     if inst.sop_class_uid != GRAYSCALE_SOFTCOPY:
         raise NotAcceptable("only a Grayscale Softcopy Presentation State can be applied")
-    return read_header(archive.store, inst)
+    return State(read_header(archive.store, inst), inst)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from itertools import chain
 from threading import BoundedSemaphore
@@ -14,15 +13,13 @@ from archive.imaging.animate import frame_times
 from archive.imaging.mp4_file import MP4File
 from archive.imaging.render import Rendering
 from archive.imaging.video import write_mp4
-from archive.ready_metadata import fingerprint
 from archive.records import StoredInstance
+from viewer_api.kept import LARGEST_KEPT, name_of, tag_of
 from viewer_api.pictures import header_of, images_of
 from viewer_api.ranges import Content, in_memory
 
 # To be counted up when the same instance would make another video.
 _MAKER: Final = "mp4-1"
-LARGEST_KEPT: Final = 32 << 20
-"""Bytes of a video that is kept: it is read into memory to be given."""
 # Encoding keeps a processor busy for seconds; frames and metadata are to be had meanwhile.
 _ENCODING: Final = BoundedSemaphore(1)
 _PATIENCE: Final = 20.0
@@ -34,9 +31,8 @@ def video_of(archive: Archive, inst: StoredInstance, numbers: Sequence[int], how
 
     Raises `NotAcceptable`; `Unavailable` if others are being made for too long.
     """
-    named = "\0".join((_MAKER, repr(how), ",".join(map(str, numbers)))).encode()
-    name = hashlib.sha256(fingerprint(inst) + named).hexdigest()
-    etag = f'"{name[:32]}"'
+    name = name_of(_MAKER, inst, how, list(numbers))
+    etag = tag_of(name)
     kept = archive.videos.get(name)
     if kept is not None:
         return in_memory(kept, etag)

@@ -5,9 +5,11 @@ One frame at a time: a decoder never sees more than the frame that was asked for
 
 from __future__ import annotations
 
+import os
 import zlib
 from dataclasses import replace
 from functools import lru_cache
+from threading import BoundedSemaphore
 from typing import Any, Final
 
 import numpy as np
@@ -23,6 +25,9 @@ from archive.standard.uids import transfer_syntax
 EXPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2.1"
 _SEQUENTIAL_JPEG: Final = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")
 _DEFLATED_FRAMES: Final = "1.2.840.10008.1.2.8.1"
+AT_ONCE: Final = max(2, os.cpu_count() or 2)
+"""Frames that are decoded at the same time: more would only hold more memory."""
+_DECODING: Final = BoundedSemaphore(AT_ONCE)
 
 Pixels = NDArray[Any]
 
@@ -94,6 +99,13 @@ def decode_frame(
 
 
 def _decode_or_mend(
+    decoder: Decoder, frame: bytes, layout: PixelFormat, uid: str, to_rgb: bool
+) -> tuple[Pixels, dict[str, str | int]]:
+    with _DECODING:
+        return _decoded(decoder, frame, layout, uid, to_rgb)
+
+
+def _decoded(
     decoder: Decoder, frame: bytes, layout: PixelFormat, uid: str, to_rgb: bool
 ) -> tuple[Pixels, dict[str, str | int]]:
     attempts = [frame, with_valid_scan(frame)] if uid in _SEQUENTIAL_JPEG else [frame]

@@ -6,7 +6,6 @@ The fast path is the one that viewers take: ``transfer-syntax=*`` gives the stor
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
 from typing import Final, NamedTuple
 
 from fastapi import APIRouter, Request
@@ -23,6 +22,7 @@ from archive.retrieve import frame_table, frames_syntax, read_frames
 from viewer_api import multipart
 from viewer_api.deps import ArchiveDep
 from viewer_api.gate import needs
+from viewer_api.kept import ahead, each, name_of
 from viewer_api.media_types import MULTIPART, OCTET_STREAM, SYNTAXES_OF, MediaRange, media_type_of_syntax
 from viewer_api.ranges import cached_as, entity_tag, in_memory, is_unchanged, not_modified, ranged
 from viewer_api.routes.resources import INSTANCE, accepts, frame_numbers, located_instance
@@ -30,6 +30,8 @@ from viewer_api.streaming import stream
 
 router = APIRouter(tags=["WADO-RS"], dependencies=[needs(Right.VIEW)])
 
+# To be counted up when a frame would be made otherwise.
+_FRAME: Final = "frame-1"
 # Pixels are the same bytes in both.
 _NATIVE: Final = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
 ENCODED: Final = {
@@ -81,14 +83,17 @@ def frames_response(
 
 def _frames(archive: Archive, inst: StoredInstance, numbers: Sequence[int], form: Form) -> Iterator[bytes]:
     """The frames; damage of the first one is raised before this returns, so before a response begins."""
-    limit = archive.settings.web.maximum_decoded_bytes
-    if form.made and form.transfer_syntax in LOSSLESS:
-        frames = encoded_frames(archive.store, inst, numbers, form.transfer_syntax, limit)
-    elif form.made:
-        _, frames = native_frames(archive.store, inst, numbers, limit)
-    else:
-        frames = read_frames(archive.store, inst, numbers)
-    return chain((next(frames),), frames)
+    if not form.made:
+        return ahead(read_frames(archive.store, inst, numbers))
+    limit, target = archive.settings.web.maximum_decoded_bytes, form.transfer_syntax
+
+    def make(places: Sequence[int]) -> Iterator[bytes]:
+        wanted = [numbers[place] for place in places]
+        if target in LOSSLESS:
+            return encoded_frames(archive.store, inst, wanted, target, limit)
+        return native_frames(archive.store, inst, wanted, limit)[1]
+
+    return ahead(each(archive.frames, [name_of(_FRAME, inst, number, target) for number in numbers], make))
 
 
 def choose_form(archive: Archive, ranges: Iterable[MediaRange], inst: StoredInstance, count: int) -> Form:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
 from fastapi import APIRouter, Request
@@ -22,10 +22,11 @@ from viewer_api import multipart
 from viewer_api.addresses import DICOMWEB
 from viewer_api.deps import ArchiveDep
 from viewer_api.gate import needs
+from viewer_api.kept import tag_of
 from viewer_api.media_types import GIF, JPEG, MP4, PNG, WEBP, Offer, choose, media_type_of_syntax
-from viewer_api.pictures import FORMATS, MOVING, moving_picture, no_image, pictures_of
+from viewer_api.pictures import FORMATS, MOVING, moving_name, moving_picture, no_image, picture_name, pictures_of
 from viewer_api.presented import presented_images
-from viewer_api.ranges import ranged
+from viewer_api.ranges import cached_as, is_unchanged, not_modified, ranged
 from viewer_api.render_params import rendering
 from viewer_api.routes.bulkdata import joined_fragments
 from viewer_api.routes.resources import INSTANCE, SERIES, STUDY, accepts, frame_numbers, located, located_instance
@@ -135,11 +136,17 @@ def _render(request: Request, archive: Archive, inst: StoredInstance, numbers: S
         how = rendering(request.query_params, MOVING[offer.media_type])
         if offer.media_type == MP4:
             return ranged(request, video_of(archive, inst, numbers, how), MP4)
-        return stream(moving_picture(archive, inst, numbers, how), offer.media_type)
+        tag = tag_of(moving_name(inst, numbers, how))
+        if is_unchanged(request, tag):
+            return not_modified(tag)
+        return stream(moving_picture(archive, inst, numbers, how), offer.media_type, headers=cached_as(tag))
     how = rendering(request.query_params, FORMATS[offer.media_type])
+    tag = tag_of(picture_name(inst, numbers[0], how))
+    if not offer.multipart and is_unchanged(request, tag):
+        return not_modified(tag)
     pictures = pictures_of(archive, inst, numbers, how)
     if not offer.multipart:
-        return Response(next(pictures), media_type=offer.media_type)
+        return Response(next(pictures), headers=cached_as(tag), media_type=offer.media_type)
     return _in_parts((_Picture(offer.media_type, picture) for picture in pictures), offer.media_type)
 
 
@@ -210,14 +217,10 @@ def _thumbnail(request: Request, archive: Archive, inst: StoredInstance, number:
     how = rendering(request.query_params, FORMATS[offer.media_type], _THUMBNAIL)
     how = replace(how, annotations=())  # PS3.18 Table 10.4.1-3: not of thumbnails; nobody is named in a list of them
     number = number or (inst.number_of_frames + 1) // 2 or 1
-    named = f"{inst.object.digest.hex()} {number} {offer.media_type} {request.url.query}"
-    headers = {
-        "ETag": f'"{hashlib.sha256(named.encode()).hexdigest()[:32]}"',
-        "Cache-Control": _CACHE,
-        "Vary": "Accept",
-    }
-    if headers["ETag"] in (value.strip() for value in request.headers.get("if-none-match", "").split(",")):
-        return Response(status_code=304, headers=headers)
+    tag = tag_of(picture_name(inst, number, how))
+    headers = {**cached_as(tag), "Cache-Control": _CACHE}
+    if is_unchanged(request, tag):
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
     try:
         content = next(pictures_of(archive, inst, [number], how))
     except NotAcceptable:  # no image, or one that no decoder here understands

@@ -27,6 +27,7 @@ from viewer_api import multipart, zipped
 from viewer_api.addresses import DICOMWEB
 from viewer_api.deps import ArchiveDep
 from viewer_api.gate import needs
+from viewer_api.kept import keeping, name_of
 from viewer_api.media_types import DICOM, ZIP, MediaRange, Offer, allowed_by, choose
 from viewer_api.ranges import Content, entity_tag, ranged
 from viewer_api.routes import frames, metadata
@@ -38,6 +39,8 @@ router.include_router(frames.router)
 router.include_router(metadata.router)
 _READERS: Final = [needs(Right.VIEW, Right.COPY)]
 
+# To be counted up when an object would be transcoded otherwise.
+_OBJECT: Final = "object-1"
 _PARTS: Final = Offer(DICOM, True)
 _SINGLE: Final = Offer(DICOM, False)
 _ARCHIVE: Final = Offer(ZIP, False)
@@ -152,8 +155,12 @@ def _part(archive: Archive, given: _Given) -> multipart.Part:
     if given.target is None:
         size, chunks = given_object(archive.store, inst)
         return multipart.Part(content_type, chunks, size)
+    name = name_of(_OBJECT, inst, given.target)
+    kept = archive.frames.get(name)
+    if kept is not None:
+        return multipart.Part(content_type, (kept,), len(kept))
     made = transcode(archive.store, inst, given.target, archive.settings.web.maximum_decoded_bytes)
-    return multipart.Part(content_type, made.chunks, made.size)
+    return multipart.Part(content_type, keeping(archive.frames, name, made.chunks), made.size)
 
 
 def _content_type(given: _Given) -> str:

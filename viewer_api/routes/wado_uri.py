@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
-from pydicom.dataset import Dataset
 from starlette.responses import Response
 
 from archive.core import Archive
@@ -20,7 +19,7 @@ from viewer_api.addresses import DICOMWEB
 from viewer_api.deps import ArchiveDep
 from viewer_api.gate import needs
 from viewer_api.media_types import DICOM, MediaRange, Offer, accepted, choose
-from viewer_api.pictures import FORMATS, pictures_of
+from viewer_api.pictures import FORMATS, State, pictures_of
 from viewer_api.presented import state_for
 from viewer_api.render_params import burned_in, number, picture_quality
 from viewer_api.routes.resources import accepts, located_instance, require_copy
@@ -91,7 +90,7 @@ def wado_uri(request: Request, archive: ArchiveDep) -> Response:
     return Response(picture, media_type=offer.media_type)
 
 
-def _presentation(request: Request, archive: Archive, given: Mapping[str, str], inst: StoredInstance) -> Dataset | None:
+def _presentation(request: Request, archive: Archive, given: Mapping[str, str], inst: StoredInstance) -> State | None:
     """The presentation state of the same study that is to be applied (PS3.18 9.1.2.2.8)."""
     if not any(given.get(name) for name in _PRESENTATION):
         return None
