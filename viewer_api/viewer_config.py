@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import orjson
 
+from viewer_api.viewer_session import session_script
+
 MOUNT: Final = "/viewer"
 CONFIG: Final = "app-config.js"
 
@@ -80,7 +82,7 @@ def app_config(language: str, brand: str, below: str = "") -> str:
     `below` is the path below which viewer and data stand for this caller.
     """
     values = {"language": language, "brand": brand, "config": _config(below), "home": below or "/"}
-    return _SCRIPT % {name: orjson.dumps(value).decode() for name, value in values.items()}
+    return _SCRIPT % {name: orjson.dumps(value).decode() for name, value in values.items()} + session_script(below)
 
 
 # OHIF takes its language from ?lng=, a cookie, or this entry of localStorage, in this order. What a user chose in its

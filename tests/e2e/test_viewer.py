@@ -145,3 +145,57 @@ def test_who_has_signed_in_sees_the_images_of_their_hospital(
                     assert np.asarray(viewer.shown()).std() > 5, "the canvas is blank"
                 else:
                     page.locator("[data-cy=study-not-found-message]").wait_for()
+
+
+def test_who_was_away_signs_in_again_and_is_back_at_the_study(
+    postgres: str, tmp_path_factory: pytest.TempPathFactory, browser: Browser
+) -> None:
+    """The session ends between two images: what asks for the next one leads to the sign-in, and that back."""
+    with (
+        fresh_archive(
+            postgres,
+            tmp_path_factory.mktemp("away"),
+            web={"viewer": install_viewer()},
+            access={},
+            facilities=[{"code": "86001", "name": "Bệnh viện Đa khoa tỉnh"}],
+        ) as archive,
+        serving(create_app(archive)) as url,
+        httpx.Client(base_url=url, timeout=60) as client,
+        browser.new_context(viewport={"width": 1400, "height": 900}, base_url=url) as context,
+    ):
+        accounts, roles = archive.people.accounts, [Membership(Role.RADIOLOGIST, "86001")]
+        password = accounts.create(OPERATOR, "an", "BS. Trần Văn An", roles, one_time=False)
+        number = accounts.named(OPERATOR, "an").id
+        client.post("/sign-in", data={"name": "an", "password": password})
+        send(client, SAMPLES[:2])
+        page = context.new_page()
+        viewer = Viewer(page)
+
+        def enter() -> None:
+            page.locator("input[name=name]").fill("an")
+            page.locator("input[name=password]").fill(password)
+            page.locator("form.card button").click()
+            page.wait_for_url("**/viewer/viewer?StudyInstanceUIDs=*")
+
+        viewer.load(SAMPLES[0].study)
+        enter()
+        viewer.wait_for_image(SAMPLES[0].study)
+        archive.people.sessions.end_all(number)
+        viewer.go(SAMPLES[1].study)
+        page.wait_for_url("**/sign-in?to=*")
+        enter()
+        viewer.wait_for_image(SAMPLES[1].study)
+        # The images are all here, and yet somebody is at work: each minute the session is used by that alone.
+        page.clock.install()
+        page.reload()
+        viewer.wait_for_image(SAMPLES[1].study)
+        page.clock.fast_forward("01:05")
+        with page.expect_response("**/profile/alive") as told:
+            page.mouse.move(700, 450)
+            page.mouse.move(710, 460)
+        assert told.value.status == 204
+        archive.people.sessions.end_all(number)
+        page.clock.fast_forward("01:05")
+        page.mouse.move(720, 470)
+        page.wait_for_url("**/sign-in?to=*")
+        assert page.locator("canvas.cornerstone-canvas").count() == 0

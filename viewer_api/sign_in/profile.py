@@ -33,6 +33,12 @@ def profile(request: Request, archive: ArchiveDep) -> Response:
     return _show(request, archive)
 
 
+@router.get("/alive")
+def alive() -> Response:
+    """Somebody works in a page that needs nothing else from us: the session is in use (`viewer_api.viewer_session`)."""
+    return Response(status_code=HTTPStatus.NO_CONTENT, headers={"Cache-Control": "no-store"})
+
+
 @router.post("/password")
 def password(
     request: Request, archive: ArchiveDep, current: Field = "", new: Field = "", again: Field = ""

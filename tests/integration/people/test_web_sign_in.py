@@ -455,3 +455,18 @@ def test_a_token_does_not_sign_a_browser_in(archive: Archive, url: str) -> None:
     session = archive.people.signing_in.by_password("lan", PASSWORD, "").secret
     bearer = {"Authorization": f"Bearer {session}"}
     assert httpx.get(f"{url}/dicom-web/studies", headers=bearer).status_code == 401
+
+
+def test_a_page_that_needs_nothing_else_can_say_that_somebody_works(archive: Archive, browser: httpx.Client) -> None:
+    make(archive)
+    enter(browser)
+    back(archive, "account_session", "used_at", "clock_timestamp() - interval '10 minutes'")
+    assert browser.get("/profile/alive").status_code == 204
+    back(archive, "account_session", "used_at", "used_at - interval '10 minutes'")
+    finding_again = {"Accept": "*/*", "Sec-Fetch-Mode": "cors"}
+    assert browser.get("/profile/alive", headers=finding_again).status_code == 204
+    cookie = f"pacs-session={browser.cookies['pacs-session']}"
+    browser.post("/sign-out")
+    assert (
+        httpx.get(f"{browser.base_url}/profile/alive", headers={**finding_again, "Cookie": cookie}).status_code == 401
+    )

@@ -131,6 +131,15 @@ def test_the_configuration_points_at_us(client: httpx.Client) -> None:
     assert 'language = "en"' in app_config("en", "x")
 
 
+def test_the_viewer_leads_accounts_to_the_sign_in_and_holders_of_links_to_their_page() -> None:
+    assert '"" || "/sign-in"' in app_config("vi", "x")
+    assert 'window.fetch("/profile/alive"' in app_config("vi", "x")
+    linked = app_config("vi", "x", "/s")
+    assert '"/s" || ' in linked
+    # Who holds a link has no session that could be kept.
+    assert "/profile" not in linked
+
+
 def test_an_index_without_inline_scripts_has_a_policy_too() -> None:
     assert "script-src 'self' 'unsafe-eval' 'wasm-unsafe-eval';" in content_security_policy("<html></html>")
     assert rewrite_index('<a href="//elsewhere">', "vi") == '<a href="//elsewhere">'
