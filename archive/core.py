@@ -47,6 +47,7 @@ from archive.reindex import Reindexed, reindex
 from archive.rejection.notes import RejectionNotes
 from archive.rejection.quarantine import Quarantine
 from archive.rejection.rejections import Rejections
+from archive.reports.reports import Reports
 from archive.routing.routing import Routing
 from archive.row_security import ROLE
 from archive.search import browse, search, within_one_study
@@ -108,6 +109,7 @@ class Archive:
         self.links = Links(engine, self.reader, settings.links, self.audit)
         self.deliveries = Deliveries(engine, self.reader, self.audit)
         self.results = Results(self.search, self.locate, store)
+        self.reports = Reports(engine, self.reader, self.audit, self.looks, settings.reports)
         self.sharings = Sharings(engine, self.audit, settings)
         self.break_glass = BreakGlass(engine, self.audit, settings.sharing)
         self.worklist = Items(engine, self.peers, settings.worklist)

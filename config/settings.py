@@ -23,6 +23,7 @@ from config.feed import FeedSettings, Webhook
 from config.links import LinkSettings
 from config.node import NodeSettings as NodeSettings
 from config.peers import Facility, Peer, PeerBook, UnknownPeers, View
+from config.reports import ReportSettings
 from config.routes import ForwardSettings, Route
 from config.section import MEBIBYTE, Section, secret
 from config.sharing import SharingSettings
@@ -230,6 +231,7 @@ class Settings(BaseSettings):
     sharing: SharingSettings = SharingSettings()
     audit: AuditSettings = AuditSettings()
     links: LinkSettings = LinkSettings()
+    reports: ReportSettings = ReportSettings()
     ingest: IngestSettings = IngestSettings()
     commitment: CommitmentSettings = CommitmentSettings()
     forward: ForwardSettings = ForwardSettings()

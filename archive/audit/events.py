@@ -23,6 +23,8 @@ class Action(StrEnum):
     STORE = "store"
     ORDER = "order"
     """The worklist was changed."""
+    REPORT = "report"
+    """A report was written, given out or signed."""
     REJECT = "reject"
     """Something was hidden or shown again."""
     SHARE = "share"

@@ -53,6 +53,7 @@ SHAPES: Final[dict[Action, Shape]] = {
     Action.COPY: Shape(_TRANSFERRED, "R"),
     Action.STORE: Shape(_TRANSFERRED, "C"),
     Action.ORDER: Shape(Code("110109", "Order Record"), "U"),
+    Action.REPORT: Shape(Code("110110", "Patient Record"), "U"),
     Action.REJECT: Shape(_ACCESSED, "U"),
     Action.SHARE: Shape(_SECURITY, "U", Code("110135", "Object Security Attributes Changed")),
     Action.WITHDRAW: Shape(_SECURITY, "U", Code("110135", "Object Security Attributes Changed")),
