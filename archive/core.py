@@ -106,7 +106,7 @@ class Archive:
         self.trail = AuditReader(engine, settings.audit)
         self.looks = Looks(self.audit, settings.audit.look_minutes * 60)
         self.people = People(engine, settings, self.audit)
-        self.links = Links(engine, self.reader, settings.links, self.audit)
+        self.links = Links(engine, self.reader, settings.links, self.audit, self.people.seal)
         self.deliveries = Deliveries(engine, self.reader, self.audit)
         self.results = Results(self.search, self.locate, store)
         self.reports = Reports(engine, self.reader, self.audit, self.looks, settings.reports)

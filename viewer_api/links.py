@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from archive.core import Archive
-from archive.delivery.links import Opened
+from archive.delivery.link_records import Opened
 from archive.people.caller import NOBODY, Caller
 from viewer_api.addresses import address_of, base_url
 from viewer_api.gate import LINKED

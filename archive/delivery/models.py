@@ -18,7 +18,7 @@ class ShareLink(Base):
 
     __tablename__ = "share_link"
     __table_args__ = (
-        CheckConstraint("factor IN ('birth_date', 'code')", name="factor"),
+        CheckConstraint("factor IN ('birth_date', 'code', 'phone')", name="factor"),
         Index(None, "facility_id", "created_at"),
     )
 
@@ -30,6 +30,13 @@ class ShareLink(Base):
     factor: Mapped[str]
     code_hash: Mapped[str] = mapped_column(server_default="")
     """Argon2 hash of the code on the patient's slip."""
+    phone: Mapped[bytes | None]
+    """Where one-time codes are sent, sealed (`archive.people.sealing`)."""
+    sent_code_hash: Mapped[str] = mapped_column(server_default="")
+    """Of the one-time code that was sent last; empty once it was used."""
+    sent_at: Mapped[datetime | None]
+    sent_today: Mapped[int] = mapped_column(Integer, server_default="0")
+    """Messages since a day ago or less."""
     may_copy: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
     failures: Mapped[int] = mapped_column(Integer, server_default="0")
     """Wrong answers in a row; each is counted before it is checked."""

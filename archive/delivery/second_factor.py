@@ -1,9 +1,10 @@
-"""What whoever holds a link must know beside it: the patient's birth date, or the code on the slip."""
+"""What whoever holds a link must know beside it: birth date, the code on the slip, or one that was sent to a phone."""
 
 from __future__ import annotations
 
+import re
 import secrets
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 import argon2
@@ -19,16 +20,30 @@ def new_code() -> tuple[str, str]:
     return code, _HASHER.hash(code)
 
 
-def is_right(found: Row[Any], answer: str) -> bool:
-    """Whether the answer is that of this link: a row with `factor`, `code_hash` and the patient's `birth_date`."""
+def is_right(found: Row[Any], answer: str, good_for: timedelta) -> bool:
+    """Whether the answer is that of this link: a row of `link_sql.BY_TOKEN`. One-time codes are good for a time."""
     if found.factor == "birth_date":
         given = read_birth_date(answer)
         return found.birth_date is not None and given == found.birth_date
     digits = "".join(character for character in answer if character.isascii() and character.isdigit())
+    expected = found.code_hash
+    if found.factor == "phone":
+        holds = found.sent_at is not None and datetime.now(UTC) < found.sent_at + good_for
+        expected = found.sent_code_hash if holds else ""
     try:
-        return _HASHER.verify(found.code_hash, digits)
+        return bool(expected) and _HASHER.verify(expected, digits)
     except argon2.exceptions.Argon2Error:
         return False
+
+
+def read_phone(text: str) -> str:
+    """A telephone number as E.164, from how people in Viet Nam write it; empty for anything else."""
+    digits = re.sub(r"[\s.()-]", "", text)
+    if re.fullmatch(r"0[35789][0-9]{8}", digits):
+        return f"+84{digits[1:]}"
+    if re.fullmatch(r"84[35789][0-9]{8}", digits):
+        return f"+{digits}"
+    return digits if re.fullmatch(r"\+[1-9][0-9]{7,14}", digits) else ""
 
 
 def read_birth_date(text: str) -> date | None:

@@ -31,6 +31,7 @@ class People:
     def __init__(self, engine: Engine, settings: Settings, trail: Trail) -> None:
         access = settings.access
         passwords, seal = Passwords(), Seal(access.key_file or settings.data_dir / "access.key")
+        self.seal = seal
         self._attempts = Attempts(engine, access)
         self.sessions = Sessions(engine, access)
         self.accounts = Accounts(

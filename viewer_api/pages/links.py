@@ -11,7 +11,7 @@ from fastapi import APIRouter, Form, Request
 from starlette.responses import RedirectResponse, Response
 
 from archive.core import Archive
-from archive.delivery.links import FACTORS, LinkEntry, MadeLink, NewLink
+from archive.delivery.link_records import FACTORS, LinkEntry, MadeLink, NewLink
 from archive.errors import ArchiveError, InvalidQuery, NotFound
 from archive.people.roles import Right
 from archive.records import Level, Query
@@ -70,13 +70,15 @@ def made(
     factor: Annotated[str, Form()] = "birth_date",
     days: Annotated[str, Form()] = "",
     may_copy: Annotated[str, Form()] = "",
+    phone: Annotated[str, Form()] = "",
 ) -> Response:
     """Make the link, and show its slip, once."""
     text, study = texts(language_of(request)), clean(study)
     try:
         if factor not in FACTORS:
             raise InvalidQuery("no such factor")
-        wanted = NewLink((study,), factor, page_number(days), bool(may_copy))  # type: ignore[arg-type]
+        to = clean(phone) if factor == "phone" else ""
+        wanted = NewLink((study,), factor, page_number(days), bool(may_copy), phone=to)  # type: ignore[arg-type]
         found = archive.links.create(known_caller(request), wanted)
     except ArchiveError as error:
         return _form(request, archive, study, _sentence(error, text), problem_of(error).status)
@@ -86,6 +88,7 @@ def made(
         "link_slip.html",
         address=address,
         code=found.code,
+        factor=factor,
         row=_row(request, archive, study, text),
         expires=_moment(found, text),
         picture=segno.make(address, error="m").svg_inline(scale=6, border=3, dark="#000", light="#fff"),
@@ -122,6 +125,7 @@ def _form(
         days=days,
         usual=settings.days,
         copies=settings.copies,
+        by_phone=bool(settings.messages.url),
         may_copy=known_caller(request).may(Right.COPY),
     )
 
@@ -163,6 +167,8 @@ def _shown(moment: Any, text: Texts) -> str:
 def _sentence(error: ArchiveError, text: Texts) -> str:
     if isinstance(error, InvalidQuery) and "birth date" in str(error):
         return text("link_no_birth_date")
+    if isinstance(error, InvalidQuery) and str(error).startswith("phone:"):
+        return text("link_bad_phone")
     if problem_of(error).status == HTTPStatus.FORBIDDEN:
         return text("link_not_permitted")
     raise error

@@ -5,6 +5,7 @@ Made for a phone, in few words. Nothing of the patient is shown, nor stands in a
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any, Final
@@ -13,12 +14,13 @@ from fastapi import APIRouter, Form, Request
 from starlette.responses import RedirectResponse, Response
 
 from archive.core import Archive
-from archive.delivery.links import LinkLocked, WrongAnswer
+from archive.delivery.link_records import LinkLocked, Question, TooSoon, WrongAnswer
 from archive.delivery.results import Report, StudyResults
-from archive.errors import NotFound
+from archive.errors import NotFound, Unavailable
 from archive.people.caller import Kind
 from archive.people.roles import Right
 from archive.records import StoredInstance
+from config.logs import fields
 from viewer_api.addresses import address_of
 from viewer_api.deps import ArchiveDep
 from viewer_api.gate import OPEN, known_caller, needs
@@ -27,6 +29,9 @@ from viewer_api.pages.language import Texts, language_of, texts
 from viewer_api.pages.rendering import page
 from viewer_api.pages.study_rows import Row, facility_name, row, shown_date
 from viewer_api.same_origin import SameOrigin
+from viewer_api.short_messages import send_message
+
+log = logging.getLogger(__name__)
 
 router = APIRouter(prefix=PREFIX, include_in_schema=False)
 _HOLDERS: Final = [needs(Right.VIEW)]
@@ -104,7 +109,7 @@ def report(request: Request, archive: ArchiveDep, study: str, instance: str) -> 
 def ask(request: Request, archive: ArchiveDep, token: str) -> Response:
     """The question of the second factor."""
     try:
-        return _asked(request, archive.links.factor(token))
+        return _asked(request, archive.links.question(token), token=token)
     except NotFound:
         return _asked(request, "gone", HTTPStatus.NOT_FOUND)
     except LinkLocked:
@@ -131,15 +136,68 @@ def answer(
         throttle.failed(address)
         if not wrong.left:
             return _asked(request, "locked", HTTPStatus.FORBIDDEN)
-        return _asked(request, archive.links.factor(token), HTTPStatus.FORBIDDEN, left=wrong.left)
+        return _asked(
+            request, archive.links.question(token), HTTPStatus.FORBIDDEN, token=token, left=wrong.left, sent=True
+        )
     response = RedirectResponse(PREFIX, HTTPStatus.SEE_OTHER)
     keep(response, request, opened)
     return response
 
 
-def _asked(request: Request, what: str, status: HTTPStatus = HTTPStatus.OK, left: int | None = None) -> Response:
-    """The page before the results: the question, or why there is none."""
-    response = page(request, "patient_question.html", status, what=what, left=left)
+@router.post("/{token}/code", dependencies=[OPEN])
+def send_code(request: Request, archive: ArchiveDep, token: str, _: SameOrigin) -> Response:
+    """Send a one-time code to the patient's telephone."""
+    throttle, address = request.app.state.throttle, address_of(request)
+    if throttle.is_shut(address):
+        return _asked(request, "throttled", HTTPStatus.TOO_MANY_REQUESTS)
+    try:
+        question = archive.links.question(token)
+        new = archive.links.new_code(token, address)
+    except NotFound:
+        throttle.failed(address)
+        return _asked(request, "gone", HTTPStatus.NOT_FOUND)
+    except LinkLocked:
+        return _asked(request, "locked", HTTPStatus.FORBIDDEN)
+    except TooSoon:
+        status, trouble = HTTPStatus.TOO_MANY_REQUESTS, "patient_code_too_soon"
+        return _asked(request, question, status, token=token, sent=True, trouble=trouble)
+    links = archive.settings.links
+    text = texts(language_of(request))("patient_message", code=new.code, minutes=f"{links.code_minutes:g}")
+    try:
+        send_message(links.messages, new.phone, text)
+    except Unavailable as error:
+        log.warning("a one-time code could not be sent", extra=fields(error=str(error)))
+        status, trouble = HTTPStatus.SERVICE_UNAVAILABLE, "patient_code_not_sent"
+        return _asked(request, question, status, token=token, trouble=trouble)
+    return _asked(request, question, token=token, sent=True)
+
+
+def _asked(
+    request: Request,
+    what: str | Question,
+    status: HTTPStatus = HTTPStatus.OK,
+    *,
+    token: str = "",
+    left: int | None = None,
+    sent: bool = False,
+    trouble: str = "",
+) -> Response:
+    """The page before the results: the question, or why there is none.
+
+    `sent` says whether a one-time code is on its way, so that it can be typed in.
+    """
+    question = what if isinstance(what, Question) else None
+    response = page(
+        request,
+        "patient_question.html",
+        status,
+        what=what if question is None else question.factor,
+        tail="" if question is None else question.phone,
+        action=f"{PREFIX}/{token}",
+        left=left,
+        sent=sent,
+        trouble=trouble,
+    )
     response.headers["X-Robots-Tag"] = "noindex"
     return response
 

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from archive.core import Archive
 from archive.delivery.deliveries import Mode
-from archive.delivery.links import MOST_STUDIES, Factor, LinkEntry, NewLink
+from archive.delivery.link_records import MOST_STUDIES, Factor, LinkEntry, NewLink
 from archive.people.roles import Right
 from viewer_api.addresses import base_url
 from viewer_api.deps import ArchiveDep
@@ -38,6 +38,7 @@ class Wanted(BaseModel):
     days: int | None = Field(default=None, ge=1, le=3650)
     may_copy: bool = False
     purpose: str = Field(default="", max_length=256, pattern=_NO_NUL)
+    phone: str = Field(default="", max_length=32, pattern=_NO_NUL)
 
 
 class Withdrawn(BaseModel):

@@ -1,6 +1,6 @@
 """Persons
 
-Revision: 2026_11_22_identity, after 2026_11_22_row_security
+Revision: 2026_11_22_identity, after 2026_11_22_phone_codes
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "2026_11_22_identity"
-down_revision = "2026_11_22_row_security"
+down_revision = "2026_11_22_phone_codes"
 branch_labels = None
 depends_on = None
 

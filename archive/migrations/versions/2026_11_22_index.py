@@ -21,8 +21,6 @@ def upgrade() -> None:
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("code", sa.Text(collation="C"), nullable=False),
         sa.Column("name", sa.Text(collation="C"), nullable=False),
-        sa.Column("district", sa.Text(collation="C"), server_default="", nullable=False),
-        sa.Column("care_level", sa.Text(collation="C"), server_default="", nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_facility")),
         sa.UniqueConstraint("code", name=op.f("uq_facility_code")),
     )

@@ -15,16 +15,20 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from archive.core import Archive
-from archive.delivery.links import LinkLocked, NewLink, WrongAnswer
+from archive.delivery.link_records import LinkLocked, NewLink, WrongAnswer
 from archive.delivery.second_factor import read_birth_date
 from archive.errors import InvalidQuery, NotFound, NotPermitted
 from archive.people.caller import NOBODY, Caller, Kind
 from archive.people.roles import Right
 from archive.records import Source
+from config.links import MessageGateway
 from tests.factories import store as store_object
+from tests.integration.archive.support import sql
+from tests.integration.viewer_api.test_webhooks import SECRET, Receiver, receiver  # noqa: F401
 from tests.web_server import dataset, part10, serving, store
 from viewer_api.app import create_app
 from viewer_api.links import COOKIE
+from viewer_api.webhooks import signature
 
 DOCTOR = Caller(
     Kind.ACCOUNT,
@@ -209,7 +213,7 @@ def test_a_link_ends_by_itself(archive: Archive, client: httpx.Client) -> None:
         connection.execute("UPDATE share_link SET expires_at = now()")
     assert archive.links.caller(session.secret, "") is NOBODY
     with pytest.raises(NotFound):
-        archive.links.factor(made.token)
+        archive.links.question(made.token)
 
 
 def test_nobody_can_read_a_secret_from_the_database(archive: Archive, client: httpx.Client) -> None:
@@ -404,3 +408,118 @@ def test_the_form_says_what_is_wrong(client: httpx.Client) -> None:
     assert "hãy dùng mã 6 chữ số" in refused.text
     assert client.post("/links/new", data={"study": "1.2.3"}).status_code == 404
     assert client.post("/links/withdraw", data={"link": "x"}).status_code == 404
+
+
+@pytest.fixture
+def gateway(receiver: Receiver, archive: Archive) -> Receiver:  # noqa: F811
+    """A real gateway of short messages, which the archive is to use."""
+    send_by(archive, receiver.url)
+    return receiver
+
+
+def send_by(archive: Archive, url: str) -> None:
+    messages = MessageGateway(url=url, secret=SECRET)  # type: ignore[arg-type]
+    links = archive.settings.links.model_copy(update={"messages": messages, "code_wait": 0})
+    archive.settings = archive.settings.model_copy(update={"links": links})
+    archive.links._settings = links
+
+
+def code_in(gateway: Receiver) -> str:
+    (code,) = re.findall(r"\d{6}", gateway.taken[-1]["text"])
+    return str(code)
+
+
+def test_a_code_by_phone_opens_once(client: httpx.Client, gateway: Receiver) -> None:
+    mine = put(client)
+    token, code = token_of(client, mine.StudyInstanceUID, factor="phone", phone="0912 345.678")
+    assert code is None
+    question = client.get(f"/s/{token}")
+    assert "678" in question.text
+    assert "345" not in question.text
+    assert gateway.taken == []
+    asked = client.post(f"/s/{token}/code")
+    assert (asked.status_code, asked.text.count('name="answer"')) == (200, 1)
+    assert gateway.taken[0]["to"] == "+84912345678"
+    assert "NGUYỄN" not in gateway.taken[0]["text"]
+    headers, body = gateway.requests[0]
+    assert headers["webhook-signature"] == signature(
+        SECRET, headers["webhook-id"], int(headers["webhook-timestamp"]), body
+    )
+    first = code_in(gateway)
+    with opened(client, token, first) as visitor:
+        assert "NGUYỄN VĂN AN" in visitor.get("/s").text
+    assert client.post(f"/s/{token}", data={"answer": first}).status_code == 403
+
+
+def test_only_the_last_code_counts_and_not_for_long(client: httpx.Client, archive: Archive, gateway: Receiver) -> None:
+    mine = put(client)
+    token, _ = token_of(client, mine.StudyInstanceUID, factor="phone", phone="+84 912345678")
+    codes = []
+    while len(set(codes)) < 2:
+        assert client.post(f"/s/{token}/code").status_code == 200
+        codes.append(code_in(gateway))
+    assert client.post(f"/s/{token}", data={"answer": codes[0]}).status_code == 403
+    sql(archive, "UPDATE share_link SET sent_at = sent_at - interval '6 minutes'")
+    assert client.post(f"/s/{token}", data={"answer": codes[-1]}).status_code == 403
+    sql(archive, "UPDATE share_link SET sent_at = now()")
+    assert client.post(f"/s/{token}", data={"answer": codes[-1]}).status_code == 303
+
+
+def test_nobody_can_have_a_phone_rung_all_day(client: httpx.Client, archive: Archive, gateway: Receiver) -> None:
+    mine = put(client)
+    token, _ = token_of(client, mine.StudyInstanceUID, factor="phone", phone="0912345678")
+    with ThreadPoolExecutor(8) as pool:
+        codes = list(pool.map(lambda _: client.post(f"/s/{token}/code").status_code, range(12)))
+    assert sorted(codes) == [200] * 5 + [429] * 7
+    assert len(gateway.taken) == 5
+    sql(archive, "UPDATE share_link SET sent_at = sent_at - interval '25 hours'")
+    assert client.post(f"/s/{token}/code").status_code == 200
+    archive.links._settings = archive.links._settings.model_copy(update={"code_wait": 60})
+    assert client.post(f"/s/{token}/code").status_code == 429
+
+
+def test_of_two_browsers_with_the_code_one_opens(client: httpx.Client, gateway: Receiver) -> None:
+    mine = put(client)
+    token, _ = token_of(client, mine.StudyInstanceUID, factor="phone", phone="0912345678")
+    client.post(f"/s/{token}/code")
+    code = code_in(gateway)
+    with ThreadPoolExecutor(4) as pool:
+        answers = pool.map(lambda _: client.post(f"/s/{token}", data={"answer": code}).status_code, range(4))
+    assert sorted(answers) == [303, 403, 403, 403]
+
+
+def test_wrong_codes_lock_the_link_whatever_is_sent_meanwhile(client: httpx.Client, gateway: Receiver) -> None:
+    mine = put(client)
+    token, _ = token_of(client, mine.StudyInstanceUID, factor="phone", phone="0912345678")
+    # Without a code that was sent, nothing is right.
+    for answer in ("", "000000", "111111", "222222", "333333"):
+        assert client.post(f"/s/{token}", data={"answer": answer}).status_code == 403
+    assert client.post(f"/s/{token}/code").status_code == 403
+    assert gateway.taken == []
+
+
+def test_a_gateway_that_fails_is_told_of(client: httpx.Client, gateway: Receiver) -> None:
+    mine = put(client)
+    token, _ = token_of(client, mine.StudyInstanceUID, factor="phone", phone="0912345678")
+    gateway.answers = [500, 0]
+    for _ in range(2):
+        failed = client.post(f"/s/{token}/code")
+        assert (failed.status_code, 'name="answer"' in failed.text) == (503, False)
+    assert client.post(f"/s/{token}/code").status_code == 200
+
+
+def test_codes_go_to_phones_only_and_only_where_they_can_be_sent(client: httpx.Client, archive: Archive) -> None:
+    mine = put(client)
+    wanted = {"studies": [mine.StudyInstanceUID], "factor": "phone", "phone": "0912345678"}
+    refused = client.post("/delivery/links", json=wanted)
+    assert (refused.status_code, "links.messages" in refused.text) == (400, True)
+    send_by(archive, "http://127.0.0.1:9/")
+    for phone in ("", "1234", "0123456789", "090012345x"):
+        assert client.post("/delivery/links", json={**wanted, "phone": phone}).status_code == 400
+    assert client.post("/delivery/links", json={**wanted, "factor": "code"}).status_code == 400
+    token, _ = token_of(client, mine.StudyInstanceUID, factor="phone", phone="0912345678")
+    assert client.post(f"/s/{token}/code").status_code == 503
+    plain, _ = token_of(client, mine.StudyInstanceUID)
+    assert client.post(f"/s/{plain}/code").status_code == 404
+    (kept,) = sql(archive, "SELECT phone FROM share_link WHERE phone IS NOT NULL")
+    assert b"912345678" not in kept
