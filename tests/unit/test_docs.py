@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -14,6 +15,7 @@ import pytest
 from pydantic import BaseModel, SecretStr
 
 from config.settings import Settings, load
+from tests.certificates import Authority
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "docs" / "pacs.example.toml"
@@ -96,8 +98,9 @@ def test_what_is_no_default_in_the_example_has_none_that_could_be_shown() -> Non
 def test_the_example_can_be_used(tmp_path: Path) -> None:
     text = EXAMPLE.read_text(encoding="utf-8")
     names = ("database_password", "s3_access_key", "s3_secret_key", "tls_key_password")
-    for name in (*names, "webhook_secret", "webhook_old_secret", "audit_key", "audit_old_key"):
+    for name in (*names, "webhook_secret", "webhook_old_secret", "audit_key", "audit_old_key", "sms"):
         (tmp_path / name).write_text("secret of many characters")
+    shutil.copy(Authority(tmp_path).file, tmp_path / "sms_ca")
     path = tmp_path / "pacs.toml"
     path.write_text(text.replace("/run/secrets", str(tmp_path)), encoding="utf-8")
     settings = load(path, environ={})
