@@ -31,6 +31,7 @@ from archive.errors import IndexUnavailable, StoreUnavailable
 from archive.feed.feed import Feed
 from archive.feed.record import Recorder
 from archive.feed.webhooks import Webhooks
+from archive.figures.figures import Figures
 from archive.index_session import IndexSession
 from archive.index_writer import IndexWriter
 from archive.ingest import Ingest, Receiving
@@ -99,6 +100,7 @@ class Archive:
         )
         self.corrections = Correcting(engine, session, store, self.peers, self._lookup)
         self.routing = Routing(settings, engine)
+        self.figures = Figures(engine, settings, self.routing)
         self.commitments = Commitments(settings.commitment, engine, store)
         self.feed = Feed(engine)
         self.webhooks = Webhooks(engine, settings.webhooks)

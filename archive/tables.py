@@ -7,6 +7,7 @@ import archive.commitment.models
 import archive.correction.models
 import archive.delivery.models
 import archive.feed.models
+import archive.figures.models
 import archive.identity.models
 import archive.people.models
 import archive.rejection.models

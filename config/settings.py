@@ -20,6 +20,7 @@ from config.access import AccessSettings, is_loopback
 from config.audit import AuditSettings
 from config.encryption import LOCAL_KEY, EncryptionKey, EncryptionSettings
 from config.feed import FeedSettings, Webhook
+from config.figures import FiguresSettings
 from config.links import LinkSettings
 from config.node import NodeSettings as NodeSettings
 from config.peers import Facility, Peer, PeerBook, UnknownPeers, View
@@ -237,6 +238,7 @@ class Settings(BaseSettings):
     forward: ForwardSettings = ForwardSettings()
     worklist: WorklistSettings = WorklistSettings()
     feed: FeedSettings = FeedSettings()
+    figures: FiguresSettings = FiguresSettings()
     ups: UPSSettings = UPSSettings()
     log: LogSettings = LogSettings()
     facilities: tuple[Facility, ...] = ()

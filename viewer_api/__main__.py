@@ -95,7 +95,9 @@ def serve(archive: Archive, settings: Settings) -> int:
     audit = AuditUpkeep(archive, "pacs viewer_api")
     metrics = app.state.metrics
     with archive.recorder(), audit, WebhookDelivery(archive, metrics=metrics), MetadataAhead(archive, metrics):
-        server.run()
+        # Behind the recorder: figures follow the feed.
+        with archive.figures.keeper():
+            server.run()
     return 0 if server.started else CANNOT_START
 
 

@@ -22,9 +22,15 @@ class Measure(StrEnum):
     IMAGES_TO_REPORT = "images_to_report"
     """Median minutes from the last image to the first signed report."""
     ORDER_TO_REPORT = "order_to_report"
+    ORDER_TO_IMAGES_P90 = "order_to_images_p90"
+    """Minutes that nine of ten did not exceed."""
+    IMAGES_TO_REPORT_P90 = "images_to_report_p90"
+    ORDER_TO_REPORT_P90 = "order_to_report_p90"
     REPORTED = "reported"
     UNREAD = "unread"
     """Studies without a signed report."""
+    TELE_READ = "tele_read"
+    """Of the reported, those whose report was signed at another facility."""
     DELIVERED = "delivered"
     FILMLESS = "filmless"
     """Of the delivered, those that went out without film."""
@@ -33,7 +39,15 @@ class Measure(StrEnum):
     DUPLICATES_AVOIDED = "duplicates_avoided"
     """Looks at an examination of another facility that no examination of the same kind followed."""
     CROSS_VIEWS = "cross_views"
-    """Looks at studies of another facility."""
+    """Looks at studies of another facility; counted at the time of the look."""
+    DATA_RIGHT = "data_right"
+    """Đúng."""
+    DATA_WHOLE = "data_whole"
+    """Đủ."""
+    DATA_CLEAN = "data_clean"
+    """Sạch."""
+    DATA_ALIVE = "data_alive"
+    """Sống."""
     COMPLETE = "complete"
     """Studies whose data is right, complete, clean and alive ("đúng, đủ, sạch, sống")."""
 
@@ -60,7 +74,10 @@ class By(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Counts of studies whose date lies in [since, until), each broken down by `by`."""
+    """Counts of studies whose date lies in [since, until), each broken down by `by`.
+
+    Times without a zone are those of the hospitals.
+    """
 
     measures: tuple[Measure, ...]
     since: datetime
@@ -76,11 +93,19 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Rows of values: those of `by`, then those of `measures`; None where there is nothing, or it is suppressed."""
+    """Rows of values: those of `by`, then those of `measures`; None where there is nothing, or it is suppressed.
+
+    Hours are texts such as ``2026-11-22T14``, days ``2026-11-22``, weeks ``2026-W47``, months ``2026-11``, quarters
+    ``2026-Q4``, years ``2026``; hours of the day and days of the week (1 is Monday) are numbers, the rest is text.
+    Rows come in the order of these. What has no studies has no row. Values of unknown modality, body part, sex, age
+    group, district or care level are empty.
+    """
 
     columns: tuple[str, ...]
     rows: Sequence[tuple[Any, ...]]
     as_of: datetime
     """Up to when changes are in the figures."""
     suppressed: int = 0
-    """How many cells are held back because they are small."""
+    """How many cells are held back because they are small, or would give away one that is."""
+    whole: bool = True
+    """Whether all studies have been counted; false while the figures are being built."""
