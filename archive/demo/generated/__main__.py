@@ -1,0 +1,63 @@
+"""``python -m archive.demo.generated --studies 1000000``: fill the configured, empty database with a whole province.
+
+Only the index is filled: there are no bytes behind the objects. ``--truth`` says whose each patient row truly is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+
+from archive import core
+from archive.demo.generated.generate import Wanted, generate
+from archive.demo.generated.visits import ZONE
+from archive.errors import ArchiveError
+from config import logs, settings
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Generate. Returns the exit code."""
+    try:
+        wanted = _wanted(arguments)
+        chosen = settings.load()
+        logs.configure(chosen.log)
+        embedded, chosen = core.with_database(chosen)
+        try:
+            core.migrate(chosen)
+            begun = time.monotonic()
+            done = generate(chosen.database, wanted, lambda line: print(line, flush=True))
+            print(f"{done:,} studies in {time.monotonic() - begun:.0f} s")
+        finally:
+            if embedded is not None:
+                embedded.stop()
+    except settings.SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except (ArchiveError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _wanted(arguments: list[str] | None) -> Wanted:
+    parser = argparse.ArgumentParser(
+        prog="python -m archive.demo.generated", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("--studies", type=int, default=100_000, metavar="N")
+    parser.add_argument("--years", type=float, default=3, metavar="N")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="another seed, another province")
+    parser.add_argument("--until", type=datetime.fromisoformat, metavar="TIME", help="the end; now if left out")
+    parser.add_argument("--instances", type=int, default=0, metavar="N", help="about how many rows of objects to make")
+    parser.add_argument("--truth", type=Path, metavar="FILE", help="CSV of whose each patient row is")
+    given = parser.parse_args(arguments)
+    until = given.until
+    if until is not None and until.tzinfo is None:
+        until = until.replace(tzinfo=ZONE)
+    return Wanted(given.studies, given.years, given.seed, until, given.instances, given.truth)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
