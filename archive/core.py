@@ -32,6 +32,7 @@ from archive.feed.feed import Feed
 from archive.feed.record import Recorder
 from archive.feed.webhooks import Webhooks
 from archive.figures.figures import Figures
+from archive.identity.identities import Identities
 from archive.index_session import IndexSession
 from archive.index_writer import IndexWriter
 from archive.ingest import Ingest, Receiving
@@ -114,6 +115,7 @@ class Archive:
         self.reports = Reports(engine, self.reader, self.audit, self.looks, settings.reports)
         self.sharings = Sharings(engine, self.audit, settings)
         self.break_glass = BreakGlass(engine, self.audit, settings.sharing)
+        self.identities = Identities(engine, self.audit, settings)
         self.worklist = Items(engine, self.peers, settings.worklist)
         self.performed = Steps(engine)
         self.metadata = ReadyMetadata(store, _cache(settings, "metadata", settings.web.metadata_cache_bytes))
@@ -239,6 +241,7 @@ class Archive:
         except IndexUnavailable as error:
             log.warning("key blocks are left to reconcile: %s", error)
         self.looks.close()
+        self.identities.close()
         self.audit.close()
         self._session.close()
         self._engine.dispose()

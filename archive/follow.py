@@ -53,7 +53,9 @@ class Follower:
     """
 
     def __init__(
-        self, cursor: Literal["route_cursor", "feed_cursor", "care_cursor", "audit_cursor"], most: int
+        self,
+        cursor: Literal["route_cursor", "feed_cursor", "care_cursor", "audit_cursor", "identity_cursor"],
+        most: int,
     ) -> None:
         self._most = most
         self._cursor: Final = f"SELECT position, horizon, holders FROM {cursor} FOR UPDATE SKIP LOCKED"  # noqa: S608

@@ -21,6 +21,7 @@ from config.audit import AuditSettings
 from config.encryption import LOCAL_KEY, EncryptionKey, EncryptionSettings
 from config.feed import FeedSettings, Webhook
 from config.figures import FiguresSettings
+from config.identity import IdentitySettings
 from config.links import LinkSettings
 from config.node import NodeSettings as NodeSettings
 from config.peers import Facility, Peer, PeerBook, UnknownPeers, View
@@ -230,6 +231,7 @@ class Settings(BaseSettings):
     web: WebSettings = WebSettings()
     access: AccessSettings = AccessSettings()
     sharing: SharingSettings = SharingSettings()
+    identity: IdentitySettings = IdentitySettings()
     audit: AuditSettings = AuditSettings()
     links: LinkSettings = LinkSettings()
     reports: ReportSettings = ReportSettings()

@@ -34,6 +34,8 @@ class Action(StrEnum):
     DELIVER = "deliver"
     """Images were handed to the patient: link opened, disc made."""
     EXPORT = "export"
+    IDENTITY = "identity"
+    """It was decided, or taken back, which patients are one person."""
     ACCOUNT = "account"
     """An account, its roles or its secrets were changed."""
     SETTING = "setting"

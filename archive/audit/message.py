@@ -55,6 +55,7 @@ SHAPES: Final[dict[Action, Shape]] = {
     Action.ORDER: Shape(Code("110109", "Order Record"), "U"),
     Action.REPORT: Shape(Code("110110", "Patient Record"), "U"),
     Action.REJECT: Shape(_ACCESSED, "U"),
+    Action.IDENTITY: Shape(_ACCESSED, "U"),
     Action.SHARE: Shape(_SECURITY, "U", Code("110135", "Object Security Attributes Changed")),
     Action.WITHDRAW: Shape(_SECURITY, "U", Code("110135", "Object Security Attributes Changed")),
     Action.BREAK_GLASS: Shape(_SECURITY, "E", Code("110127", "Emergency Override Started")),

@@ -1,0 +1,94 @@
+"""Finds who might be the same person, by indexes, and compares them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Final
+
+from archive.identity import sql
+from archive.identity.book import Book
+from archive.identity.records import Record
+from archive.identity.score import Comparison, Scorer
+from archive.index_session import Connection
+from config.identity import IdentitySettings
+
+MOST_ALIKE: Final = 60
+"""Records that one index is asked for. More have the same name and year only where neither tells anything."""
+Pair = tuple[int, int]
+
+
+class Finder:
+    """Finds and compares, as one transaction sees the records. `people` is how many there are, about."""
+
+    def __init__(self, connection: Connection, settings: IdentitySettings, people: int | None = None) -> None:
+        self._connection = connection
+        self._settings = settings
+        self._people = people
+        self._names: dict[str, int] = {}
+        self._scorer: Scorer | None = None
+
+    def by_numbers(self, records: Iterable[Record]) -> set[Pair]:
+        """Pairs that share a number, each with one of these first."""
+        numbers = [
+            {"id": record.id, "kind": kind, "issuer": issuer, "value": value}
+            for record in records
+            for kind, issuer, value in _numbers(record)
+        ]
+        given = {"numbers": json.dumps(numbers), "most": self._settings.largest_group}
+        return self._pairs(sql.STRONG, given) if numbers else set()
+
+    def by_facts(self, records: Iterable[Record]) -> set[Pair]:
+        """Pairs of much the same name and birth date, or with one telephone."""
+        rows = [_row(record) for record in records if record.name_key]
+        return self._pairs(sql.ALIKE, {"rows": json.dumps(rows), "most": MOST_ALIKE}) if rows else set()
+
+    def compare(self, pairs: Collection[Pair], records: Mapping[int, Record]) -> dict[Pair, Comparison]:
+        """What each pair looks like; the lower id comes first."""
+        ordered = {(min(pair), max(pair)) for pair in pairs if pair[0] in records and pair[1] in records}
+        self._learn({records[number].name_key for pair in ordered for number in pair})
+        scorer = self.scorer()
+        return {pair: scorer.compare(records[pair[0]], records[pair[1]]) for pair in ordered}
+
+    def scorer(self) -> Scorer:
+        """What compares; it knows the names of those whom `compare` got."""
+        if self._scorer is None:
+            if self._people is None:
+                (self._people,) = self._connection.execute(sql.PEOPLE).fetchone() or (0,)
+            self._scorer = Scorer(self._people or 0, lambda name: self._names.get(name, 0), self._settings.strong)
+        return self._scorer
+
+    def load_neighbours(self, book: Book, pairs: Iterable[Pair], known: Mapping[int, Record]) -> dict[int, Record]:
+        """The records of pairs, with those that are known already."""
+        wanted = {number for pair in pairs for number in pair if number} - set(known)
+        return {**known, **book.load(wanted)}
+
+    def _learn(self, names: set[str]) -> None:
+        new = sorted(name for name in names if name and name not in self._names)
+        if new:
+            rows = self._connection.execute(sql.NAME_COUNTS, {"names": new}).fetchall()
+            self._names.update(dict.fromkeys(new, 0))
+            self._names.update(dict(rows))
+
+    def _pairs(self, statement: str, given: dict[str, Any]) -> set[Pair]:
+        return {(int(one), int(other)) for one, other in self._connection.execute(statement, given).fetchall()}
+
+
+def _numbers(record: Record) -> Iterable[tuple[str, str, str]]:
+    for each in record.identifiers:
+        yield each.kind.value, each.issuer, each.value
+    if record.number and record.issuer:
+        # Others may name this one.
+        yield "facility", record.issuer, record.number
+
+
+def _row(record: Record) -> dict[str, Any]:
+    return {
+        "id": record.id,
+        "name_fold": record.name_fold,
+        "name_key": record.name_key,
+        "given": record.given,
+        "birth_date": record.birth_date.isoformat() if record.birth_date else None,
+        "birth_year": record.birth_year,
+        "phone": record.phone,
+    }
