@@ -83,7 +83,7 @@ class Archive:
         writer = IndexWriter(session, conflict=settings.ingest.conflict, on_stale=self._keys.retire)
         notes = self._notes(session)
         self._lookup = WorklistLookup(engine)
-        self.rejections = Rejections(engine, self.begin, settings.node.ae_title)
+        self.rejections = Rejections(engine, self.reader, self.begin, settings.node.ae_title)
         self.quarantine = Quarantine(
             lambda: IndexSession(self.settings.database, "pacs quarantine"),
             store,
@@ -103,7 +103,7 @@ class Archive:
         self.routing = Routing(settings, engine)
         self.figures = Figures(engine, settings, self.routing)
         self.commitments = Commitments(settings.commitment, engine, store)
-        self.feed = Feed(engine)
+        self.feed = Feed(engine, self.reader)
         self.webhooks = Webhooks(engine, settings.webhooks)
         self.audit = Trail(settings.database)
         self.trail = AuditReader(engine, settings.audit)
@@ -113,15 +113,15 @@ class Archive:
         self.deliveries = Deliveries(engine, self.reader, self.audit)
         self.results = Results(self.search, self.locate, store)
         self.reports = Reports(engine, self.reader, self.audit, self.looks, settings.reports)
-        self.sharings = Sharings(engine, self.audit, settings)
-        self.break_glass = BreakGlass(engine, self.audit, settings.sharing)
         self.identities = Identities(engine, self.audit, settings)
-        self.worklist = Items(engine, self.peers, settings.worklist)
-        self.performed = Steps(engine)
+        self.sharings = Sharings(engine, self.reader, self.audit, settings)
+        self.break_glass = BreakGlass(engine, self.reader, self.audit, settings.sharing)
+        self.worklist = Items(engine, self.reader, self.peers, settings.worklist)
+        self.performed = Steps(engine, self.reader)
         self.metadata = ReadyMetadata(store, _cache(settings, "metadata", settings.web.metadata_cache_bytes))
         self.frames = _cache(settings, "frames", settings.web.frame_cache_bytes)
         self.videos = _cache(settings, "videos", settings.web.video_cache_bytes)
-        self.ups = ProcedureSteps(engine, settings.ups, most=settings.ingest.query_limit)
+        self.ups = ProcedureSteps(engine, self.reader, settings.ups, most=settings.ingest.query_limit)
         self._embedded: EmbeddedPostgres | None = None
 
     @classmethod

@@ -50,6 +50,7 @@ from archive.people.caller import NOBODY, Caller, Kind, Where
 from archive.people.roles import Right
 from archive.people.sealing import Seal
 from archive.reading import Reader
+from archive.records import Scope
 from archive.sharing.models import AccessGrant
 from config.links import LinkSettings
 
@@ -111,11 +112,12 @@ class Links:
         if study is not None:
             of_study = select(AccessGrant.link_id).join(Study, Study.id == AccessGrant.study_id)
             statement = statement.where(ShareLink.id.in_(of_study.where(Study.study_instance_uid == study)))
-        return [self._entry(row) for row in fetch(self._engine, statement)]
+        return [self._entry(row) for row in self._reader.fetch(Scope(links_of(caller)), statement)]
 
     def withdraw(self, caller: Caller, link: int, why: str = "") -> LinkEntry:
         """End a link and all browsers in which it is open. Raises `NotFound`, `NotPermitted`, `IndexUnavailable`."""
-        rows = fetch(self._engine, entries(links_of(caller)).where(ShareLink.id == link))
+        where = links_of(caller)
+        rows = self._reader.fetch(Scope(where), entries(where).where(ShareLink.id == link))
         if not rows:
             raise NotFound("no such link")
         entry = self._entry(rows[0])
@@ -129,7 +131,7 @@ class Links:
         )
         self._audit.record(event)
         in_transaction(self._engine, lambda connection: withdraw_link(connection, link))
-        return self._entry(fetch(self._engine, entries(links_of(caller)).where(ShareLink.id == link))[0])
+        return self._entry(self._reader.fetch(Scope(where), entries(where).where(ShareLink.id == link))[0])
 
     # -- for whoever holds one ---------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from sqlalchemy import Engine, text
 
 from archive.database import fetch
 from archive.errors import Forgotten
+from archive.reading import Reader
 from archive.records import EVERYTHING, Scope
 from archive.rejection.causes import SHOWN
 from config.feed import ChangeKind
@@ -111,8 +112,9 @@ class Page:
 class Feed:
     """The change feed, for readers."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, reader: Reader) -> None:
         self._engine = engine
+        self._reader = reader
 
     def state(self) -> State:
         """Raises `IndexUnavailable`."""
@@ -127,7 +129,8 @@ class Feed:
         state = self.state()
         since = self.check(since, state)
         end = min(since + WINDOW, state.latest if until is None else until)
-        rows = fetch(self._engine, _READ, {**_parameters(wanted), "since": since, "until": end, "most": most})
+        given = {**_parameters(wanted), "since": since, "until": end, "most": most}
+        rows = self._reader.fetch(wanted.scope, _READ, given)
         # What was deleted while we read was deleted from the beginning.
         self.check(since, self.state())
         changes = [ChangeRecord(**row._mapping) for row in rows]

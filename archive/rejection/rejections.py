@@ -16,6 +16,7 @@ from sqlalchemy import Engine, text
 from archive.database import change, fetch
 from archive.errors import InvalidQuery, NotFound
 from archive.ingest import Receiving
+from archive.reading import Reader
 from archive.records import EVERYTHING, Receipt, Scope, Source
 from archive.rejection import sql
 from archive.rejection.causes import BY_CODE, NOTES, Hidden
@@ -28,12 +29,12 @@ _UNDO: Final = "113001"
 _NOTE: Final = """
 SELECT note.sop_instance_uid AS uid, note.study_instance_uid AS study, note.series_instance_uid AS series, note.code,
        note.description AS why, note.received_at AS received, note.active, note.permitted, facility.code AS facility,
-       stored_object.calling_ae_title AS sender, stored_object.address AS address,
+       note_sender.calling_ae_title AS sender, note_sender.address AS address,
        count(reference.note_id) AS named, count(instance.id) AS here,
        count(instance.id) FILTER (
            WHERE note.active AND (note.anywhere OR note.facility_id = home.facility_id)) AS hidden
   FROM rejection_note AS note JOIN facility ON facility.id = note.facility_id
-  JOIN stored_object ON stored_object.id = note.object_id
+  JOIN note_sender ON note_sender.id = note.id
   LEFT JOIN rejection_reference AS reference ON reference.note_id = note.id AND NOT reference.stale
   LEFT JOIN study AS home ON home.study_instance_uid = reference.study_instance_uid AND home.quarantine = ''
   LEFT JOIN series ON series.study_id = home.id AND series.series_instance_uid = reference.series_instance_uid
@@ -42,7 +43,10 @@ SELECT note.sop_instance_uid AS uid, note.study_instance_uid AS study, note.seri
 """
 # Of whoever sent the note: it may name the images of others, who are to learn of it from their own counts alone.
 _MINE: Final = " AND (CAST(:scope AS text[]) IS NULL OR facility.code = ANY(CAST(:scope AS text[])))"
-_GROUPED: Final = " GROUP BY note.id, facility.id, stored_object.id ORDER BY note.received_at DESC, note.id DESC"
+_GROUPED: Final = (
+    " GROUP BY note.id, facility.id, note_sender.calling_ae_title, note_sender.address"
+    " ORDER BY note.received_at DESC, note.id DESC"
+)
 _LIST: Final = text(
     f"{_NOTE} AND (CAST(:study AS text) IS NULL OR note.study_instance_uid = :study){_MINE}{_GROUPED}"
     " LIMIT :limit OFFSET :offset"
@@ -114,8 +118,9 @@ class Details:
 class Rejections:
     """Reads the notes of an archive, and stores others."""
 
-    def __init__(self, engine: Engine, begin: Callable[..., Receiving], ae_title: str) -> None:
+    def __init__(self, engine: Engine, reader: Reader, begin: Callable[..., Receiving], ae_title: str) -> None:
         self._engine = engine
+        self._reader = reader
         self._begin = begin
         self._ae_title = ae_title
 
@@ -124,16 +129,16 @@ class Rejections:
     ) -> list[Rejection]:
         """Notes, the latest first, of one study or of all. Raises `IndexUnavailable`."""
         given = {"study": study, "limit": limit, "offset": offset, "scope": _codes(scope)}
-        rows = fetch(self._engine, _LIST, given)
+        rows = self._reader.fetch(scope, _LIST, given)
         return [Rejection(**row._mapping) for row in rows]
 
     def show(self, uid: str, scope: Scope = EVERYTHING) -> Details:
         """One note. Raises `NotFound`, `IndexUnavailable`."""
-        rows = fetch(self._engine, _SHOW, {"uid": uid, "scope": _codes(scope)})
+        rows = self._reader.fetch(scope, _SHOW, {"uid": uid, "scope": _codes(scope)})
         if not rows:
             raise NotFound("no such rejection note")
-        named: list[tuple[Any, ...]] = [tuple(row) for row in fetch(self._engine, _NAMED, {"uid": uid})]
-        actions = fetch(self._engine, _ACTIONS, {"subject": uid})
+        named: list[tuple[Any, ...]] = [tuple(row) for row in self._reader.fetch(scope, _NAMED, {"uid": uid})]
+        actions = self._reader.fetch(scope, _ACTIONS, {"subject": uid})
         return Details(
             Rejection(**rows[0]._mapping),
             [(row[0], row[1], row[2], None if row[3] is None else Hidden(row[3])) for row in named],
@@ -157,7 +162,7 @@ class Rejections:
         """
         if code not in BY_CODE:
             raise InvalidQuery(f"code is one of {', '.join(BY_CODE)}")
-        if not fetch(self._engine, _HOME, {"study": study, "scope": _codes(scope)}):
+        if not self._reader.fetch(scope, _HOME, {"study": study, "scope": _codes(scope)}):
             raise NotFound("no such study, or not all of these instances are in it")
         wanted = None if instances is None else list(instances)
         found = self._instances(study, series, wanted, notes=False)

@@ -21,6 +21,8 @@ from archive.database import change, fetch, in_transaction
 from archive.errors import Conflict, InvalidItem, NotFound, NotPermitted
 from archive.people.caller import Caller
 from archive.people.roles import Right
+from archive.reading import Reader
+from archive.records import Scope
 from archive.sharing import sql
 from archive.sharing.sharings import LONGEST_TEXT
 from config.sharing import SharingSettings
@@ -70,8 +72,9 @@ class Notice:
 class BreakGlass:
     """Breaks glass, and tells whose it was. All methods raise `IndexUnavailable`."""
 
-    def __init__(self, engine: Engine, trail: Trail, settings: SharingSettings) -> None:
+    def __init__(self, engine: Engine, reader: Reader, trail: Trail, settings: SharingSettings) -> None:
         self._engine = engine
+        self._reader = reader
         self._trail = trail
         self._settings = settings
 
@@ -106,8 +109,10 @@ class BreakGlass:
 
     def notices(self, caller: Caller, *, acknowledged: bool = False, limit: int = 100, offset: int = 0) -> list[Notice]:
         """What the caller's facilities are told, the latest first. Raises `NotPermitted`."""
-        given = {"scope": _where(caller), "acknowledged": acknowledged, "limit": limit, "offset": offset}
-        return [Notice(**row._mapping) for row in fetch(self._engine, _NOTICES, given)]
+        where = _where(caller)
+        given = {"scope": where, "acknowledged": acknowledged, "limit": limit, "offset": offset}
+        scope = Scope(None if where is None else frozenset(where))
+        return [Notice(**row._mapping) for row in self._reader.fetch(scope, _NOTICES, given)]
 
     def acknowledge(self, caller: Caller, notice: int) -> None:
         """Say that it was taken note of. Raises `NotFound`, `NotPermitted`."""

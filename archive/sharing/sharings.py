@@ -20,6 +20,8 @@ from archive.database import change, fetch, in_transaction
 from archive.errors import InvalidItem, NotFound
 from archive.people.caller import Caller
 from archive.people.roles import Right
+from archive.reading import Reader
+from archive.records import Scope
 from archive.sharing import sql
 from config.settings import Settings
 
@@ -101,8 +103,9 @@ class _Study:
 class Sharings:
     """What facilities share. All methods raise `IndexUnavailable`."""
 
-    def __init__(self, engine: Engine, trail: Trail, settings: Settings) -> None:
+    def __init__(self, engine: Engine, reader: Reader, trail: Trail, settings: Settings) -> None:
         self._engine = engine
+        self._reader = reader
         self._trail = trail
         self._settings = settings.sharing
         self._known = frozenset(settings.peer_book().facilities)
@@ -203,7 +206,7 @@ class Sharings:
         """What the caller's facilities opened or are members of, the latest first; `closed` with what has ended."""
         where = _where(caller, Right.VIEW, Right.SHARE, Right.GRANTS)
         given = {"scope": where, "account": caller.account, "kind": kind, "id": number, "closed": closed}
-        rows = fetch(self._engine, _LIST, {**given, "limit": limit, "offset": offset})
+        rows = self._reader.fetch(_scope(where, caller), _LIST, {**given, "limit": limit, "offset": offset})
         return [Shared(**row._mapping) for row in rows]
 
     def grants(
@@ -219,7 +222,7 @@ class Sharings:
         """To whom studies of the caller's facilities are open, the latest first. Raises `NotPermitted`."""
         where = _where(caller, Right.GRANTS, Right.SHARE)
         given = {"scope": where, "study": study, "id": number, "ended": ended or number is not None}
-        rows = fetch(self._engine, _GRANTS, {**given, "limit": limit, "offset": offset})
+        rows = self._reader.fetch(_scope(where, caller), _GRANTS, {**given, "limit": limit, "offset": offset})
         return [Grant(**row._mapping) for row in rows]
 
     # -- parts -------------------------------------------------------------------------------------------------------
@@ -230,8 +233,9 @@ class Sharings:
         if not 0 < len(set(studies)) <= _MOST_STUDIES:
             raise InvalidItem.of({"studies": f"are 1 to {_MOST_STUDIES} Study Instance UIDs"})
         where = caller.rights[Right.SHARE]
-        given = {"studies": sorted(set(studies)), "scope": None if where is None else sorted(where)}
-        found = [_Study(*tuple(row)) for row in fetch(self._engine, _OWN, given)]
+        codes = None if where is None else sorted(where)
+        given = {"studies": sorted(set(studies)), "scope": codes}
+        found = [_Study(*tuple(row)) for row in self._reader.fetch(_scope(codes, caller), _OWN, given)]
         if {each.uid for each in found} != set(studies):
             raise NotFound("no such study, or not all of these")
         return found
@@ -326,6 +330,10 @@ def _where(caller: Caller, *rights: Right) -> list[str] | None:
     if any(caller.may_everywhere(right) for right in rights):
         return None
     return sorted({code for right in rights for code in caller.rights.get(right) or ()})
+
+
+def _scope(where: list[str] | None, caller: Caller) -> Scope:
+    return Scope(None if where is None else frozenset(where), account=caller.account)
 
 
 _OWN: Final = text(sql.OWN_STUDIES)

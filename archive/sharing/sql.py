@@ -74,8 +74,7 @@ SELECT sharing.id, sharing.kind, sharing.title, sharing.purpose, sharing.may_cop
        sharing.expires_at, sharing.closed_at, sharing.closed_by_name AS closed_by,
        ARRAY(SELECT facility.code FROM sharing_member AS member JOIN facility ON facility.id = member.facility_id
               WHERE member.sharing_id = sharing.id ORDER BY 1) AS facilities,
-       ARRAY(SELECT account.name FROM sharing_member AS member JOIN account ON account.id = member.account_id
-              WHERE member.sharing_id = sharing.id ORDER BY 1) AS accounts,
+       ARRAY(SELECT name FROM sharing_name WHERE sharing_name.sharing_id = sharing.id ORDER BY 1) AS accounts,
        ARRAY(SELECT DISTINCT study.study_instance_uid FROM access_grant JOIN study ON study.id = access_grant.study_id
               WHERE access_grant.sharing_id = sharing.id AND withdrawn_at IS NULL
              UNION
@@ -98,13 +97,12 @@ UPDATE access_grant SET withdrawn_at = now() WHERE sharing_id = :sharing AND wit
 GRANTS: Final = """
 SELECT access_grant.id, access_grant.kind, access_grant.purpose, access_grant.may_copy,
        access_grant.sharing_id AS sharing, owner.code AS facility, study.study_instance_uid AS study,
-       grantee.code AS to_facility, account.name AS to_account, access_grant.link_id AS to_link,
-       giver.name AS granted_by, access_grant.granted_at, access_grant.expires_at, access_grant.withdrawn_at
+       grantee.code AS to_facility, grant_name.to_account, access_grant.link_id AS to_link,
+       grant_name.granted_by, access_grant.granted_at, access_grant.expires_at, access_grant.withdrawn_at
   FROM access_grant JOIN study ON study.id = access_grant.study_id
   JOIN facility AS owner ON owner.id = study.facility_id
   LEFT JOIN facility AS grantee ON grantee.id = access_grant.facility_id
-  LEFT JOIN account ON account.id = access_grant.account_id
-  LEFT JOIN account AS giver ON giver.id = access_grant.granted_by
+  LEFT JOIN grant_name ON grant_name.id = access_grant.id
  WHERE (CAST(:scope AS text[]) IS NULL OR owner.code = ANY(CAST(:scope AS text[])))
    AND (CAST(:study AS text) IS NULL OR study.study_instance_uid = :study)
    AND (CAST(:id AS bigint) IS NULL OR access_grant.id = :id)
@@ -199,12 +197,12 @@ NOTIFY_OF_PATIENTS: Final = NOTIFY.format(patients="%(patients)s", which="sharin
 
 NOTICES: Final = """
 SELECT notice.id, notice.kind, owner.code AS facility, viewer.code AS to_facility, patient.patient_id, patient.issuer,
-       coalesce(sharing.opened_by_name, '') AS opened_by, coalesce(sharing.purpose, '') AS reason,
-       sharing.expires_at, notice.created_at, notice.acknowledged_at, notice.acknowledged_by_name AS acknowledged_by
+       coalesce(reason.opened_by_name, '') AS opened_by, coalesce(reason.purpose, '') AS reason,
+       reason.expires_at, notice.created_at, notice.acknowledged_at, notice.acknowledged_by_name AS acknowledged_by
   FROM access_notice AS notice JOIN facility AS owner ON owner.id = notice.facility_id
   JOIN patient ON patient.id = notice.patient_id
   LEFT JOIN facility AS viewer ON viewer.id = notice.to_facility_id
-  LEFT JOIN sharing ON sharing.id = notice.sharing_id
+  LEFT JOIN notice_reason AS reason ON reason.id = notice.id
  WHERE (CAST(:scope AS text[]) IS NULL OR owner.code = ANY(CAST(:scope AS text[])))
    AND (:acknowledged OR notice.acknowledged_at IS NULL)
  ORDER BY notice.id DESC LIMIT :limit OFFSET :offset

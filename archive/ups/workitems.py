@@ -14,8 +14,9 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import ColumnElement, Connection, Engine, Row, delete, func, select, true, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from archive.database import fetch, in_transaction
+from archive.database import in_transaction
 from archive.errors import Outdated
+from archive.reading import Reader
 from archive.records import EVERYTHING, DicomJSON, Scope, SearchResult
 from archive.standard.uids import check_uid
 from archive.ups import events, rules
@@ -49,8 +50,9 @@ class Entry:
 class Workitems:
     """All workitems of the province."""
 
-    def __init__(self, engine: Engine, *, most: int) -> None:
+    def __init__(self, engine: Engine, reader: Reader, *, most: int) -> None:
         self._engine = engine
+        self._reader = reader
         self._most = most
 
     def create(self, given: object, uid: str = "", facility: str = "") -> Created:
@@ -87,7 +89,7 @@ class Workitems:
         """One workitem (11.5). Raises `InvalidUID`, `NoSuchWorkitem`, `IndexUnavailable`."""
         check_uid(uid, "SOPInstanceUID")
         wanted = select(Workitem.uid, Workitem.version, Workitem.attributes).where(Workitem.uid == uid, owned(scope))
-        rows = fetch(self._engine, wanted)
+        rows = self._reader.fetch(scope, wanted)
         if not rows:
             raise NoSuchWorkitem("no such workitem")
         return Entry(rows[0].uid, rows[0].version, rows[0].attributes)
@@ -164,10 +166,11 @@ class Workitems:
         wanted = [*conditions(query.keys, fuzzy=query.fuzzy), owned(scope)]
         size = self._most if query.limit is None else min(query.limit, self._most)
         page = select(Workitem.attributes).where(*wanted).order_by(*order_of(query))
-        rows = fetch(self._engine, page.limit(size).offset(min(query.offset, _LARGEST))) if size else []
+        offset = min(query.offset, _LARGEST)
+        rows = self._reader.fetch(scope, page.limit(size).offset(offset)) if size else []
         total = query.offset + len(rows)
         if not 0 < len(rows) < size:
-            total = fetch(self._engine, select(func.count()).select_from(Workitem).where(*wanted))[0][0]
+            total = self._reader.fetch(scope, select(func.count()).select_from(Workitem).where(*wanted))[0][0]
         asked = total if query.limit is None else min(query.limit, total)
         return SearchResult(
             matches=[shown(row.attributes, query) for row in rows],

@@ -8,6 +8,7 @@ from typing import Final
 from sqlalchemy import Engine
 
 from archive.background import Background
+from archive.reading import Reader
 from archive.ups.channels import EventChannel, drop_excess
 from archive.ups.subscriptions import Subscriptions
 from archive.ups.workitems import Workitems
@@ -23,10 +24,10 @@ INTERVAL: Final = 60.0
 class ProcedureSteps:
     """The worklist of post-processing."""
 
-    def __init__(self, engine: Engine, settings: UPSSettings, *, most: int) -> None:
+    def __init__(self, engine: Engine, reader: Reader, settings: UPSSettings, *, most: int) -> None:
         self._engine = engine
         self._settings = settings
-        self.workitems = Workitems(engine, most=most)
+        self.workitems = Workitems(engine, reader, most=most)
         self.subscriptions = Subscriptions(engine)
 
     def channel(self, ae_title: str) -> EventChannel:

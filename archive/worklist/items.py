@@ -14,9 +14,10 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, Engine, Row, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from archive.database import Stop, fetch, in_transaction
+from archive.database import Stop, in_transaction
 from archive.errors import Conflict, InvalidItem, NotFound, Outdated
 from archive.models import Facility
+from archive.reading import Reader
 from archive.records import EVERYTHING, DicomJSON, Scope
 from archive.worklist import matching
 from archive.worklist.arrivals import close_by_images, delete_old, item_of
@@ -36,8 +37,9 @@ _LOCKS: Final = 0x574C
 class Items:
     """The worklist of all facilities."""
 
-    def __init__(self, engine: Engine, peers: PeerBook, settings: WorklistSettings) -> None:
+    def __init__(self, engine: Engine, reader: Reader, peers: PeerBook, settings: WorklistSettings) -> None:
         self._engine = engine
+        self._reader = reader
         self._peers = peers
         self._settings = settings
 
@@ -112,7 +114,8 @@ class Items:
 
     def get(self, identifier: int, scope: Scope = EVERYTHING) -> WorklistEntry:
         """One item. Raises `NotFound`, `IndexUnavailable`."""
-        rows = fetch(self._engine, entries(scope).where(Item.id == identifier)) if identifier < 1 << 63 else []
+        wanted = entries(scope).where(Item.id == identifier)
+        rows = self._reader.fetch(scope, wanted) if identifier < 1 << 63 else []
         if not rows:
             raise NotFound("no such worklist item")
         return entry(rows[0])
@@ -121,15 +124,15 @@ class Items:
         """A page of items in order of their start, and how many there are in all. Raises `IndexUnavailable`."""
         limits = conditions(wanted)
         page = entries(scope).where(*limits).order_by(Item.start_date, Item.start_time, Item.id)
-        rows = fetch(self._engine, page.limit(wanted.limit).offset(wanted.offset))
+        rows = self._reader.fetch(scope, page.limit(wanted.limit).offset(wanted.offset))
         counted = select(func.count()).select_from(Item).where(owned(scope), *limits)
-        return [entry(row) for row in rows], fetch(self._engine, counted)[0][0]
+        return [entry(row) for row in rows], self._reader.fetch(scope, counted)[0][0]
 
     def counts(self, wanted: ItemSearch, scope: Scope = EVERYTHING) -> dict[str, int]:
         """How many items of each status a search finds, whatever status it asks for. Raises `IndexUnavailable`."""
         limits = conditions(replace(wanted, statuses=()))
         counted = select(Item.status, func.count()).where(owned(scope), *limits).group_by(Item.status)
-        return dict(tuple(row) for row in fetch(self._engine, counted))
+        return dict(tuple(row) for row in self._reader.fetch(scope, counted))
 
     # -- by modalities -----------------------------------------------------------------------------------------------
 
@@ -150,7 +153,7 @@ class Items:
         be given, `InvalidQuery`, `IndexUnavailable`.
         """
         return query(
-            self._engine,
+            self._reader,
             self._settings,
             asked,
             scope,

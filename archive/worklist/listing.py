@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Engine, Row, Select, and_, or_, select, true, tuple_
+from sqlalchemy import ColumnElement, Row, Select, and_, or_, select, true, tuple_
 
-from archive.database import Stop, fetch
+from archive.database import Stop
 from archive.errors import TooManyMatches
 from archive.models import Facility
+from archive.reading import Reader
 from archive.records import DicomJSON, Scope
 from archive.standard import matching as values
 from archive.standard.text import fold
@@ -91,7 +92,7 @@ def _text_condition(text: str) -> ColumnElement[bool]:
 
 
 def query(
-    engine: Engine,
+    reader: Reader,
     settings: WorklistSettings,
     asked: matching.Keys,
     scope: Scope,
@@ -106,7 +107,7 @@ def query(
     if own_station_only:
         statement = statement.where(for_station(station))
     given = 0
-    for row in _in_order(engine, statement, stop):
+    for row in _in_order(reader, scope, statement, stop):
         if not matching.matches(asked, shown(row.attributes, row.status)):
             continue
         attributes = shown(row.attributes, row.status, station)
@@ -116,13 +117,13 @@ def query(
         yield matching.answer(asked, attributes)
 
 
-def _in_order(engine: Engine, statement: Select[Any], stop: Stop | None) -> Iterator[Row[Any]]:
+def _in_order(reader: Reader, scope: Scope, statement: Select[Any], stop: Stop | None) -> Iterator[Row[Any]]:
     """All rows, fetched by pages; what is added meanwhile shifts nothing."""
     place = tuple_(Item.start_date, Item.start_time, Item.id)
     statement = statement.order_by(Item.start_date, Item.start_time, Item.id).limit(PAGE)
     page = statement
     while True:
-        rows = fetch(engine, page, stop=stop)
+        rows = reader.fetch(scope, page, stop=stop)
         yield from rows
         if len(rows) < PAGE:
             return

@@ -7,15 +7,36 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, func, or_, select, true, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    column,
+    func,
+    or_,
+    select,
+    table,
+    true,
+    update,
+)
 
-from archive.models import Facility, Study
+from archive.models import CText, Facility
 from archive.records import DicomJSON, Scope
 from archive.worklist import matching
 from archive.worklist.attributes import STEP_ATTRIBUTE
 from archive.worklist.models import WorklistItem as Item
 from archive.worklist.order import FACILITY, STATUS, flat
 from config.peers import UNKNOWN_FACILITY
+
+_COUNTED = table(
+    "counted_study",
+    column("study_instance_uid", CText),
+    column("facility_id", BigInteger),
+    column("instance_count", BigInteger),
+)
+"""Studies of which a caller may learn how many images there are: their own, and those of nobody (row security)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +79,10 @@ def for_station(station: str) -> ColumnElement[bool]:
 
 
 def entries(scope: Scope) -> Select[Any]:
-    images = select(func.coalesce(func.sum(Study.instance_count), 0)).where(
-        Study.study_instance_uid == Item.study_instance_uid,
+    images = select(func.coalesce(func.sum(_COUNTED.c.instance_count), 0)).where(
+        _COUNTED.c.study_instance_uid == Item.study_instance_uid,
         # An order can name any study; what others have of it is not told.
-        own_or_nobodys(Study.facility_id, Item.facility_id),
+        own_or_nobodys(_COUNTED.c.facility_id, Item.facility_id),
     )
     return (
         select(*Item.__table__.c, Facility.code, images.scalar_subquery().label("image_count"))

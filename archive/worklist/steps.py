@@ -11,12 +11,26 @@ from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Select, delete, func, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Engine,
+    Select,
+    column,
+    delete,
+    func,
+    insert,
+    select,
+    table,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from archive.database import fetch, in_transaction
+from archive.database import in_transaction
 from archive.errors import InvalidUID
-from archive.models import Facility, Instance, StoredObject
+from archive.models import CText, Facility
+from archive.reading import Reader
 from archive.records import EVERYTHING, DicomJSON, Scope
 from archive.standard.uids import is_uid
 from archive.worklist import performed
@@ -24,6 +38,9 @@ from archive.worklist.errors import DuplicateStep, NoSuchStep, StepIsFinal
 from archive.worklist.links import link_items, update_items
 from archive.worklist.models import PerformedSeries, PerformedStep, PerformedStepChange, PerformedStepItem
 from archive.worklist.rows import own_or_nobodys
+
+_COUNTED = table("counted_instance", column("sop_instance_uid", CText), column("facility_id", BigInteger))
+"""Instances of which a caller may learn that they have arrived: what they sent, and what came from nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +109,9 @@ class StepEntry:
 class Steps:
     """The performed procedure steps of all facilities."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, reader: Reader) -> None:
         self._engine = engine
+        self._reader = reader
 
     def create(self, sop_instance_uid: str, attributes: DicomJSON, source: StepSource) -> str:
         """Take an N-CREATE; give the SOP Instance UID, a new one if none is given (PS3.7 10.1.5.1.4).
@@ -151,10 +169,10 @@ class Steps:
 
     def get(self, sop_instance_uid: str, scope: Scope = EVERYTHING) -> StepEntry:
         """One step. Raises `NoSuchStep`, `IndexUnavailable`."""
-        rows = fetch(self._engine, _entries(scope).where(PerformedStep.sop_instance_uid == sop_instance_uid))
+        rows = self._reader.fetch(scope, _entries(scope).where(PerformedStep.sop_instance_uid == sop_instance_uid))
         if not rows:
             raise NoSuchStep("no such performed procedure step")
-        return self._entries(rows)[0]
+        return self._entries(rows, scope)[0]
 
     def search(self, wanted: StepSearch, scope: Scope = EVERYTHING) -> tuple[list[StepEntry], int]:
         """A page of steps, the newest first, and how many there are in all. Raises `IndexUnavailable`."""
@@ -164,25 +182,25 @@ class Steps:
             .where(*limits)
             .order_by(PerformedStep.start_date.desc(), PerformedStep.start_time.desc(), PerformedStep.id.desc())
         )
-        rows = fetch(self._engine, page.limit(wanted.limit).offset(wanted.offset))
+        rows = self._reader.fetch(scope, page.limit(wanted.limit).offset(wanted.offset))
         counted = select(func.count()).select_from(PerformedStep).where(_visible(scope), *limits)
-        return self._entries(rows), fetch(self._engine, counted)[0][0]
+        return self._entries(rows, scope), self._reader.fetch(scope, counted)[0][0]
 
-    def missing_of(self, items: list[int]) -> dict[int, int]:
+    def missing_of(self, items: list[int], scope: Scope = EVERYTHING) -> dict[int, int]:
         """Of each of these worklist items, how many announced instances have not arrived. Raises `IndexUnavailable`."""
         if not items:
             return {}
         links = select(PerformedStepItem.step_id, PerformedStepItem.item_id)
-        rows = fetch(self._engine, links.where(PerformedStepItem.item_id.in_(items)))
-        arrivals = self._arrivals(list({row.step_id for row in rows}))
+        rows = self._reader.fetch(scope, links.where(PerformedStepItem.item_id.in_(items)))
+        arrivals = self._arrivals(list({row.step_id for row in rows}), scope)
         found: dict[int, int] = {}
         for row in rows:
             lost = sum(len(each.missing) for each in arrivals.get(row.step_id, ()))
             found[row.item_id] = found.get(row.item_id, 0) + lost
         return found
 
-    def _entries(self, rows: Any) -> list[StepEntry]:
-        series = self._arrivals([row.id for row in rows])
+    def _entries(self, rows: Any, scope: Scope) -> list[StepEntry]:
+        series = self._arrivals([row.id for row in rows], scope)
         return [
             StepEntry(
                 sop_instance_uid=row.sop_instance_uid,
@@ -200,16 +218,15 @@ class Steps:
             for row in rows
         ]
 
-    def _arrivals(self, steps: list[int]) -> dict[int, list[SeriesArrival]]:
+    def _arrivals(self, steps: list[int], scope: Scope) -> dict[int, list[SeriesArrival]]:
         """What each of the steps announces, and what of it is not there."""
         uid = func.unnest(PerformedSeries.sop_instance_uids).column_valued("uid")
         # A step can name any instance; whether others have sent it is not told.
         there = (
             select(1)
-            .select_from(Instance)
-            .join(StoredObject, StoredObject.instance_id == Instance.id)
+            .select_from(_COUNTED)
             .where(
-                Instance.sop_instance_uid == uid, own_or_nobodys(StoredObject.facility_id, PerformedStep.facility_id)
+                _COUNTED.c.sop_instance_uid == uid, own_or_nobodys(_COUNTED.c.facility_id, PerformedStep.facility_id)
             )
         )
         missing = func.array(select(uid).where(~there.exists()).scalar_subquery())
@@ -225,7 +242,7 @@ class Steps:
             .order_by(PerformedSeries.id)
         )
         found: dict[int, list[SeriesArrival]] = {}
-        for row in fetch(self._engine, statement) if steps else ():
+        for row in self._reader.fetch(scope, statement) if steps else ():
             arrival = SeriesArrival(row.series_instance_uid, row.announced, list(row.missing))
             found.setdefault(row.step_id, []).append(arrival)
         return found
@@ -305,13 +322,13 @@ def _entries(scope: Scope) -> Select[Any]:
 
 def _conditions(wanted: StepSearch) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
-    for column, value in (
+    for compared, value in (
         (PerformedStep.state, wanted.state),
         (PerformedStep.modality, wanted.modality),
         (PerformedStep.accession_number, wanted.accession_number),
     ):
         if value:
-            found.append(column == value)
+            found.append(compared == value)
     if wanted.first is not None:
         found.append(PerformedStep.start_date >= wanted.first)
     if wanted.last is not None:

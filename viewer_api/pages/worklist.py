@@ -127,7 +127,7 @@ def _answer(request: Request, archive: Archive, wanted: Filter) -> Response:
         limits = wanted.search()
         scope = scope_for(request, Right.ORDERS)
         found, total = archive.worklist.search(limits, scope)
-        missing = archive.performed.missing_of([entry.id for entry in found])
+        missing = archive.performed.missing_of([entry.id for entry in found], scope)
         counts = archive.worklist.counts(limits, scope)
         lines = [_line(entry, missing.get(entry.id, 0), archive, text) for entry in found]
     except ValueError:

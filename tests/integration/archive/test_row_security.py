@@ -23,7 +23,12 @@ from tests.integration.archive.support import sql
 from tests.integration.archive.test_sharing import A, B, caller_of, kept
 
 COUNT = text("SELECT count(*) FROM study")
-TABLES = ("patient", "study", "series", "instance", "stored_object")
+TABLES = (
+    *("patient", "study", "series", "instance", "stored_object"),
+    *("worklist_item", "performed_step", "performed_step_item", "performed_series", "ups_workitem", "change"),
+    *("rejection_note", "rejection_reference", "hiding_action"),
+    *("access_grant", "sharing", "sharing_member", "sharing_study", "access_notice", "share_link", "delivery"),
+)
 QUERIES = {
     "everything": {},
     "wildcard": {0x00100010: "*NGUY*"},
