@@ -1,4 +1,4 @@
-# One image for migrate, dicom_node and viewer_api; docker-compose.yml says which is which.
+# One image for migrate, dicom_node, viewer_api and hl7; docker-compose.yml says which is which.
 ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS packages
@@ -36,4 +36,4 @@ ENV PATH=/opt/venv/bin:$PATH \
 RUN python -m compileall -q /app
 ENV PYTHONDONTWRITEBYTECODE=1
 USER pacs
-EXPOSE 11112 8080
+EXPOSE 11112 8080 2575

@@ -8,6 +8,7 @@ import archive.correction.models
 import archive.delivery.models
 import archive.feed.models
 import archive.figures.models
+import archive.hl7.models
 import archive.identity.models
 import archive.people.models
 import archive.rejection.models

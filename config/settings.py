@@ -21,6 +21,7 @@ from config.audit import AuditSettings
 from config.encryption import LOCAL_KEY, EncryptionKey, EncryptionSettings
 from config.feed import FeedSettings, Webhook
 from config.figures import FiguresSettings
+from config.hl7 import HL7Settings
 from config.identity import IdentitySettings
 from config.links import LinkSettings
 from config.node import NodeSettings as NodeSettings
@@ -242,6 +243,7 @@ class Settings(BaseSettings):
     feed: FeedSettings = FeedSettings()
     figures: FiguresSettings = FiguresSettings()
     ups: UPSSettings = UPSSettings()
+    hl7: HL7Settings = HL7Settings()
     log: LogSettings = LogSettings()
     facilities: tuple[Facility, ...] = ()
     peers: tuple[Peer, ...] = ()
@@ -274,6 +276,7 @@ class Settings(BaseSettings):
             raise ValueError(f"peers name facilities that are not listed: {', '.join(lost)}")
         self._check_routes()
         self._check_webhooks({*codes, "UNKNOWN"})
+        self.hl7.check({*codes, "UNKNOWN"})
         return self
 
     @model_validator(mode="after")

@@ -16,6 +16,7 @@ from archive.routing.rules import rules_of
 from archive.worklist.upkeep import WorklistUpkeep
 from config.logs import configure, fields
 from config.settings import Settings, SettingsError, load
+from config.tls import ExpiryWatch
 from dicom_node.audited import Rejections
 from dicom_node.commands import (
     C_ECHO_RQ,
@@ -42,7 +43,6 @@ from dicom_node.handlers.worklist import WorklistService
 from dicom_node.models import FIND, GET, MODALITY_WORKLIST_FIND, MOVE, PERFORMED_STEP, PERFORMED_STEP_RETRIEVE
 from dicom_node.operation import BySOPClass, Service
 from dicom_node.server import DicomServer
-from dicom_node.tls import ExpiryWatch
 
 log = logging.getLogger(__name__)
 

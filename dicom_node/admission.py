@@ -17,10 +17,10 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from config.certificate import PeerCertificate
 from config.logs import fields
 from config.node import NodeSettings
 from config.peers import Peer, PeerBook
-from dicom_node.certificate import PeerCertificate
 from dicom_node.identity import Identities
 from dicom_node.negotiation import DICOM_APPLICATION_CONTEXT, Rejection, Request
 

@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from config.settings import SettingsError, load
-from dicom_node.tls import BadTLSFile, Credentials, OwnCertificate, certificates_in, own_certificates
+from config.tls import BadTLSFile, Credentials, OwnCertificate, certificates_in, own_certificates
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -15,8 +15,8 @@ from pynetdicom import AE
 from pynetdicom.pdu_primitives import UserIdentityNegotiation
 
 from config.node import TLSSettings
+from config.tls import BadTLSFile, Credentials
 from dicom_node.contexts import VERIFICATION
-from dicom_node.tls import BadTLSFile, Credentials
 
 
 def echo(

@@ -18,12 +18,12 @@ from pynetdicom.presentation import PresentationContext
 
 from config.node import NodeSettings
 from config.peers import Peer
+from config.tls import credentials
 from dicom_node import wire
 from dicom_node.exchange import Agreement, Exchange
 from dicom_node.negotiation import DICOM_APPLICATION_CONTEXT, Context, user_information
 from dicom_node.request_items import understandable
 from dicom_node.secure_wire import SecureWire
-from dicom_node.tls import credentials
 from dicom_node.wire import PeerGone, PeerSilent, ProtocolError, Wire
 
 MOST_CONTEXTS: Final = 128

@@ -12,7 +12,7 @@ import socket
 import ssl
 from time import monotonic
 
-from dicom_node.certificate import read_peer_certificate
+from config.certificate import read_peer_certificate
 from dicom_node.wire import PeerGone, PeerSilent, Wire
 
 _MOST_AT_ONCE = 64 * 1024

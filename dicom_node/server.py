@@ -7,7 +7,6 @@ time, and a slow or dead peer can only hold up itself.
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import socket
 import threading
@@ -17,11 +16,12 @@ from collections import Counter
 from config.logs import correlated, fields
 from config.node import NodeSettings
 from config.peers import PeerBook, plain_address
+from config.sockets import listen
+from config.tls import credentials
 from dicom_node.admission import Admission, Told
 from dicom_node.association import Association
 from dicom_node.operation import Greet, Service
 from dicom_node.secure_wire import SecureWire
-from dicom_node.tls import credentials
 from dicom_node.wire import Wire
 
 log = logging.getLogger(__name__)
@@ -85,10 +85,10 @@ class DicomServer:
         """Bind and listen. Raises `OSError` when a port cannot be had."""
         host, tls = self._settings.host, self._settings.tls
         if self._settings.plain:
-            self._plain = _listen(host, self._settings.port)
+            self._plain = listen(host, self._settings.port)
         try:
             if tls.listens:
-                self._secured = _listen(host, tls.port)
+                self._secured = listen(host, tls.port)
         except OSError:
             self._close_listeners()
             raise
@@ -230,16 +230,3 @@ class DicomServer:
         finally:
             with self._lock:
                 self._running.pop(threading.current_thread(), None)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises `OSError`."""
-    if host in ("", "::") and socket.has_dualstack_ipv6():
-        try:
-            return socket.create_server(("::", port), family=socket.AF_INET6, backlog=256, dualstack_ipv6=True)
-        except OSError as error:
-            # The kernel knows IPv6, and the machine (a container, often) has none.
-            if host or error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
-                raise
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=256)

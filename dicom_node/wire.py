@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from time import monotonic
 from typing import Final
 
-from dicom_node.certificate import PeerCertificate
+from config.certificate import PeerCertificate
 
 ASSOCIATE_RQ: Final = 0x01
 P_DATA_TF: Final = 0x04

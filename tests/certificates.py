@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from dicom_node.certificate import fingerprint
+from config.certificate import fingerprint
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from archive.launch.lock import RunLock
 from archive.launch.logfile import RotatingFile
 from archive.launch.messages import Spoken, step, warn
 from config import logs
+from config.hl7 import HL7Settings
 from config.node import NodeSettings
 from config.settings import Settings
 from storage.errors import StorageError
@@ -107,7 +108,8 @@ class Supervisor:
         settings = self._settings
         lock = RunLock(settings.data_dir)
         stack.callback(lock.release)
-        for section, host, port in (*_node_ports(settings.node), ("web", settings.web.host, settings.web.port)):
+        services = (*_node_ports(settings.node), *_hl7_ports(settings.hl7))
+        for section, host, port in (*services, ("web", settings.web.host, settings.web.port)):
             ports.require_free(host, port, section)
         key = ensure_local_key(settings)
         own_log = stack.enter_context(RotatingFile(messages.logs_dir(settings) / "launch.log"))
@@ -122,7 +124,7 @@ class Supervisor:
         stack.callback(self._stop_children)
         step("Khởi động dịch vụ DICOM và web", "Starting the DICOM node and the web service")
         with self._uninterrupted():
-            for module in ("dicom_node", "viewer_api"):
+            for module in ("dicom_node", "viewer_api", *["archive.hl7"] * settings.hl7.enabled):
                 child = Child(
                     module,
                     self._child_environment(),
@@ -160,6 +162,8 @@ class Supervisor:
         node, web = self._settings.node, self._settings.web
         self._poll("dicom_node", lambda: all(ports.accepts(host, port) for _, host, port in _node_ports(node)))
         echo = self._echo(stack)
+        hl7 = _hl7_ports(self._settings.hl7)
+        self._poll("archive.hl7", lambda: all(ports.accepts(host, port) for _, host, port in hl7))
         self._poll("viewer_api", lambda: ports.is_ready(web.host, web.port))
         if echo is not None and echo.wait(READY_SECONDS) != 0:
             raise LaunchError("dịch vụ DICOM không trả lời C-ECHO", "the DICOM node does not answer a C-ECHO")
@@ -243,6 +247,14 @@ def _node_ports(node: NodeSettings) -> list[tuple[str, str, int]]:
     """Where the node listens, and the section of the settings that says so."""
     plain = [("node", node.host, node.port)] if node.plain else []
     return [*plain, *([("node.tls", node.host, node.tls.port)] if node.tls.listens else [])]
+
+
+def _hl7_ports(hl7: HL7Settings) -> list[tuple[str, str, int]]:
+    """The same for HL7."""
+    if not hl7.enabled:
+        return []
+    plain = [("hl7", hl7.host, hl7.port)] if hl7.plain else []
+    return [*plain, *([("hl7.tls", hl7.host, hl7.tls.port)] if hl7.tls.listens else [])]
 
 
 def _died(child: Child) -> LaunchError:

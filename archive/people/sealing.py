@@ -1,4 +1,4 @@
-"""Seals secrets that must be read again, so that a copy of the database alone gives nobody a second factor."""
+"""Seals what must be read again, so that a copy of the database alone gives nobody a second factor or a message."""
 
 from __future__ import annotations
 
@@ -12,9 +12,15 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from archive.errors import Unavailable
+from config.settings import Settings
 
 _KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
+
+
+def key_file(settings: Settings) -> Path:
+    """The file with the key."""
+    return settings.access.key_file or settings.data_dir / "access.key"
 
 
 class CannotUnseal(Unavailable):
@@ -38,7 +44,7 @@ class Seal:
         try:
             return AESGCM(self._get()).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], owner.encode())
         except InvalidTag:
-            raise CannotUnseal("the second factor is sealed with another key than access.key_file has") from None
+            raise CannotUnseal("this is sealed with another key than access.key_file has") from None
 
     def _get(self) -> bytes:
         if not self._key:

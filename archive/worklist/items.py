@@ -6,7 +6,7 @@ Whatever changes an item is one transaction, and its version counts up; the same
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import date, datetime
 from typing import Any, Final
@@ -24,7 +24,7 @@ from archive.worklist.arrivals import close_by_images, delete_old, item_of
 from archive.worklist.links import link_steps
 from archive.worklist.listing import ItemSearch, conditions, query
 from archive.worklist.models import WorklistItem as Item
-from archive.worklist.order import CLOSED, FACILITY, Order, OrderKey, flat, read_key, read_order, read_status
+from archive.worklist.order import CLOSED, FACILITY, OPEN, Order, OrderKey, flat, read_key, read_order, read_status
 from archive.worklist.rows import WorklistEntry, entries, entry, owned, set_status
 from config import clock
 from config.peers import PeerBook
@@ -51,29 +51,36 @@ class Items:
         The same order is the one of this facility with the same AccessionNumber, RequestedProcedureID and
         ScheduledProcedureStepID. Raises `InvalidItem`, `Conflict`, `IndexUnavailable`.
         """
+        identifier, new = in_transaction(self._engine, lambda connection: self.put_in(connection, given, source=source))
+        return self.get(identifier), new
+
+    def put_in(
+        self, connection: Connection, given: Mapping[str, Any], *, source: str, partly: bool = False
+    ) -> tuple[int, bool]:
+        """The same in a transaction of the caller; gives the number of the item and whether it is new.
+
+        Where `partly`, fields that are not given stay as they are.
+        """
         facility = self._facility(given)
         key = read_key(given)
-
-        def work(connection: Connection) -> tuple[int, bool]:
-            owner = _facility_id(connection, facility)
-            _lock(connection, owner, key)
-            found = connection.execute(
-                select(*Item.__table__.c).where(Item.facility_id == owner, *_same(key)).with_for_update()
-            )
-            before = found.one_or_none()
-            order = read_order(_completed(connection, owner, key, given, before), self._issuer(facility))
-            status = read_status(given)
-            if before is None:
-                made = _insert(connection, owner, order, status or "SCHEDULED", source)
-                link_steps(connection, made)
-                return made, True
-            if before.status not in ("SCHEDULED", "ARRIVED", "CANCELLED") and before.patient_id != order.patient_id:
-                raise Conflict("PatientID: this order was begun for another patient; a new one needs a new number")
-            _update(connection, before, order, status or before.status)
-            return before.id, False
-
-        identifier, new = in_transaction(self._engine, work)
-        return self.get(identifier), new
+        owner = _facility_id(connection, facility)
+        _lock(connection, owner, key)
+        found = connection.execute(
+            select(*Item.__table__.c).where(Item.facility_id == owner, *_same(key)).with_for_update()
+        )
+        before = found.one_or_none()
+        if partly and before is not None:
+            given = {**flat(before.attributes), **given}
+        order = read_order(_completed(connection, owner, key, given, before), self._issuer(facility))
+        status = read_status(given)
+        if before is None:
+            made = _insert(connection, owner, order, status or "SCHEDULED", source)
+            link_steps(connection, made)
+            return made, True
+        if before.status not in ("SCHEDULED", "ARRIVED", "CANCELLED") and before.patient_id != order.patient_id:
+            raise Conflict("PatientID: this order was begun for another patient; a new one needs a new number")
+        _update(connection, before, order, status or before.status)
+        return before.id, False
 
     def change(
         self, identifier: int, given: Mapping[str, Any], *, partly: bool, version: int | None = None
@@ -98,6 +105,26 @@ class Items:
         except IntegrityError as error:
             raise Conflict("another item has this AccessionNumber, RequestedProcedureID and step ID") from error
         return self.get(identifier)
+
+    def change_patient(
+        self,
+        connection: Connection,
+        facility: str,
+        patient_id: str,
+        given: Mapping[str, Any],
+        removed: Collection[str] = (),
+    ) -> list[int]:
+        """Write this of a patient into the items of a facility that are not over, in a transaction of the caller.
+
+        Gives the numbers of the items. Raises `InvalidItem`.
+        """
+        mine = (Item.facility_id == _facility_id(connection, facility), Item.patient_id == patient_id)
+        wanted = select(*Item.__table__.c).where(*mine, Item.status.in_(OPEN)).order_by(Item.id).with_for_update()
+        found = connection.execute(wanted).all()
+        for before in found:
+            kept = {name: value for name, value in flat(before.attributes).items() if name not in removed}
+            _update(connection, before, read_order({**kept, **given}, self._issuer(facility)), before.status)
+        return [row.id for row in found]
 
     def cancel(self, identifier: int, *, version: int | None = None) -> WorklistEntry:
         """Take an item off the list; it stays findable. Raises `NotFound`, `Outdated`, `Conflict` if it was begun."""

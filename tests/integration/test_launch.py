@@ -127,6 +127,7 @@ def environment() -> dict[str, str]:
         "PYTHONPATH": str(ROOT),
         "PACS_NODE__PORT": str(free_port()),
         "PACS_WEB__PORT": str(free_port()),
+        "PACS_HL7__PORT": str(free_port()),
         "PACS_ACCESS__SIGN_IN": "off",
         "PACS_WEB__VIEWER": str(ROOT / "var" / "viewer"),
     }

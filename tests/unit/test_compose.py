@@ -32,8 +32,8 @@ def environment(name: str) -> dict[str, str]:
 
 
 def test_the_parts_of_the_archive_are_there() -> None:
-    assert set(SERVICES) == {"postgres", "minio", "migrate", "dicom_node", "viewer_api"}
-    assert OURS == ["migrate", "dicom_node", "viewer_api"]
+    assert set(SERVICES) == {"postgres", "minio", "migrate", "dicom_node", "viewer_api", "hl7"}
+    assert OURS == ["migrate", "dicom_node", "viewer_api", "hl7"]
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -67,6 +67,7 @@ def test_only_the_dicom_node_is_published_beyond_this_machine() -> None:
         "migrate": [],
         "dicom_node": ["11112:11112"],
         "viewer_api": ["127.0.0.1:8080:8080"],
+        "hl7": ["127.0.0.1:2575:2575"],
     }
 
 

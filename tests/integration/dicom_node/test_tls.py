@@ -22,9 +22,9 @@ from pydicom.dataset import FileMetaDataset
 from pynetdicom import AE, build_role, evt
 
 from archive.core import Archive
+from config.certificate import fingerprint
 from config.peers import Limits, Peer
 from config.settings import Settings
-from dicom_node.certificate import fingerprint
 from dicom_node.echo import main as echo_command
 from tests.certificates import Authority, Pair, self_signed
 from tests.factories import ct_image, encode

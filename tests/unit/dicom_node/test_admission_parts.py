@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from config.certificate import PeerCertificate
 from config.node import TLSSettings
 from config.peers import Limits, Peer
+from config.tls import BadTLSFile, Credentials, ExpiryWatch, certificates_in
 from config.watched import Watched
 from dicom_node import certificates, passcode
 from dicom_node.admission import Places
-from dicom_node.certificate import PeerCertificate
 from dicom_node.identity import LONGEST_BAN, Failures, Proved, printable
 from dicom_node.negotiation import Rejection
-from dicom_node.tls import BadTLSFile, Credentials, ExpiryWatch, certificates_in
 from dicom_node.wire import Pace
 from tests.certificates import Authority
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from config.node import TLSSettings
+from config.tls import Credentials
 from dicom_node.secure_wire import HandshakeFailed, SecureWire
-from dicom_node.tls import Credentials
 from dicom_node.wire import PeerGone, PeerSilent
 from tests.certificates import Authority
 

@@ -1,4 +1,4 @@
-"""TLS of the node in both directions (PS3.15 B.12: BCP 195 with RFC 8996 and RFC 9325).
+"""TLS in both directions, of the DICOM node and of HL7 (PS3.15 B.12: BCP 195 with RFC 8996 and RFC 9325).
 
 TLS 1.3, and TLS 1.2 with ephemeral elliptic curves and authenticated encryption; nothing older, no renegotiation, no
 compression, no resumption.
@@ -18,10 +18,10 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from config.certificate import fingerprint
 from config.logs import fields
 from config.node import TLSSettings
 from config.watched import Watched
-from dicom_node.certificate import fingerprint
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,147 @@
+"""What each kind of message does, within one transaction: all of it or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from sqlalchemy import Connection
+
+from archive.audit.events import Action, AuditEvent, Detail
+from archive.audit.trail import Trail
+from archive.hl7 import orders, patients
+from archive.hl7.faults import (
+    REQUIRED_FIELD_MISSING,
+    TABLE_VALUE,
+    UNSUPPORTED_EVENT,
+    UNSUPPORTED_MESSAGE,
+    UNSUPPORTED_PROCESSING,
+    UNSUPPORTED_VERSION,
+    Fault,
+    Location,
+    refuse,
+)
+from archive.hl7.message import Message
+from archive.hl7.worklist import Done, apply_order, digest, order_name, sound
+from archive.people.caller import Caller, Kind
+from archive.worklist.items import Items
+from config.hl7 import HL7Sender, MessageGroup
+
+Superseded = Callable[[str], bool]
+"""Whether a later message has changed the order or patient of this name."""
+_ORDERS: Final = frozenset((("ORM", "O01"), ("OMG", "O19"), ("OMI", "O23")))
+
+
+def group_of(message: Message) -> MessageGroup:
+    """Which kind of message it is. Raises `Refused` for those that are not taken."""
+    kind, event = message.kind
+    if (kind, event) in _ORDERS or (kind in ("ORM", "OMG", "OMI") and not event):
+        return "orders"
+    if kind == "SIU":
+        if event in orders.APPOINTMENTS:
+            return "schedule"
+    elif kind == "ADT":
+        if event in patients.EVENTS:
+            return "patients" if patients.EVENTS[event] == "update" else "merges"
+    elif kind == "ORU" and event in ("R01", ""):
+        return "results"
+    where = Location("MSH", 1, 9)
+    if kind in ("SIU", "ADT", "ORM", "OMG", "OMI", "ORU"):
+        raise refuse(UNSUPPORTED_EVENT, "is an event that is not taken", where)
+    raise refuse(UNSUPPORTED_MESSAGE, "is a message type that is not taken", where)
+
+
+def check(message: Message, sender: HL7Sender) -> MessageGroup:
+    """Whether the sender may send this. Raises `Refused`."""
+    header = message.header
+    if not message.control_id:
+        raise refuse(REQUIRED_FIELD_MISSING, "is missing: the control ID", header.where(10))
+    if len(message.control_id) > 199:
+        raise refuse(TABLE_VALUE, "has more than 199 characters", header.where(10))
+    if (header.raw(11).split(message.delimiters.component)[0].strip().upper() or "P") not in sender.processing_ids:
+        raise refuse(UNSUPPORTED_PROCESSING, "is not taken from this sender", header.where(11))
+    version = header.raw(12).strip()
+    if version and not version.startswith("2"):
+        raise refuse(UNSUPPORTED_VERSION, "is no version 2 of HL7", header.where(12))
+    group = group_of(message)
+    if group not in sender.messages:
+        raise refuse(UNSUPPORTED_MESSAGE, "is not taken from this sender (hl7.senders.messages)", header.where(9))
+    return group
+
+
+class Applier:
+    """Does what messages ask for."""
+
+    def __init__(self, items: Items, trail: Trail) -> None:
+        self._items = items
+        self._trail = trail
+
+    def apply(
+        self, connection: Connection, message: Message, sender: HL7Sender, address: str, superseded: Superseded
+    ) -> Done:
+        """Do it, and put it on record before it takes effect. Raises `Refused`, `Unavailable`."""
+        group = check(message, sender)
+        done = Done()
+        if group == "orders":
+            self._orders(connection, orders.order_changes(message, sender), sender, done, superseded)
+        elif group == "schedule":
+            self._orders(connection, orders.appointment_changes(message, sender), sender, done, superseded)
+        elif group in ("patients", "merges"):
+            for change in patients.patient_changes(message, sender):
+                self._patient(connection, change, sender, done, superseded)
+        else:
+            raise refuse(UNSUPPORTED_MESSAGE, "reports of other systems are not taken yet", message.header.where(9))
+        self._record(message, sender, address, done)
+        return done
+
+    def _orders(
+        self,
+        connection: Connection,
+        changes: list[orders.OrderChange],
+        sender: HL7Sender,
+        done: Done,
+        superseded: Superseded,
+    ) -> None:
+        names = [order_name(sender, change) for change in changes]
+        later = {name for name in set(names) if superseded(name)}
+        done.about += sorted({*names})
+        for name, change in zip(names, changes, strict=True):
+            if name in later:
+                _passed_over(done, change.origin)
+            else:
+                apply_order(connection, self._items, sender, change, done)
+
+    def _patient(
+        self,
+        connection: Connection,
+        change: patients.PatientChange,
+        sender: HL7Sender,
+        done: Done,
+        superseded: Superseded,
+    ) -> None:
+        identity = change.patient.identity
+        name = digest("patient", sender.facility, identity.patient_id)
+        done.about.append(name)
+        done.patient_id = identity.patient_id
+        done.notes += change.patient.notes
+        if superseded(name):
+            _passed_over(done, Location("PID"))
+            return
+        given, left_out = sound(change.patient.values, change.patient.where)
+        done.notes += left_out
+        removed = change.patient.deleted
+        found = self._items.change_patient(connection, sender.facility, identity.patient_id, given, removed)
+        if change.kind == "merge" and change.prior is not None:
+            prior = change.prior.patient_id
+            found += self._items.change_patient(connection, sender.facility, prior, given, removed)
+        done.items += found
+        done.what.append(f"{change.kind} of a patient, {len(found)} items")
+
+    def _record(self, message: Message, sender: HL7Sender, address: str, done: Done) -> None:
+        caller = Caller(Kind.PEER, f"HL7 {sender.name}", address=address, home=frozenset({sender.facility}))
+        detail: dict[str, Detail] = {"what": f"HL7 {'^'.join(message.kind)}", "items": [*map(str, done.items)]}
+        self._trail.record(AuditEvent(Action.ORDER, caller, patient_id=done.patient_id, detail=detail))
+
+
+def _passed_over(done: Done, where: Location) -> None:
+    done.notes.append(Fault(TABLE_VALUE, "a later message has changed this: it is left as it is", where))
