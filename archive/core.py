@@ -42,7 +42,6 @@ from archive.locate import locate
 from archive.migrate import migrate as migrate_database
 from archive.migrate import require_current, require_wall
 from archive.people.people import People
-from archive.people.sealing import Seal, key_file
 from archive.reading import Reader
 from archive.ready_metadata import ReadyMetadata
 from archive.reconcile import Repairs, reconcile, verify
@@ -120,11 +119,7 @@ class Archive:
         self.break_glass = BreakGlass(engine, self.reader, self.audit, settings.sharing)
         self.worklist = Items(engine, self.reader, self.peers, settings.worklist)
         self.performed = Steps(engine, self.reader)
-        self.sharings = Sharings(engine, self.audit, settings)
-        self.break_glass = BreakGlass(engine, self.audit, settings.sharing)
-        self.worklist = Items(engine, self.peers, settings.worklist)
-        self.performed = Steps(engine)
-        self.messages = Messages(engine, settings.hl7, Seal(key_file(settings)), self.worklist, self.audit)
+        self.messages = Messages(engine, settings.hl7, self.people.seal, self.worklist, self.audit)
         self.metadata = ReadyMetadata(store, _cache(settings, "metadata", settings.web.metadata_cache_bytes))
         self.frames = _cache(settings, "frames", settings.web.frame_cache_bytes)
         self.videos = _cache(settings, "videos", settings.web.video_cache_bytes)

@@ -14,7 +14,7 @@ from archive.people.attempts import Attempts
 from archive.people.own import OwnAccount
 from archive.people.passwords import Passwords
 from archive.people.programs import Programs
-from archive.people.sealing import Seal, key_file
+from archive.people.sealing import Seal
 from archive.people.sessions import Sessions
 from archive.people.signing_in import SigningIn
 from config.logs import fields
@@ -32,7 +32,6 @@ class People:
         access = settings.access
         passwords, seal = Passwords(), Seal(access.key_file or settings.data_dir / "access.key")
         self.seal = seal
-        passwords, seal = Passwords(), Seal(key_file(settings))
         self._attempts = Attempts(engine, access)
         self.sessions = Sessions(engine, access)
         self.accounts = Accounts(

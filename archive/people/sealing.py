@@ -1,4 +1,4 @@
-"""Seals what must be read again, so that a copy of the database alone gives nobody a second factor or a message."""
+"""Seals secrets that must be read again, so that a copy of the database alone gives nobody a second factor."""
 
 from __future__ import annotations
 
@@ -12,15 +12,9 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from archive.errors import Unavailable
-from config.settings import Settings
 
 _KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
-
-
-def key_file(settings: Settings) -> Path:
-    """The file with the key."""
-    return settings.access.key_file or settings.data_dir / "access.key"
 
 
 class CannotUnseal(Unavailable):

@@ -1,6 +1,6 @@
 """The log of HL7 messages
 
-Revision: 2026_11_22_hl7, after 2026_11_22_reports
+Revision: 2026_11_22_hl7, after 2026_11_22_figures
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "2026_11_22_hl7"
-down_revision = "2026_11_22_reports"
+down_revision = "2026_11_22_figures"
 branch_labels = None
 depends_on = None
 
