@@ -50,6 +50,7 @@ from archive.reindex import Reindexed, reindex
 from archive.rejection.notes import RejectionNotes
 from archive.rejection.quarantine import Quarantine
 from archive.rejection.rejections import Rejections
+from archive.reports.objects import ReportObjects
 from archive.reports.reports import Reports
 from archive.routing.routing import Routing
 from archive.row_security import ROLE
@@ -120,6 +121,11 @@ class Archive:
         self.worklist = Items(engine, self.reader, self.peers, settings.worklist)
         self.performed = Steps(engine, self.reader)
         self.messages = Messages(engine, settings.hl7, self.people.seal, self.worklist, self.audit)
+        self.report_objects = ReportObjects(engine, self.reports, self.rejections, self.begin, settings)
+        self.sharings = Sharings(engine, self.audit, settings)
+        self.break_glass = BreakGlass(engine, self.audit, settings.sharing)
+        self.worklist = Items(engine, self.peers, settings.worklist)
+        self.performed = Steps(engine)
         self.metadata = ReadyMetadata(store, _cache(settings, "metadata", settings.web.metadata_cache_bytes))
         self.frames = _cache(settings, "frames", settings.web.frame_cache_bytes)
         self.videos = _cache(settings, "videos", settings.web.video_cache_bytes)

@@ -14,13 +14,14 @@ from typing import Any, Final
 from sqlalchemy import Engine, text
 
 from archive.database import change, fetch
+from archive.documents import TRANSFER_SYNTAX, encoded
 from archive.errors import InvalidQuery, NotFound
 from archive.ingest import Receiving
 from archive.reading import Reader
 from archive.records import EVERYTHING, Receipt, Scope, Source
 from archive.rejection import sql
 from archive.rejection.causes import BY_CODE, NOTES, Hidden
-from archive.rejection.compose import TRANSFER_SYNTAX, Reason, Rejected, compose, encoded
+from archive.rejection.compose import Reason, Rejected, compose
 
 _LONGEST: Final = 1024
 _UNDO: Final = "113001"

@@ -30,6 +30,7 @@ from archive.reports.changing import Composed, GivingOut, Writer
 from archive.reports.models import Report
 from archive.reports.records import Author, Entry, Event, Version, Written
 from archive.reports.signature import Signatures
+from archive.reports.templates import Library
 from archive.reports.writers import Writers
 from config.reports import ReportSettings
 
@@ -48,6 +49,7 @@ class Reports:
         self._settings = settings
         self._signatures = Signatures({}, required=settings.signature_required)
         self.writers = Writers(engine, reader, settings)
+        self.templates = Library(settings.templates)
         self.on_signed: Callable[[], None] = lambda: None
         """Called when there are objects to be made."""
 
@@ -114,7 +116,7 @@ class Reports:
         Raises `NotFound`, `NotPermitted`, `InvalidItem`; `Conflict` if one's facility has one, unless `another`.
         """
         place = self.writers.place(caller, study)
-        writer, composed = self._writer(caller, author), self._composed(written or Written())
+        writer, composed = self._writer(caller, author), self._composed(place.code, written or Written())
         number, ticket = str(uuid.uuid4()), uuid.uuid4().hex
         self._record(caller, study, number, "created")
 
@@ -140,7 +142,8 @@ class Reports:
 
         Raises `NotFound`, `NotPermitted`, `InvalidItem`, `Outdated`, `Conflict` for what is signed: `amend` that.
         """
-        writer, composed = self._writer(caller, author), self._composed(written)
+        writer = self._writer(caller, author)
+        composed = self._composed(self.get(caller, number).facility, written)
 
         def work(connection: Connection, row: Row[Any], ticket: str) -> None:
             if not changing.save_draft(connection, row.id, composed, writer):
@@ -290,9 +293,10 @@ class Reports:
     def _writer(self, caller: Caller, author: Author | None, *, signing: bool = False) -> Writer:
         return Writer(caller.name, self.writers.author(caller, author, signing=signing))
 
-    def _composed(self, written: Written) -> Composed:
-        clean = cleaned(written)
-        return Composed(clean, clean.text)
+    def _composed(self, facility: str, written: Written) -> Composed:
+        templates = self.templates.of(facility)
+        clean = templates.spelt_out(cleaned(written))
+        return Composed(clean, templates.description(clean))
 
     def _writable(self, caller: Caller, number: str, revision: int) -> Entry:
         entry = self.get(caller, number)
