@@ -102,9 +102,7 @@ class _Page(FPDF):
             if value.strip():
                 self.set_font("noto", size=10)
                 self.cell(38, 5.6, f"{name}:")
-                self.strong(name == "Họ và tên")
-                self.multi_cell(0, 5.6, value, new_x=XPos.LMARGIN, new_y=YPos.NEXT)
-                self.strong(False)
+                self.words(value, 5.6, strong=name == "Họ và tên")
         self.ln(1.5)
         self.set_draw_color(150)
         self.set_line_width(0.2)
@@ -118,9 +116,7 @@ class _Page(FPDF):
         self.ln(1.5)
         self.line_of(title, 11, strong=True)
         self.set_font("noto", size=10.5)
-        self.strong(strong)
-        self.multi_cell(0, 5.8, text, align=Align.L, new_x=XPos.LMARGIN, new_y=YPos.NEXT)
-        self.strong(False)
+        self.words(text, 5.8, strong=strong)
 
     def signed(self, version: Version) -> None:
         assert version.issued_at is not None
@@ -139,10 +135,7 @@ class _Page(FPDF):
         for text, strong in lines:
             self.set_x(self.w / 2)
             self.set_font("noto", size=10)
-            self.strong(strong)
-            width = self.w / 2 - self.r_margin
-            self.multi_cell(width, 5.6, text, align=Align.C, new_x=XPos.LMARGIN, new_y=YPos.NEXT)
-            self.strong(False)
+            self.words(text, 5.6, strong=strong, align=Align.C, width=self.w / 2 - self.r_margin)
 
     def footer(self) -> None:
         """What a paper copy of an electronic document has to say of itself."""
@@ -173,15 +166,15 @@ class _Page(FPDF):
 
     def line_of(self, text: str, size: float, *, strong: bool = False, align: Align = Align.L) -> None:
         self.set_font("noto", size=size)
-        self.strong(strong)
-        self.multi_cell(0, size * 0.52, text, align=align, new_x=XPos.LMARGIN, new_y=YPos.NEXT)
-        self.strong(False)
+        self.words(text, size * 0.52, strong=strong, align=align)
 
-    def strong(self, on: bool) -> None:
-        # The outline of a letter in its own colour: no second file of a font.
-        self.text_mode = TextMode.FILL_STROKE if on else TextMode.FILL
-        self.set_draw_color(0)
-        self.set_line_width(_BOLD)
+    def words(
+        self, text: str, height: float, *, strong: bool = False, align: Align = Align.L, width: float = 0
+    ) -> None:
+        """Text in lines. What is strong has an outline in its own colour: no second file of a font."""
+        mode = TextMode.FILL_STROKE if strong else TextMode.FILL
+        with self.local_context(text_mode=mode, line_width=_BOLD, draw_color=0):
+            self.multi_cell(width, height, text, align=align, new_x=XPos.LMARGIN, new_y=YPos.NEXT)
 
 
 def _moment(at: datetime) -> str:
