@@ -25,6 +25,7 @@ from config.hl7 import HL7Settings
 from config.identity import IdentitySettings
 from config.links import LinkSettings
 from config.node import NodeSettings as NodeSettings
+from config.oidc import OIDCProvider
 from config.peers import Facility, Peer, PeerBook, UnknownPeers, View
 from config.reports import ReportSettings
 from config.routes import ForwardSettings, Route
@@ -249,6 +250,7 @@ class Settings(BaseSettings):
     peers: tuple[Peer, ...] = ()
     routes: tuple[Route, ...] = ()
     webhooks: tuple[Webhook, ...] = ()
+    oidc: tuple[OIDCProvider, ...] = ()
     unknown_peers: UnknownPeers = "reject"
 
     @classmethod
@@ -277,6 +279,7 @@ class Settings(BaseSettings):
         self._check_routes()
         self._check_webhooks({*codes, "UNKNOWN"})
         self.hl7.check({*codes, "UNKNOWN"})
+        self._check_providers({*codes, "*"})
         return self
 
     @model_validator(mode="after")
@@ -323,6 +326,17 @@ class Settings(BaseSettings):
         for webhook in self.webhooks:
             if lost := sorted({*webhook.facilities} - codes):
                 raise ValueError(f"webhook {webhook.name!r} names facilities that are not listed: {', '.join(lost)}")
+
+    def _check_providers(self, codes: set[str]) -> None:
+        for what, values in (
+            ("name", [each.name for each in self.oidc]),
+            ("issuer", [each.issuer for each in self.oidc]),
+        ):
+            if len(set(values)) < len(values):
+                raise ValueError(f"two providers have the same {what}")
+        for provider in self.oidc:
+            if lost := sorted({each.facility for each in provider.roles} - codes):
+                raise ValueError(f"provider {provider.name!r} gives roles at facilities that are not listed: {lost}")
 
     @property
     def objects_dir(self) -> Path:

@@ -17,6 +17,7 @@ from viewer_api.links import BelowPrefix, LinkSignIn
 from viewer_api.listeners import Listeners
 from viewer_api.metrics import Metrics
 from viewer_api.middleware import Observer, SizeLimit
+from viewer_api.oidc.provider import Provider
 from viewer_api.pages.trouble import trouble_page
 from viewer_api.routes import (
     audit,
@@ -40,7 +41,7 @@ from viewer_api.routes import (
     wado_uri,
     worklist,
 )
-from viewer_api.sign_in import accounts, profile, tokens
+from viewer_api.sign_in import accounts, federated, profile, tokens
 from viewer_api.sign_in import pages as sign_in_pages
 from viewer_api.sign_in.finding import SessionSignIn
 from viewer_api.sign_in.throttle import Throttle
@@ -65,6 +66,7 @@ def create_app(archive: Archive) -> FastAPI:
     app.state.sign_in = gate.NoSignIn() if off else SessionSignIn(archive)
     app.state.link_sign_in = LinkSignIn(archive)
     app.state.throttle = Throttle()
+    app.state.providers = {each.name: Provider(each) for each in archive.settings.oidc}
     app.state.listeners = Listeners(archive)
     app.state.trouble_page = trouble_page
     problems.install(app)
@@ -88,6 +90,7 @@ def create_app(archive: Archive) -> FastAPI:
         queues,
         audit,
         sign_in_pages,
+        federated,
         profile,
         accounts,
         tokens,
@@ -114,6 +117,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     anyio.to_thread.current_default_thread_limiter().total_tokens = archive.settings.web.threads
     with archive.ups.upkeep(), archive.people.upkeep(), archive.report_objects.upkeep():
         yield
+    try:
+        with archive.ups.upkeep(), archive.people.upkeep():
+            yield
+    finally:
+        for provider in app.state.providers.values():
+            provider.close()
 
 
 def _operation_id(route: APIRoute) -> str:

@@ -21,6 +21,15 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _NEVER: Final = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200", "192.0.0.192")))
 
 
+_FAILURES: Final = (
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    httpcore.TimeoutException,
+    httpcore.UnsupportedProtocol,
+    OSError,
+)
+
+
 class CannotSend(Exception):
     """There was no answer; the message says why, without what was sent."""
 
@@ -64,6 +73,39 @@ class GuardedNetwork(httpcore.NetworkBackend):
         raise failure
 
 
+class Asker:
+    """Asks servers of one owner; answers are read up to a limit."""
+
+    def __init__(self, timeout: float, authorities: Path | None = None, most: int = 1 << 20) -> None:
+        """`most` are bytes of one answer; `timeout` and `authorities` as for `Sender`."""
+        self._timeout = dict.fromkeys(("connect", "read", "write", "pool"), timeout)
+        self._most = most
+        self._pool = httpcore.ConnectionPool(
+            ssl_context=ssl.create_default_context(cafile=authorities),
+            network_backend=GuardedNetwork(),
+            max_connections=4,
+        )
+
+    def ask(self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> tuple[int, bytes]:
+        """Status and body. Raises `CannotSend`, also for an answer over the limit."""
+        try:
+            with self._pool.stream(
+                method, url, headers=list(headers.items()), content=body, extensions={"timeout": self._timeout}
+            ) as answer:
+                got = bytearray()
+                for part in answer.iter_stream():
+                    got += part
+                    if len(got) > self._most:
+                        raise CannotSend("the answer is too long")
+                return answer.status, bytes(got)
+        except _FAILURES as error:
+            raise CannotSend(f"{type(error).__name__}: {error}".removesuffix(": ")) from None
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._pool.close()
+
+
 class Sender:
     """Posts to one receiver; keeps its connection."""
 
@@ -85,7 +127,7 @@ class Sender:
                 "POST", self._url, headers=list(headers.items()), content=body, extensions=extensions
             ) as answer:
                 return answer.status
-        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, OSError) as error:
+        except _FAILURES as error:
             raise CannotSend(f"{type(error).__name__}: {error}".removesuffix(": ")) from None
 
     def close(self) -> None:

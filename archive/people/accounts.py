@@ -27,7 +27,7 @@ from archive.people.models import Account, AccountRole
 from archive.people.own import NO_FACTOR
 from archive.people.passwords import Passwords, random_password
 from archive.people.roles import Right, Role
-from archive.people.sessions import Sessions, digest, memberships_of, rights_listed, roles_json
+from archive.people.sessions import Sessions, digest, has_factor, memberships_of, rights_listed, roles_json
 from config.access import AccessSettings
 
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._@-]{1,63}")
@@ -87,24 +87,29 @@ class Accounts:
         rights: Sequence[Right] = (),
         *,
         one_time: bool = True,
+        provider: str = "",
     ) -> str:
         """Make an account; give its one-time password or, of a program, its secret.
 
-        It is a program's if its roles are SERVICE. Raises `NotPermitted`, `InvalidItem`, `Conflict` if the name is
-        taken.
+        It is a program's if its roles are SERVICE. With the name of a `provider`, the person signs in there, and there
+        is no password: what is given is empty.
+        Raises `NotPermitted`, `InvalidItem`, `Conflict` if the name is taken.
         """
         service = _check(name, display_name, memberships, rights)
         self._require(by, memberships)
         self._require_rights(by, memberships, rights)
-        password = secrets.token_urlsafe(32) if service else random_password()
+        if service and provider:
+            raise InvalidItem.of({"provider": "is for people"})
+        password = "" if provider else secrets.token_urlsafe(32) if service else random_password()
         values = {
             "kind": "service" if service else "account",
+            "provider": provider,
             "name": name,
             "display_name": display_name.strip(),
             "rights": sorted(right.value for right in rights),
-            **self._secret(password, service=service, one_time=one_time),
+            **(self._secret(password, service=service, one_time=one_time) if password else {}),
         }
-        self._record(by, name, "created", memberships, rights)
+        self._record(by, name, f"created for {provider}" if provider else "created", memberships, rights)
 
         def work(connection: Connection) -> None:
             number = connection.execute(insert(Account).values(values).returning(Account.id)).scalar_one()
@@ -316,7 +321,7 @@ def _give(connection: Connection, number: int, memberships: Sequence[Membership]
 def _listing(review_days: float) -> Select[Any]:
     due = Account.reviewed_at < func.clock_timestamp() - func.make_interval(0, 0, 0, 0, 0, 0, review_days * 86400)
     columns = (Account.id, Account.name, Account.display_name, Account.kind, Account.enabled, Account.created_at)
-    more = (Account.used_at, Account.reviewed_at, Account.factor_at, Account.must_change, Account.rights)
+    more = (Account.used_at, Account.reviewed_at, has_factor(), Account.must_change, Account.rights)
     chosen: list[Any] = [*columns, *more, due.label("due"), roles_json().label("roles")]
     return select(*chosen)
 
@@ -335,6 +340,6 @@ def _listed(row: Row[Any], locked: set[str]) -> Listed:
         used_at=row.used_at,
         reviewed_at=row.reviewed_at,
         review_due=row.due,
-        has_factor=row.factor_at is not None,
+        has_factor=row.has_factor,
         must_change=row.must_change,
     )

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from archive.core import Archive
+from archive.errors import InvalidItem
 from archive.people.accounts import Listed
 from archive.people.caller import Caller, Kind, Membership
 from archive.people.roles import Right, Role
@@ -32,6 +33,7 @@ def register(add: Add) -> None:
     made = action("add", _add, "Make an account and print its one-time password, or a program's secret.")
     made.add_argument("name", help="sign-in name, such as lan.tran")
     made.add_argument("--display-name", required=True, help="as pages show it")
+    made.add_argument("--provider", default="", metavar="NAME", help="sign in there ([[oidc]]), without a password")
     _roles(made)
     changed = action("roles", _set_roles, "Give an account these roles in place of those before.")
     changed.add_argument("name")
@@ -108,7 +110,12 @@ def line(account: Listed) -> str:
 
 
 def _add(archive: Archive, given: argparse.Namespace) -> int:
-    secret = archive.people.accounts.create(OPERATOR, given.name, given.display_name, given.role, given.right)
+    if given.provider and given.provider not in {each.name for each in archive.settings.oidc}:
+        raise InvalidItem(f"the settings have no provider {given.provider}")
+    accounts = archive.people.accounts
+    secret = accounts.create(OPERATOR, given.name, given.display_name, given.role, given.right, provider=given.provider)
+    if given.provider:
+        return 0
     print(secret)
     print(f"{given.name}: this is shown once, hand it over in person", file=sys.stderr)
     return 0

@@ -16,7 +16,11 @@ class Account(Base):
     """A person or a program that can sign in."""
 
     __tablename__ = "account"
-    __table_args__ = (CheckConstraint("kind IN ('account', 'service')", name="kind"),)
+    __table_args__ = (
+        CheckConstraint("kind IN ('account', 'service')", name="kind"),
+        Index(None, "issuer", "subject", unique=True, postgresql_where=text("subject <> ''")),
+        Index(None, "set_up_digest", unique=True, postgresql_where=text("set_up_digest IS NOT NULL")),
+    )
 
     id: Mapped[int] = _key()
     kind: Mapped[str] = mapped_column(server_default="account")
@@ -49,6 +53,16 @@ class Account(Base):
     """SHA-256 of the recovery codes that are left."""
     rights: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
     """What a program may do."""
+    provider: Mapped[str] = mapped_column(server_default="")
+    """By which provider of the settings (``[[oidc]]``) the person signs in; empty: by means of ours."""
+    issuer: Mapped[str] = mapped_column(server_default="")
+    subject: Mapped[str] = mapped_column(server_default="")
+    """Who the person is there (OpenID Connect Core 2, ``sub``); empty until the first sign-in."""
+    set_up_digest: Mapped[bytes | None]
+    """SHA-256 of the secret of a link by which the person sets a password."""
+    set_up_expires_at: Mapped[datetime | None]
+    public_keys: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
+    """JSON Web Keys of a program, with which it proves who it is (RFC 7523)."""
 
 
 class AccountRole(Base):
@@ -91,6 +105,44 @@ class AccountSession(Base):
     address: Mapped[str] = mapped_column(server_default="")
     agent: Mapped[str] = mapped_column(server_default="")
     """What the browser calls itself."""
+    provider: Mapped[str] = mapped_column(server_default="")
+    """The provider where the person signed in."""
+    provider_session: Mapped[str] = mapped_column(server_default="")
+    """Its name for the session there (``sid``)."""
+    id_token: Mapped[bytes | None]
+    """Its token, sealed: it wants to see it when the person signs out."""
+
+
+class Passkey(Base):
+    """A key pair of an authenticator (WebAuthn): a telephone, a computer, a security key."""
+
+    __tablename__ = "passkey"
+    __table_args__ = (Index(None, "account_id"),)
+
+    id: Mapped[int] = _key()
+    account_id: Mapped[int] = mapped_column(ForeignKey("account.id", ondelete="CASCADE"))
+    credential: Mapped[bytes] = mapped_column(unique=True)
+    """What the authenticator calls it."""
+    public_key: Mapped[bytes]
+    """COSE."""
+    uses: Mapped[int]
+    """The signature counter of the authenticator at the last use; many stay at 0."""
+    host: Mapped[str]
+    """The relying party identifier for which it was made: good for no other."""
+    name: Mapped[str]
+    created_at: Mapped[datetime] = _now()
+    used_at: Mapped[datetime | None]
+
+
+class Spent(Base):
+    """What was good for one time and has been used: states of sign-ins elsewhere, challenges, assertions."""
+
+    __tablename__ = "spent"
+    __table_args__ = (Index(None, "expires_at"),)
+
+    digest: Mapped[bytes] = mapped_column(primary_key=True)
+    expires_at: Mapped[datetime]
+    """When it would be worth nothing even unused."""
 
 
 class SignInAttempts(Base):

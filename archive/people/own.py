@@ -52,7 +52,7 @@ class OwnAccount:
         row = self._signing_in.account(session.account)
         if session.stage != "password":
             self._confirm(row, current or "", address)
-        found = faults(new, row.name, with_factor=row.factor_at is not None or self._signing_in.needs_factor(row))
+        found = faults(new, row.name, with_factor=row.has_factor or self._signing_in.needs_factor(row))
         if not found and any(self._passwords.right(old, new) for old in (row.password_hash, *row.earlier_hashes)):
             found = ["used"]
         if found:

@@ -11,12 +11,14 @@ from archive.audit.trail import Trail
 from archive.background import Background
 from archive.people.accounts import Accounts
 from archive.people.attempts import Attempts
+from archive.people.federation import Federation
 from archive.people.own import OwnAccount
 from archive.people.passwords import Passwords
 from archive.people.programs import Programs
 from archive.people.sealing import Seal
 from archive.people.sessions import Sessions
 from archive.people.signing_in import SigningIn
+from archive.people.tickets import Tickets
 from config.logs import fields
 from config.settings import Settings
 
@@ -56,11 +58,21 @@ class People:
             seal=seal,
         )
         self.programs = Programs(engine, trail, self.sessions)
+        self.tickets = Tickets(engine, seal)
+        self.federation = Federation(
+            engine,
+            trail,
+            accounts=self.accounts,
+            signing_in=self.signing_in,
+            sessions=self.sessions,
+            seal=seal,
+        )
 
     def tidy(self) -> int:
         """Disable idle accounts, and forget what no longer counts. Gives how many were disabled."""
         self._attempts.tidy()
         self.sessions.tidy()
+        self.tickets.tidy()
         return self.accounts.disable_idle()
 
     def upkeep(self, interval: float = INTERVAL) -> Background:

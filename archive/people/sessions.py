@@ -13,12 +13,26 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
 
-from sqlalchemy import ColumnElement, Engine, Row, Select, and_, bindparam, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Engine,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from archive.database import change, fetch
 from archive.models import Facility
 from archive.people.caller import Caller, Kind, Membership, rights_of
-from archive.people.models import Account, AccountRole, AccountSession
+from archive.people.models import Account, AccountRole, AccountSession, Passkey
 from archive.people.roles import ADMINISTRATORS, Right, Role
 from config.access import AccessSettings
 
@@ -70,6 +84,19 @@ class OpenSession:
     agent: str
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a session began that began elsewhere, for the time when it ends."""
+
+    provider: str = ""
+    session: str = ""
+    token: bytes | None = None
+    """The identity token, sealed."""
+
+
+HERE: Final = Origin()
+
+
 class Sessions:
     """All sessions and tokens."""
 
@@ -77,7 +104,16 @@ class Sessions:
         self._engine = engine
         self._settings = settings
 
-    def open(self, account: int, stage: Stage, address: str, agent: str = "", *, administrator: bool) -> str:
+    def open(
+        self,
+        account: int,
+        stage: Stage,
+        address: str,
+        agent: str = "",
+        *,
+        administrator: bool,
+        origin: Origin = HERE,
+    ) -> str:
         """A session of a browser. Gives its secret."""
         secret = _new_secret()
         idle, lasts = self._limits(stage, administrator)
@@ -92,6 +128,9 @@ class Sessions:
                 expires_at=_in(lasts),
                 address=address,
                 agent=_printable(agent),
+                provider=origin.provider,
+                provider_session=origin.session,
+                id_token=origin.token,
             ),
         )
         return secret
@@ -133,6 +172,23 @@ class Sessions:
         mine = (AccountSession.account_id == account, AccountSession.stage == "open", *_in_force())
         rows = fetch(self._engine, statement.where(*mine).order_by(AccountSession.used_at.desc()))
         return [OpenSession(row.id, row.created_at, row.used_at, row.address, row.agent) for row in rows]
+
+    def origin(self, session: int) -> Origin:
+        """Where it began."""
+        columns = (AccountSession.provider, AccountSession.provider_session, AccountSession.id_token)
+        rows = fetch(self._engine, select(*columns).where(AccountSession.id == session))
+        return Origin(rows[0].provider, rows[0].provider_session, rows[0].id_token) if rows else HERE
+
+    def end_of_provider(self, provider: str, session: str, account: int | None) -> list[int]:
+        """End those that began in this session of a provider, or all of an account. Gives whose each of them was."""
+        which = and_(AccountSession.provider == provider, _not_ended())
+        if session:
+            which = and_(which, AccountSession.provider_session == session)
+        if account is not None or not session:
+            which = and_(which, AccountSession.account_id == account)
+        values = {"ended_at": func.clock_timestamp()}
+        statement = update(AccountSession).where(which).values(values).returning(AccountSession.account_id)
+        return [row.account_id for row in change(self._engine, statement)]
 
     def end(self, account: int, session: int) -> bool:
         """End a session of this account. Gives whether it was one."""
@@ -195,11 +251,22 @@ def roles_json() -> ColumnElement[Any]:
     return joined.where(AccountRole.account_id == Account.id).correlate(Account).scalar_subquery()
 
 
+def has_passkey() -> ColumnElement[bool]:
+    """Whether an account has a passkey."""
+    found: ColumnElement[bool] = exists(select(Passkey.id).where(Passkey.account_id == Account.id).correlate(Account))
+    return found
+
+
+def has_factor() -> ColumnElement[bool]:
+    """Whether something stands beside its password: codes, or a passkey. A column of this name."""
+    return or_(Account.factor_at.is_not(None), has_passkey()).label("has_factor")
+
+
 def _by_digest() -> Select[Any]:
     untouched = func.extract("epoch", func.clock_timestamp() - AccountSession.used_at).label("untouched")
     session = (AccountSession.id, AccountSession.kind, AccountSession.stage, untouched)
     account = (Account.id.label("account"), Account.name, Account.display_name, Account.kind.label("account_kind"))
-    more = (Account.rights, Account.factor_at, roles_json().label("roles"))
+    more = (Account.rights, has_factor(), roles_json().label("roles"))
     found = select(*session, *account, *more).join(Account, Account.id == AccountSession.account_id)
     return found.where(
         AccountSession.digest == bindparam("digest"),
@@ -235,7 +302,7 @@ def _session(row: Row[Any]) -> Session:
         service=row.account_kind == "service",
         memberships=memberships_of(row.roles),
         listed=rights_listed(row.rights),
-        has_factor=row.factor_at is not None,
+        has_factor=row.has_factor,
     )
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import Enum, auto
 from typing import Any, Final
 
-from sqlalchemy import Engine, Row, Select, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Engine, Row, Select, bindparam, func, select, update
 
 from archive.audit.events import Action, AuditEvent, Outcome
 from archive.audit.trail import Trail
@@ -23,7 +24,18 @@ from archive.people.errors import Locked, SessionEnded, WrongCredentials
 from archive.people.models import Account
 from archive.people.passwords import Passwords
 from archive.people.sealing import Seal
-from archive.people.sessions import Session, Sessions, Stage, is_administrator, memberships_of, roles_json
+from archive.people.sessions import (
+    HERE,
+    Origin,
+    Session,
+    Sessions,
+    Stage,
+    has_factor,
+    has_passkey,
+    is_administrator,
+    memberships_of,
+    roles_json,
+)
 from config.access import AccessSettings
 
 _LONGEST_NAME: Final = 200
@@ -35,6 +47,16 @@ class Step:
 
     secret: str
     stage: Stage
+
+
+class Proof(Enum):
+    """What somebody has shown who comes in."""
+
+    PASSWORD = auto()
+    PROVIDER = auto()
+    """A provider vouches for who it is: as good as a password."""
+    WHOLE = auto()
+    """Nothing more is needed: a passkey, or a provider whose second factor counts."""
 
 
 class SigningIn:
@@ -66,14 +88,24 @@ class SigningIn:
         rows = fetch(self._engine, _BY_NAME, {"name": name})
         row = rows[0] if rows else None
         if not free:
-            self._failed(row, address, "locked")
+            self.refused(row, address, "locked")
             raise Locked
         right = self._passwords.right(row.password_hash if row else "", password)
         reason = self._refusal(row, right=right)
         if row is None or reason:
-            self._failed(row, address, reason)
+            self.refused(row, address, reason)
             raise WrongCredentials
-        return self._admitted(row, address, agent)
+        return self._admitted(row, address, agent, Proof.PASSWORD)
+
+    def by_proof(self, row: Row[Any], address: str, agent: str, proof: Proof, origin: Origin = HERE) -> Step:
+        """Let in who has proved it otherwise than by a password of ours. `row` is of `account_where`.
+
+        Raises `WrongCredentials` for an account that is not to be let in.
+        """
+        if reason := self._shut(row):
+            self.refused(row, address, reason)
+            raise WrongCredentials
+        return self._admitted(row, address, agent, proof, origin)
 
     def by_code(self, session: Session, code: str, address: str) -> Step:
         """Go on with the code of the second factor, or a recovery code.
@@ -85,10 +117,10 @@ class SigningIn:
         row = self.account(session.account)
         if not self._attempts.charge(session.name):
             self._sessions.end(session.account, session.id)
-            self._failed(row, address, "locked")
+            self.refused(row, address, "locked")
             raise Locked
         if not self.prove(row, code):
-            self._failed(row, address, "wrong code")
+            self.refused(row, address, "wrong code")
             raise WrongCredentials
         self._attempts.forgive(session.name)
         return self.go_on(session, address)
@@ -112,7 +144,7 @@ class SigningIn:
     def go_on(self, session: Session, address: str) -> Step:
         """Take the next step of a sign-in for which all is right so far. Raises `SessionEnded`."""
         row = self.account(session.account)
-        stage = self._next(row, proved=True)
+        stage = self._next(row)
         secret = self._sessions.advance(session, stage)
         if secret is None:
             raise SessionEnded
@@ -128,10 +160,15 @@ class SigningIn:
 
     def account(self, number: int) -> Row[Any]:
         """The account with its roles and secrets. Raises `SessionEnded` if it was disabled meanwhile."""
-        rows = fetch(self._engine, _accounts().where(Account.id == number, Account.enabled))
-        if not rows:
+        row = self.account_where(Account.id == number, Account.enabled.is_(True))
+        if row is None:
             raise SessionEnded
-        return rows[0]
+        return row
+
+    def account_where(self, *conditions: ColumnElement[bool]) -> Row[Any] | None:
+        """The one account for which this holds, with its roles and secrets."""
+        rows = fetch(self._engine, _accounts().where(*conditions))
+        return rows[0] if len(rows) == 1 else None
 
     def needs_factor(self, row: Row[Any]) -> bool:
         """Whether the settings want a second factor of this account."""
@@ -139,25 +176,29 @@ class SigningIn:
             return True
         return self._settings.mfa == "administrators" and is_administrator(memberships_of(row.roles))
 
-    def _admitted(self, row: Row[Any], address: str, agent: str) -> Step:
-        stage = self._next(row, proved=False)
-        if stage == "code":
+    def _admitted(self, row: Row[Any], address: str, agent: str, proof: Proof, origin: Origin = HERE) -> Step:
+        stage = self._first(row, proof)
+        if stage == "code" and proof is Proof.PASSWORD:
             # Half of the way: who knows the password only must not get tries at the code by typing it again.
             self._attempts.return_one(row.name)
-        else:
+        elif stage != "code":
             self._attempts.forgive(row.name)
         administrator = is_administrator(memberships_of(row.roles))
-        secret = self._sessions.open(row.id, stage, address, agent, administrator=administrator)
+        secret = self._sessions.open(row.id, stage, address, agent, administrator=administrator, origin=origin)
         if stage == "open":
             self._is_in(row, address)
         return Step(secret, stage)
 
-    def _next(self, row: Row[Any], *, proved: bool) -> Stage:
-        if row.factor_at is not None and not proved:
-            return "code"
-        if row.must_change or self._is_old(row):
+    def _first(self, row: Row[Any], proof: Proof) -> Stage:
+        if proof is Proof.WHOLE:
+            return "open"
+        return "code" if row.has_factor else self._next(row)
+
+    def _next(self, row: Row[Any]) -> Stage:
+        # Who signs in elsewhere has no password here that could be old.
+        if row.password_hash and (row.must_change or self._is_old(row)):
             return "password"
-        return "enrol" if row.factor_at is None and self.needs_factor(row) else "open"
+        return "enrol" if not row.has_factor and self.needs_factor(row) else "open"
 
     def _is_old(self, row: Row[Any]) -> bool:
         settings = self._settings
@@ -171,14 +212,14 @@ class SigningIn:
             return "no such account"
         if not right:
             return "wrong password"
+        expires: datetime | None = row.password_expires_at
+        if row.enabled and expires is not None and expires <= row.now:
+            return "the one-time password is too old"
+        return self._shut(row)
+
+    def _shut(self, row: Row[Any]) -> str:
         if not row.enabled:
             return "disabled"
-        expires: datetime | None = row.password_expires_at
-        if expires is not None and expires <= row.now:
-            return "the one-time password is too old"
-        return self._idle(row)
-
-    def _idle(self, row: Row[Any]) -> str:
         days = self._settings.disable_after_days
         if not days or row.now - max(row.enabled_at, row.used_at or row.enabled_at) <= timedelta(days=days):
             return ""
@@ -189,7 +230,8 @@ class SigningIn:
         change(self._engine, update(Account).where(Account.id == row.id).values(used_at=func.clock_timestamp()))
         self._trail.record(AuditEvent(Action.SIGN_IN, caller_of(row, address)))
 
-    def _failed(self, row: Row[Any] | None, address: str, reason: str) -> None:
+    def refused(self, row: Row[Any] | None, address: str, reason: str) -> None:
+        """Write down that somebody was not let in."""
         # A name of nobody is not written down: it may be a password that was typed in the wrong place.
         caller = caller_of(row, address) if row is not None else Caller(Kind.NOBODY, address=address)
         self._trail.record(AuditEvent(Action.SIGN_IN, caller, Outcome.DENIED, detail={"reason": reason}))
@@ -210,7 +252,8 @@ def folded(name: str) -> str:
 def _accounts() -> Select[Any]:
     # Not the mapped classes: rows with what stands there now.
     columns = [getattr(Account, column.key) for column in Account.__table__.columns]
-    return select(*columns, roles_json().label("roles"), func.clock_timestamp().label("now"))
+    more = (has_factor(), has_passkey().label("has_passkey"))
+    return select(*columns, *more, roles_json().label("roles"), func.clock_timestamp().label("now"))
 
 
 def _by_name() -> Select[Any]:

@@ -9,10 +9,35 @@ from starlette.responses import Response
 
 from viewer_api.addresses import base_url
 
-_PLAIN: Final = "pacs-session"
-_SECURE: Final = "__Host-pacs-session"
-"""Of this name, a browser takes no cookie from another host, or by a connection that is not safe."""
+_SESSION: Final = "pacs-session"
+_SAFELY: Final = "__Host-"
+"""Of such a name, a browser takes no cookie from another host, or by a connection that is not safe."""
 _LONGEST: Final = 100
+_TICKET: Final = "pacs-begun"
+
+
+def ticket_of(connection: HTTPConnection) -> str:
+    """What the browser keeps of a sign-in elsewhere that it has begun; empty if there is none."""
+    return connection.cookies.get(_of_host(connection, _TICKET), "")
+
+
+def keep_ticket(response: Response, request: HTTPConnection, ticket: str, seconds: float) -> None:
+    """Let the browser bring it back. Lax: it comes back by a link of the other site."""
+    response.set_cookie(
+        _of_host(request, _TICKET),
+        ticket,
+        max_age=int(seconds),
+        path="/",
+        secure=_is_secure(request),
+        httponly=True,
+        samesite="lax",
+    )
+
+
+def forget_ticket(response: Response, request: HTTPConnection) -> None:
+    """It is used up."""
+    name, secure = _of_host(request, _TICKET), _is_secure(request)
+    response.delete_cookie(name, path="/", secure=secure, httponly=True, samesite="lax")
 
 
 def secret_of(connection: HTTPConnection) -> str:
@@ -34,7 +59,11 @@ def forget(response: Response, request: HTTPConnection) -> None:
 
 
 def _name(connection: HTTPConnection) -> str:
-    return _SECURE if _is_secure(connection) else _PLAIN
+    return _of_host(connection, _SESSION)
+
+
+def _of_host(connection: HTTPConnection, name: str) -> str:
+    return _SAFELY + name if _is_secure(connection) else name
 
 
 def _is_secure(connection: HTTPConnection) -> bool:

@@ -25,6 +25,7 @@ from viewer_api.pages.rendering import page
 from viewer_api.problems import problem_of
 from viewer_api.sign_in.cookies import forget, keep, secret_of
 from viewer_api.sign_in.finding import SessionSignIn
+from viewer_api.sign_in.leaving import way_out
 from viewer_api.sign_in.returning import SIGN_IN, address, safe
 
 router = APIRouter(include_in_schema=False, dependencies=[OPEN])
@@ -38,11 +39,11 @@ Field = Annotated[str, Form(max_length=_LONGEST_FIELD)]
 def sign_in(request: Request, archive: ArchiveDep, to: str = "") -> Response:
     """The form for what is missing now."""
     if archive.settings.access.sign_in == "off":
-        return _go(safe(to))
+        return go(safe(to))
     session = _session(request, archive)
     if session is not None and session.stage == "open":
-        return _go(safe(to))
-    return _form(request, archive, session, to)
+        return go(safe(to))
+    return form(request, archive, session, to)
 
 
 @router.post(SIGN_IN)
@@ -50,18 +51,18 @@ def begin(request: Request, archive: ArchiveDep, name: Field = "", password: Fie
     """Name and password. A session that the browser has ends: nobody else can have given it to the browser."""
     host, throttle = address_of(request), request.app.state.throttle
     if throttle.is_shut(host):
-        return _form(request, archive, None, to, "sign_in_throttled", HTTPStatus.TOO_MANY_REQUESTS)
+        return form(request, archive, None, to, "sign_in_throttled", HTTPStatus.TOO_MANY_REQUESTS)
     before = _session(request, archive)
     try:
         step = archive.people.signing_in.by_password(name, password, host, request.headers.get("user-agent", ""))
     except (WrongCredentials, Locked) as error:
         throttle.failed(host)
-        return _form(request, archive, None, to, _message(error), HTTPStatus.FORBIDDEN)
+        return form(request, archive, None, to, _message(error), HTTPStatus.FORBIDDEN)
     except Unavailable as error:
-        return _form(request, archive, None, to, "error_unavailable", problem_of(error).status)
+        return form(request, archive, None, to, "error_unavailable", problem_of(error).status)
     if before is not None:
         archive.people.sessions.end(before.account, before.id)
-    return _next(request, step, to)
+    return go_on(request, step, to)
 
 
 @router.post("/sign-in/code")
@@ -69,14 +70,14 @@ def code(request: Request, archive: ArchiveDep, code: Field = "", to: To = "") -
     """The code of the second factor."""
     session = _session(request, archive)
     if session is None or session.stage != "code":
-        return _go(address(SIGN_IN, to))
+        return go(address(SIGN_IN, to))
     try:
         step = archive.people.signing_in.by_code(session, code, address_of(request))
     except (WrongCredentials, Locked, SessionEnded) as error:
         request.app.state.throttle.failed(address_of(request))
         left = session if isinstance(error, WrongCredentials) else None
-        return _form(request, archive, left, to, _message(error), HTTPStatus.FORBIDDEN)
-    return _next(request, step, to)
+        return form(request, archive, left, to, _message(error), HTTPStatus.FORBIDDEN)
+    return go_on(request, step, to)
 
 
 @router.post("/sign-in/password")
@@ -84,18 +85,18 @@ def password(request: Request, archive: ArchiveDep, new: Field = "", again: Fiel
     """An own password in place of a one-time one or an old one."""
     session = _session(request, archive)
     if session is None or session.stage != "password":
-        return _go(address(SIGN_IN, to))
+        return go(address(SIGN_IN, to))
     if new != again:
-        return _form(request, archive, session, to, "password_differs", HTTPStatus.BAD_REQUEST)
+        return form(request, archive, session, to, "password_differs", HTTPStatus.BAD_REQUEST)
     try:
         archive.people.own.change_password(session, None, new, address_of(request))
         step = archive.people.signing_in.go_on(session, address_of(request))
     except BadPassword as error:
         text = texts(language_of(request))
-        return _form(request, archive, session, to, faults(error, text), HTTPStatus.BAD_REQUEST)
+        return form(request, archive, session, to, faults(error, text), HTTPStatus.BAD_REQUEST)
     except SessionEnded as error:
-        return _form(request, archive, None, to, _message(error), HTTPStatus.FORBIDDEN)
-    return _next(request, step, to)
+        return form(request, archive, None, to, _message(error), HTTPStatus.FORBIDDEN)
+    return go_on(request, step, to)
 
 
 @router.post("/sign-in/factor")
@@ -103,14 +104,14 @@ def enrol(request: Request, archive: ArchiveDep, code: Field = "", to: To = "") 
     """The first code of a new second factor. Answers with the recovery codes."""
     session = _session(request, archive)
     if session is None or session.stage != "enrol":
-        return _go(address(SIGN_IN, to))
+        return go(address(SIGN_IN, to))
     try:
         codes = archive.people.own.prove_factor(session, code, address_of(request))
         step = archive.people.signing_in.go_on(session, address_of(request))
     except WrongCredentials:
-        return _form(request, archive, session, to, "factor_wrong", HTTPStatus.FORBIDDEN)
+        return form(request, archive, session, to, "factor_wrong", HTTPStatus.FORBIDDEN)
     except (Locked, SessionEnded) as error:
-        return _form(request, archive, None, to, _message(error), HTTPStatus.FORBIDDEN)
+        return form(request, archive, None, to, _message(error), HTTPStatus.FORBIDDEN)
     response = page(request, "recovery.html", codes=codes, to=safe(to))
     keep(response, request, step.secret)
     return response
@@ -121,13 +122,15 @@ async def sign_out(request: Request, archive: ArchiveDep) -> Response:
     """End the session, also one that is half way."""
     await caller_of(request)
     session: Session | None = getattr(request.state, "session", None)
-    caller = known_caller(request)
+    caller, elsewhere = known_caller(request), ""
     if caller.session is not None:
+        elsewhere = await to_thread.run_sync(way_out, request, archive, caller.session)
         await to_thread.run_sync(archive.people.signing_in.sign_out, caller)
     elif session is not None:
         await to_thread.run_sync(archive.people.sessions.end, session.account, session.id)
     forget_known(request)
-    response = _go(SIGN_IN)
+    # Not by a redirect: our policy lets forms lead to nobody else.
+    response = page(request, "signed_out.html", elsewhere=elsewhere) if elsewhere else go(SIGN_IN)
     forget(response, request)
     return response
 
@@ -160,7 +163,7 @@ def _session(request: Request, archive: Archive) -> Session | None:
     return archive.people.sessions.find(secret, "browser") if secret else None
 
 
-def _form(
+def form(
     request: Request,
     archive: Archive,
     session: Session | None,
@@ -168,6 +171,7 @@ def _form(
     message: str = "",
     status: int = HTTPStatus.OK,
 ) -> Response:
+    """The page for what is missing now; `message` is a key of the catalogue, or a text."""
     text = texts(language_of(request))
     values: dict[str, Any] = {"stage": session.stage if session else "begin", "to": safe(to), "factor": None}
     if session is not None and session.stage == "enrol":
@@ -180,17 +184,20 @@ def _form(
         message=text.get(message) or message,
         shortest=SHORTEST,
         with_factor=SHORTEST_WITH_FACTOR,
+        providers=[(each.name, each.label) for each in archive.settings.oidc],
         **values,
     )
 
 
-def _next(request: Request, step: Step, to: str) -> Response:
-    response = _go(safe(to) if step.stage == "open" else address(SIGN_IN, to))
+def go_on(request: Request, step: Step, to: str) -> Response:
+    """To the next step of a sign-in, or to where somebody wanted to go."""
+    response = go(safe(to) if step.stage == "open" else address(SIGN_IN, to))
     keep(response, request, step.secret)
     return response
 
 
-def _go(path: str) -> Response:
+def go(path: str) -> Response:
+    """To another of our addresses."""
     return RedirectResponse(path, HTTPStatus.SEE_OTHER, {"Cache-Control": "no-store"})
 
 
