@@ -115,10 +115,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     # Handlers are plain functions and run in these threads; the settings say how many at once.
     archive: Archive = app.state.archive
     anyio.to_thread.current_default_thread_limiter().total_tokens = archive.settings.web.threads
-    with archive.ups.upkeep(), archive.people.upkeep(), archive.report_objects.upkeep():
-        yield
     try:
-        with archive.ups.upkeep(), archive.people.upkeep():
+        with archive.ups.upkeep(), archive.people.upkeep(), archive.report_objects.upkeep():
             yield
     finally:
         for provider in app.state.providers.values():

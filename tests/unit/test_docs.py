@@ -98,8 +98,7 @@ def test_what_is_no_default_in_the_example_has_none_that_could_be_shown() -> Non
 def test_the_example_can_be_used(tmp_path: Path) -> None:
     text = EXAMPLE.read_text(encoding="utf-8")
     names = ("database_password", "s3_access_key", "s3_secret_key", "tls_key_password")
-    for name in (*names, "webhook_secret", "webhook_old_secret", "audit_key", "audit_old_key", "sms"):
-    for name in (*names, "webhook_secret", "webhook_old_secret", "audit_key", "audit_old_key", "oidc_secret"):
+    for name in (*names, "webhook_secret", "webhook_old_secret", "audit_key", "audit_old_key", "sms", "oidc_secret"):
         (tmp_path / name).write_text("secret of many characters")
     shutil.copy(Authority(tmp_path).file, tmp_path / "sms_ca")
     path = tmp_path / "pacs.toml"
