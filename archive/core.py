@@ -31,6 +31,7 @@ from archive.errors import IndexUnavailable, StoreUnavailable
 from archive.feed.feed import Feed
 from archive.feed.record import Recorder
 from archive.feed.webhooks import Webhooks
+from archive.fhir.service import Fhir
 from archive.figures.figures import Figures
 from archive.hl7.messages import Messages
 from archive.identity.identities import Identities
@@ -126,6 +127,7 @@ class Archive:
         self.frames = _cache(settings, "frames", settings.web.frame_cache_bytes)
         self.videos = _cache(settings, "videos", settings.web.video_cache_bytes)
         self.ups = ProcedureSteps(engine, self.reader, settings.ups, most=settings.ingest.query_limit)
+        self.fhir = Fhir(engine, self.reader, settings)
         self._embedded: EmbeddedPostgres | None = None
 
     @classmethod

@@ -30,7 +30,8 @@ class FeedSettings(Section):
     longest_wait: float = Field(default=900, gt=0)
 
 
-def _url(value: str) -> str:
+def web_address(value: str) -> str:
+    """A validator: the address of a receiver of ours."""
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("url begins with https:// or http:// and names a host")
@@ -49,7 +50,7 @@ class Webhook(Section):
     """A receiver that changes are sent to, in order, until it has taken each."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
-    url: Annotated[str, AfterValidator(_url)]
+    url: Annotated[str, AfterValidator(web_address)]
     enabled: bool = True
     secret: SecretStr = SecretStr("")
     """What signs each request; ``whsec_`` and Base64, or any text."""

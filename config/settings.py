@@ -20,6 +20,7 @@ from config.access import AccessSettings, is_loopback
 from config.audit import AuditSettings
 from config.encryption import LOCAL_KEY, EncryptionKey, EncryptionSettings
 from config.feed import FeedSettings, Webhook
+from config.fhir import FhirSettings
 from config.figures import FiguresSettings
 from config.hl7 import HL7Settings
 from config.identity import IdentitySettings
@@ -245,6 +246,7 @@ class Settings(BaseSettings):
     figures: FiguresSettings = FiguresSettings()
     ups: UPSSettings = UPSSettings()
     hl7: HL7Settings = HL7Settings()
+    fhir: FhirSettings = FhirSettings()
     log: LogSettings = LogSettings()
     facilities: tuple[Facility, ...] = ()
     peers: tuple[Peer, ...] = ()

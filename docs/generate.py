@@ -22,6 +22,7 @@ from archive.conditions import conditions
 from archive.core import Archive
 from archive.demo import SETTINGS
 from archive.errors import InvalidQuery
+from archive.fhir import service as fhir
 from archive.imaging.encode import LOSSLESS
 from archive.ordering import INDEXED, orderable
 from archive.people.roles import RIGHTS, Right, Role
@@ -374,6 +375,27 @@ def character_sets() -> str:
     return table(("Setting", "Defined term of DICOM", "Also written"), rows)
 
 
+def fhir_parameters() -> str:
+    """What each type of resource can be searched by, from the tables that the searches are made of."""
+    rows = []
+    for name in fhir.types():
+        for parameter in fhir.parameters_of(name):
+            modifiers = [f"`:{each}`" for each in (*parameter.modifiers, *parameter.targets)]
+            chain = [f"`.{each}`" for each in getattr(parameter, "chain", ())]
+            about = f"{parameter.about}; not of R4" if parameter.definition else parameter.about
+            rows.append((name, f"`{parameter.name}`", parameter.kind, about, ", ".join(modifiers + chain)))
+    return table(("Type", "Parameter", "Kind", "Means", "Modifiers, and what may follow"), rows)
+
+
+def fhir_includes() -> str:
+    rows = []
+    for name in fhir.types():
+        found = [", ".join(f"`{each}`" for each in listed(name)) for listed in (fhir.includes, fhir.reverse_includes)]
+        orders = ", ".join(f"`{each}`" for each in fhir.sorts_of(name))
+        rows.append((name, *found, orders))
+    return table(("Type", "`_include`", "`_revinclude`", "`_sort`"), rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "implementation": implementation,
     "rejections": rejections,
@@ -401,6 +423,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "rights": rights,
     "audit-messages": audit_messages,
     "query-attributes": query_attributes,
+    "fhir-parameters": fhir_parameters,
+    "fhir-includes": fhir_includes,
 }
 
 

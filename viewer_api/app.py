@@ -13,6 +13,8 @@ from archive.core import Archive
 from viewer_api import gate, openapi, pages, problems
 from viewer_api.compression import Compression
 from viewer_api.direct import Direct
+from viewer_api.fhir import routes as fhir
+from viewer_api.fhir.outcomes import Outcomes
 from viewer_api.links import BelowPrefix, LinkSignIn
 from viewer_api.listeners import Listeners
 from viewer_api.metrics import Metrics
@@ -96,8 +98,10 @@ def create_app(archive: Archive) -> FastAPI:
         tokens,
         pages,
         capabilities,
+        fhir,
     ):
         app.include_router(module.router)
+    app.include_router(fhir.other_router)
     gate.check(app)
     openapi.install(app)
     # The last one added is the outermost; the first is past nothing but FastAPI itself.
@@ -106,6 +110,7 @@ def create_app(archive: Archive) -> FastAPI:
     app.add_middleware(Compression)
     app.add_middleware(BelowPrefix)
     app.add_middleware(Observer, metrics=app.state.metrics)
+    app.add_middleware(Outcomes)
     app.add_middleware(TidyPaths)
     return app
 
