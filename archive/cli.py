@@ -20,6 +20,7 @@ from archive.database import open_engine
 from archive.deidentify import commands as deidentify
 from archive.errors import ArchiveError
 from archive.feed import commands as feed
+from archive.figures import commands as figures
 from archive.migrate import drift
 from archive.people import commands as people
 from archive.protection import commands as protection
@@ -37,6 +38,7 @@ _AREAS: tuple[ModuleType, ...] = (
     correction,
     deidentify,
     feed,
+    figures,
     people,
     protection,
     rejection,

@@ -94,10 +94,15 @@ def serve(archive: Archive, settings: Settings) -> int:
     log.info("web service starts", extra=fields(host=settings.web.host, port=settings.web.port))
     audit = AuditUpkeep(archive, "pacs viewer_api")
     metrics = app.state.metrics
-    with archive.recorder(), audit, WebhookDelivery(archive, metrics=metrics), MetadataAhead(archive, metrics):
-        # Behind the recorder: figures follow the feed.
-        with archive.figures.keeper():
-            server.run()
+    # The figures follow the feed, so they come behind its recorder.
+    with (
+        archive.recorder(),
+        archive.figures.keeper(),
+        audit,
+        WebhookDelivery(archive, metrics=metrics),
+        MetadataAhead(archive, metrics),
+    ):
+        server.run()
     return 0 if server.started else CANNOT_START
 
 

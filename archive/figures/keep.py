@@ -106,8 +106,8 @@ def _step(connection: Connection, settings: FiguresSettings, now: datetime) -> K
         swept, sweep = _sweep(connection, sweep, AT_ONCE if swept_at is None else _SLOWLY)
         behind = swept_at is None and sweep is not None
     studies = sorted({*told, *noted, *swept, *looked.studies})
-    refresh(connection, studies, settings, now)
-    return Kept(len(studies), behind, sweep=sweep)
+    others = refresh(connection, studies, settings, now)
+    return Kept(len(studies), behind or others > 0, sweep=sweep)
 
 
 _NONE: Final[tuple[Any, ...]] = (0, 0, [])

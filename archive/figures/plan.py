@@ -45,7 +45,19 @@ def bounds(question: Question) -> tuple[datetime, datetime]:
         raise InvalidQuery("only one of hour, day, week, month, quarter and year can be asked for")
     if times := [each for each in question.where if each in TIMES]:
         raise InvalidQuery(f"{times[0]} is narrowed down by since and until")
+    if question.public:
+        _check_public(question, since, until)
     return since, until
+
+
+def _check_public(question: Question, since: datetime, until: datetime) -> None:
+    """Shifted and narrowed questions together would tell what each of them holds back."""
+    if any(moment not in (EARLIEST, LATEST) and _month_down(moment) != moment for moment in (since, until)):
+        raise InvalidQuery("public figures are of whole months")
+    if question.where:
+        raise InvalidQuery("public figures cannot be narrowed down; they can be broken down")
+    if set(question.by) & (_FINE | CLOCK):
+        raise InvalidQuery("public figures are not told by the day, week or hour")
 
 
 def pieces(since: datetime, until: datetime, names: Iterable[By]) -> list[Piece]:

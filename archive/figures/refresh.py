@@ -26,11 +26,11 @@ Looks = dict[int, list[Look]]
 
 
 def refresh(connection: Connection, studies: Sequence[int], settings: FiguresSettings, now: datetime) -> int:
-    """Bring the figures of these studies up to date; give how many facts changed."""
-    changed = 0
+    """Bring the figures of these studies up to date; give how many others were found to be out of date."""
+    others = 0
     for start in range(0, len(studies), AT_ONCE):
-        changed += _refresh(connection, list(studies[start : start + AT_ONCE]), settings, now)
-    return changed
+        others += _refresh(connection, list(studies[start : start + AT_ONCE]), settings, now)
+    return others
 
 
 def _refresh(connection: Connection, studies: list[int], settings: FiguresSettings, now: datetime) -> int:
@@ -53,8 +53,7 @@ def _refresh(connection: Connection, studies: list[int], settings: FiguresSettin
     delta.apply(connection)
     connection.execute(sql.SOURCES, {"studies": studies})
     patients = sorted({after[number].patient_id for number in studies if number in after})
-    connection.execute(sql.OTHERWISE, {"patients": patients, "studies": studies})
-    return len(changed)
+    return connection.execute(sql.OTHERWISE, {"patients": patients, "studies": studies}).rowcount
 
 
 def decided(facts: Facts, concerned: Iterable[int], settings: FiguresSettings) -> Facts:

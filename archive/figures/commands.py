@@ -1,0 +1,79 @@
+"""``python -m archive figures``: build, check and look at the figures, for an operator."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+
+import orjson
+
+from archive.core import Archive
+from archive.errors import ArchiveError
+from archive.feed.record import begin as begin_feed
+from archive.figures.keep import begin, rebuild, step, sum_anew
+from archive.index_session import IndexSession
+from config.settings import Settings
+
+Add = Callable[[str, Callable[[Settings, argparse.Namespace], int], str], argparse.ArgumentParser]
+_WAIT = 1.0
+"""Seconds until another process that keeps figures is asked how far it has come."""
+
+
+def register(add: Add) -> None:
+    """Add the command."""
+    command = add(
+        "figures",
+        _figures,
+        "Figures of the province. state: how things stand now; rebuild: count all studies again, and make all sums "
+        "anew (may be stopped and goes on where it was, here or in a web process); check: compare sums with facts.",
+    )
+    command.add_argument("action", nargs="?", choices=("state", "rebuild", "check"), default="state")
+    command.add_argument("--resume", action="store_true", help="rebuild: go on where a rebuild was stopped")
+
+
+def _figures(settings: Settings, given: argparse.Namespace) -> int:
+    with Archive.open(settings, application="pacs figures") as archive:
+        if given.action == "state":
+            state = {
+                "now": asdict(archive.figures.now()),
+                "alerts": [asdict(each) for each in archive.figures.alerts()],
+            }
+            print(orjson.dumps(state, option=orjson.OPT_INDENT_2).decode())
+            return 0
+        session = IndexSession(archive.settings.database, "pacs figures")
+        try:
+            return _rebuild(archive, session, resume=given.resume) if given.action == "rebuild" else _check(session)
+        finally:
+            session.close()
+
+
+def _rebuild(archive: Archive, session: IndexSession, *, resume: bool) -> int:
+    begin_feed(session)
+    begin(session)
+    if not resume:
+        rebuild(session)
+    started, looked = time.monotonic(), 0
+    while True:
+        kept = step(session, archive.settings.figures)
+        if not kept.mine:
+            time.sleep(_WAIT)  # a web process is at it
+            continue
+        looked += kept.studies
+        if kept.studies:
+            rate = looked / max(0.001, time.monotonic() - started)
+            print(f"  {looked} studies counted, {rate:.0f} a second", flush=True)
+        if not kept.behind and kept.sweep is None:
+            break
+    wrong = sum_anew(session)
+    print(f"figures are whole; sums that were wrong: {wrong}")
+    return 0
+
+
+def _check(session: IndexSession) -> int:
+    found = sum_anew(session)
+    print("sums and facts agree" if not found else f"{found} sums were wrong and are made anew")
+    if found:
+        raise ArchiveError("figures were wrong: please report this")
+    return 0

@@ -1,0 +1,126 @@
+"""Answers as files: CSV, XLSX and Parquet. Each says what was asked, when, and of which system."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xlsxwriter
+
+from archive.figures.indicators import heading, is_breakdown
+from archive.figures.question import Answer, By, Question
+from config.clock import VIETNAM
+
+SYSTEM: Final = "Provincial PACS"
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+_LABELS: Final = {
+    "system": ("Hệ thống", "System"),
+    "question": ("Chỉ số", "Question"),
+    "period": ("Từ – đến", "From – to"),
+    "only": ("Chỉ gồm", "Only"),
+    "facilities": ("Cơ sở", "Facilities"),
+    "as_of": ("Số liệu tính đến", "Up to"),
+    "made": ("Lập lúc", "Made at"),
+    "suppressed": ("Số ô được che", "Cells held back"),
+    "note": ("Ghi chú", "Note"),
+}
+_ALL: Final = ("toàn tỉnh", "the whole province")
+_BUILDING: Final = ("số liệu đang được tính lại, chưa đủ", "figures are being built and not whole yet")
+
+
+def header(question: Question, answer: Answer, made: datetime, language: str) -> list[tuple[str, str]]:
+    """Lines above the table: what it is of."""
+    english = int(language == "en")
+    until = _local(question.until)
+    lines = [
+        ("system", SYSTEM),
+        ("question", "; ".join(heading(column, language) for column in answer.columns)),
+        ("period", f"{_local(question.since)} – {until}"),
+        ("only", "; ".join(f"{name.value}={','.join(values)}" for name, values in question.where.items())),
+        ("facilities", _ALL[english] if question.facilities is None else ", ".join(sorted(question.facilities))),
+        ("as_of", _local(answer.as_of)),
+        ("made", _local(made)),
+        ("suppressed", str(answer.suppressed) if question.public else ""),
+        ("note", "" if answer.whole else _BUILDING[english]),
+    ]
+    return [(_LABELS[name][english], value) for name, value in lines if value]
+
+
+def as_csv(question: Question, answer: Answer, made: datetime, language: str = "vi") -> bytes:
+    """With a mark by which Excel knows that it is UTF-8; lines of the header begin with ``#``."""
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer)
+    for name, value in header(question, answer, made, language):
+        writer.writerow([f"# {name}", _cell(value)])
+    writer.writerow(answer.columns)
+    writer.writerows([_cell(value) for value in row] for row in answer.rows)
+    return ("\ufeff" + buffer.getvalue()).encode()
+
+
+def as_xlsx(question: Question, answer: Answer, made: datetime, language: str = "vi") -> bytes:
+    """A workbook with one sheet."""
+    return workbook({"": (header(question, answer, made, language), answer)}, language)
+
+
+def workbook(sheets: Mapping[str, tuple[Sequence[tuple[str, str]], Answer]], language: str) -> bytes:
+    """A sheet for each answer, under its title, with lines above the table."""
+    buffer = io.BytesIO()
+    # What somebody typed must not become a formula or a link.
+    options = {"in_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
+    book = xlsxwriter.Workbook(buffer, options)
+    bold = book.add_format({"bold": True, "bg_color": "#DCE6F1", "text_wrap": True, "valign": "top", "border": 1})
+    number, plain = book.add_format({"num_format": "#,##0"}), book.add_format({"num_format": "#,##0.0"})
+    for title, (lines, answer) in sheets.items():
+        sheet = book.add_worksheet(title[:31] or None)
+        for row, (name, value) in enumerate(lines):
+            sheet.write_string(row, 0, name)
+            sheet.write_string(row, 1, value)
+        top = len(lines) + 1
+        for column, name in enumerate(answer.columns):
+            sheet.write_string(top, column, heading(name, language), bold)
+        for row, values in enumerate(answer.rows, top + 1):
+            for column, value in enumerate(values):
+                if isinstance(value, str):
+                    sheet.write_string(row, column, value)
+                elif value is not None:
+                    sheet.write_number(row, column, value, plain if isinstance(value, float) else number)
+        sheet.set_column(0, max(1, len(answer.columns) - 1), 18)
+        sheet.freeze_panes(top + 1, 0)
+        if answer.rows:
+            sheet.autofilter(top, 0, top + len(answer.rows), len(answer.columns) - 1)
+    book.close()
+    return buffer.getvalue()
+
+
+def as_parquet(question: Question, answer: Answer, made: datetime, language: str = "en") -> bytes:
+    """Columns with their types; the header is the metadata of the schema."""
+    columns = list(zip(*answer.rows, strict=True)) if answer.rows else [()] * len(answer.columns)
+    arrays = [pa.array(list(values), _type(name)) for name, values in zip(answer.columns, columns, strict=True)]
+    lines = {f"pacs.{name}": value for name, value in header(question, answer, made, language)}
+    schema = pa.schema([(name, _type(name)) for name in answer.columns], metadata=lines)
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_arrays(arrays, schema=schema), sink)
+    return bytes(sink.getvalue())
+
+
+def _type(name: str) -> Any:
+    if name in (By.HOUR_OF_DAY, By.DAY_OF_WEEK):
+        return pa.int64()
+    if is_breakdown(name):
+        return pa.string()
+    return pa.float64() if "_to_" in name else pa.int64()
+
+
+def _cell(value: Any) -> str:
+    text = "" if value is None else str(value)
+    return "'" + text if isinstance(value, str) and text.startswith(_FORMULA) else text
+
+
+def _local(moment: datetime) -> str:
+    local = moment if moment.tzinfo is None else moment.astimezone(VIETNAM)
+    return local.strftime("%Y-%m-%d %H:%M")
