@@ -68,6 +68,7 @@ def object_parameters(arrival: Arrival) -> dict[str, object]:
         "transport": source.transport,
         "calling_ae_title": source.calling_ae_title,
         "address": source.address,
+        "user_name": source.user,
         "received_at": arrival.received_at,
     }
 

@@ -117,6 +117,7 @@ _INPUT: Final = {
     "transport": "text",
     "calling_ae_title": "text",
     "address": "text",
+    "user_name": "text",
     "warnings": "text[]",
     "received_at": "timestamptz",
 }
@@ -128,7 +129,7 @@ _SELECTED: Final = ", ".join(
 _INSTANCE: Final = """sop_instance_uid, sop_class_uid, instance_number, rows, columns, bits_allocated, number_of_frames,
     attributes"""
 _OBJECT: Final = """key, size, digest, transfer_syntax_uid, dataset_offset, header_length, trailer_offset, frame_table,
-    corrections, facility_id, transport, calling_ae_title, address, received_at"""
+    corrections, facility_id, transport, calling_ae_title, address, user_name, received_at"""
 _OBJECT_VALUES: Final = ", ".join(f"%({name.strip()})s" for name in _OBJECT.split(","))
 
 

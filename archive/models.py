@@ -244,6 +244,8 @@ class StoredObject(Base):
     transport: Mapped[str]
     calling_ae_title: Mapped[str]
     address: Mapped[str]
+    user_name: Mapped[str] = mapped_column(server_default="")
+    """Who used the sender, as far as that was proved; the audit trail tells it."""
     warnings: Mapped[list[str] | None]
     received_at: Mapped[datetime]
 

@@ -30,6 +30,8 @@ class Source:
     calling_ae_title: str = ""
     called_ae_title: str = ""
     address: str = ""
+    user: str = ""
+    """Who uses the sender, as far as that was proved (PS3.7 D.3.3.7)."""
     default_character_set: str | None = None
     """What objects are in that declare nothing."""
     actual_character_set: str | None = None

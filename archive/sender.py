@@ -15,6 +15,7 @@ def source_of(
     calling_ae_title: str,
     called_ae_title: str = "",
     address: str = "",
+    user: str = "",
 ) -> Source:
     """The source of what `peer` sends, for a facility; None for a sender that is not listed."""
     return Source(
@@ -24,6 +25,7 @@ def source_of(
         calling_ae_title=calling_ae_title,
         called_ae_title=called_ae_title,
         address=address,
+        user=user,
         default_character_set=peer.default_character_set if peer else None,
         actual_character_set=peer.actual_character_set if peer else None,
         coercion=peer.coerce if peer else None,

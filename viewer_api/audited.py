@@ -7,13 +7,17 @@ is asked for (`viewer_api.gate`): each change, and one look for each route and c
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
+from anyio import to_thread
 from fastapi import Request
 from pydicom.datadict import keyword_for_tag
 from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from archive.audit.events import Action, AuditEvent, Detail, Outcome
 from archive.core import Archive
@@ -39,8 +43,8 @@ _OF_RIGHTS: Final[Mapping[Right, Action]] = {
 NOT_BY_THEMSELVES: Final = frozenset(_OF_RIGHTS)
 _ABOUT_PATIENTS: Final = frozenset((Right.ORDERS, Right.REJECT, Right.WORKITEMS))
 """Of these, those whose answers name patients."""
-_FORMS: Final = frozenset(("POST /worklist",))
-"""Searches that are sent as forms."""
+_TOLD_WITH_KEYS: Final = frozenset(("GET /worklist", "POST /worklist"))
+"""Searches that put themselves on record, because what they ask for is known only to them (`listed`)."""
 _TAKING: Final[Mapping[Right, Action]] = {**_OF_RIGHTS, Right.COPY: Action.COPY, Right.STORE: Action.STORE}
 _PATIENT_ID: Final = 0x00100020
 _STUDY: Final = 0x0020000D
@@ -97,14 +101,72 @@ def used(connection: HTTPConnection, archive: Archive, right: Right) -> None:
     detail: dict[str, Detail] = {"what": route, **{name: str(value) for name, value in connection.path_params.items()}}
     study = connection.path_params.get("study", "")
     studies = (study,) if is_uid(study) else ()
-    if connection.scope.get("method", "GET") in _READING or route in _FORMS:
+    if route in _TOLD_WITH_KEYS:
+        return
+    if connection.scope.get("method", "GET") in _READING:
         # Whoever follows the feed or the metrics asks the same again and again, with another number.
         asked = str(connection.url.query) if right in _ABOUT_PATIENTS else ""
         action = Action.SEARCH if right in _ABOUT_PATIENTS else Action.OPERATE
         event = AuditEvent(action, who(connection), studies=studies, detail={**detail, "query": asked})
         archive.looks.note(event, about=f"{route} {connection.path_params} {asked}")
     else:
-        archive.audit.record(AuditEvent(_OF_RIGHTS[right], who(connection), studies=studies, detail=detail))
+        intended = AuditEvent(
+            _OF_RIGHTS[right],
+            who(connection),
+            Outcome.INTENDED,
+            studies=studies,
+            detail={**detail, "act": secrets.token_hex(8)},
+        )
+        archive.audit.record(intended)
+        connection.state.intended = intended
+
+
+def listed(request: Request, archive: Archive, what: str, keys: list[str], matches: int) -> None:
+    """Put a search on record that a page makes, with what it asked for. Raises `IndexUnavailable`."""
+    detail: dict[str, Detail] = {"what": what, "keys": keys, "matches": matches}
+    archive.looks.note(AuditEvent(Action.SEARCH, who(request), detail=detail), about=f"{what} {keys}")
+
+
+class Outcomes:
+    """Puts on record how each change ended that was put on record as intended, before its caller is told."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] in _READING:
+            await self.app(scope, receive, send)
+            return
+        state: dict[str, Any] = scope.setdefault("state", {})
+
+        async def told(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await _ended(scope, state, message["status"])
+            await send(message)
+
+        try:
+            await self.app(scope, receive, told)
+        except Exception:
+            await _ended(scope, state, HTTPStatus.INTERNAL_SERVER_ERROR)
+            raise
+
+
+async def _ended(scope: Scope, state: dict[str, Any], status: int) -> None:
+    intended: AuditEvent | None = state.pop("intended", None)
+    if intended is None:
+        return
+    refused = status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
+    failed = Outcome.DENIED if refused else Outcome.FAILED
+    detail: dict[str, Detail] = {**intended.detail, "status": int(status)}
+    if "why" in state:
+        detail["why"] = state["why"]
+    outcome = Outcome.SUCCESS if status < HTTPStatus.BAD_REQUEST else failed
+    archive: Archive = scope["app"].state.archive
+    try:
+        await to_thread.run_sync(archive.audit.record, replace(intended, outcome=outcome, detail=detail))
+    except ArchiveError as error:
+        # It is done or not, and that it was begun is on record: to call it failed now would be a lie.
+        log.warning("the outcome of a change is not on record", extra=fields(error=str(error)))
 
 
 def refused(connection: HTTPConnection, status: int, why: str) -> None:
@@ -112,6 +174,9 @@ def refused(connection: HTTPConnection, status: int, why: str) -> None:
 
     That there is no such study may mean that it is not theirs; what is missing of a study that they see is no refusal.
     """
+    if getattr(connection.state, "intended", None) is not None:
+        connection.state.why = why  # told with the outcome of what was begun
+        return
     archive: Archive | None = getattr(connection.app.state, "archive", None)
     study = connection.path_params.get("study", "")
     seen = getattr(connection.state, "looked", False)

@@ -54,6 +54,9 @@ class Outcome(StrEnum):
     SUCCESS = "success"
     DENIED = "denied"
     FAILED = "failed"
+    INTENDED = "intended"
+    """It is about to be done; another record with the same number in ``act`` tells how it ended. Where there is none,
+    the process died in between, and it may have been done or not."""
 
 
 @dataclass(frozen=True, slots=True)

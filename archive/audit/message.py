@@ -68,7 +68,7 @@ SHAPES: Final[dict[Action, Shape]] = {
     Action.AUDIT: Shape(Code("110101", "Audit Log Used"), "R"),
 }
 _STARTED: Final = {"started": Code("110120", "Application Start"), "stopped": Code("110121", "Application Stop")}
-_OUTCOMES: Final = {Outcome.SUCCESS: "0", Outcome.FAILED: "4", Outcome.DENIED: "8"}
+_OUTCOMES: Final = {Outcome.SUCCESS: "0", Outcome.FAILED: "4", Outcome.DENIED: "8", Outcome.INTENDED: "0"}
 _SOURCE: Final = Code("110153", "Source Role ID")
 _DESTINATION: Final = Code("110152", "Destination Role ID")
 _APPLICATION: Final = Code("110150", "Application")

@@ -22,7 +22,7 @@ MOST_AT_ONCE: Final = 5000
 _FOLLOWER: Final = Follower("audit_cursor", MOST_AT_ONCE)
 _NEW: Final = """
 WITH new AS (
-    SELECT stored_object.id, study_instance_uid, facility.code, transport, calling_ae_title, address,
+    SELECT stored_object.id, study_instance_uid, facility.code, transport, calling_ae_title, address, user_name,
            patient.patient_id, patient.issuer, sop_class_uid
       FROM stored_object JOIN instance ON instance.id = instance_id
       JOIN series ON series.id = instance.series_id JOIN study ON study.id = series.study_id
@@ -30,9 +30,9 @@ WITH new AS (
      WHERE stored_object.id > %(position)s AND stored_object.id <= %(horizon)s
      ORDER BY stored_object.id LIMIT %(most)s
 )
-SELECT study_instance_uid, code, transport, calling_ae_title, address, patient_id, issuer, count(*), min(id), max(id),
-       array_agg(DISTINCT sop_class_uid)
-  FROM new GROUP BY 1, 2, 3, 4, 5, 6, 7 ORDER BY min(id)
+SELECT study_instance_uid, code, transport, calling_ae_title, address, user_name, patient_id, issuer, count(*), min(id),
+       max(id), array_agg(DISTINCT sop_class_uid)
+  FROM new GROUP BY 1, 2, 3, 4, 5, 6, 7, 8 ORDER BY min(id)
 """
 
 
@@ -49,7 +49,7 @@ def record_stored(session: IndexSession, trail: Trail) -> Scanned:
         rows = connection.execute(_NEW, given).fetchall()
         # STOW-RS puts itself on record, for it knows who sends.
         trail.record_all([_event(*row) for row in rows if row[2] != "stow"])
-        return sum(row[7] for row in rows), max((row[9] for row in rows), default=position)
+        return sum(row[8] for row in rows), max((row[10] for row in rows), default=position)
 
     def work(connection: Connection) -> Scanned:
         with connection.transaction():
@@ -64,6 +64,7 @@ def _event(
     transport: str,
     title: str,
     address: str,
+    user: str,
     patient: str,
     issuer: str,
     count: int,
@@ -71,7 +72,7 @@ def _event(
     last: int,
     classes: list[str],
 ) -> AuditEvent:
-    name = title or f"({transport})"
+    name = user or title or f"({transport})"
     return AuditEvent(
         Action.STORE,
         Caller(Kind.PEER, name, address=address, home=frozenset({facility})),
@@ -84,6 +85,7 @@ def _event(
             "first_object": first,
             "last_object": last,
             "transport": transport,
+            "calling": title,
             "sop_classes": classes,
         },
     )

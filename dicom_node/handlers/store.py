@@ -64,6 +64,7 @@ class Store:
                 calling_ae_title=caller.calling_ae_title,
                 called_ae_title=caller.called_ae_title,
                 address=caller.address,
+                user=caller.user,
             ),
             sop_class_uid=sop_class,
             # Not empty, so that ingest checks it: here it must be announced (PS3.7 9.3.1.1).

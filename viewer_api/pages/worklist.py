@@ -21,6 +21,7 @@ from archive.worklist.order import CLOSED, OPEN, STATUSES
 from archive.worklist.rows import WorklistEntry
 from config import clock
 from config.peers import UNKNOWN_FACILITY
+from viewer_api.audited import listed
 from viewer_api.deps import ArchiveDep
 from viewer_api.gate import known_caller, needs
 from viewer_api.pages.language import Texts, language_of, texts
@@ -129,6 +130,7 @@ def _answer(request: Request, archive: Archive, wanted: Filter) -> Response:
         found, total = archive.worklist.search(limits, scope)
         missing = archive.performed.missing_of([entry.id for entry in found], scope)
         counts = archive.worklist.counts(limits, scope)
+        listed(request, archive, "search of the worklist", _keys(wanted), total)
         lines = [_line(entry, missing.get(entry.id, 0), archive, text) for entry in found]
     except ValueError:
         status, message = HTTPStatus.BAD_REQUEST, text("error_dates")
@@ -149,6 +151,13 @@ def _answer(request: Request, archive: Archive, wanted: Filter) -> Response:
         facilities=[each for code, each in archive.peers.facilities.items() if _offered(request, code)],
         choices=list(_SHOWN),
     )
+
+
+def _keys(wanted: Filter) -> list[str]:
+    """What the form asked for, as the audit trail has it."""
+    given = {"day": wanted.day or clock.today().isoformat(), "facility": wanted.facility, "modality": wanted.modality}
+    given |= {"shown": wanted.shown, "text": wanted.text, "page": str(wanted.page)}
+    return [f"{name}={value}" for name, value in given.items() if value]
 
 
 def _offered(request: Request, facility: str) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from archive.audit.storing import begin, record_stored
 from archive.core import Archive
 from archive.index_session import IndexSession
-from tests.factories import ct_image, store
+from tests.factories import SOURCE, ct_image, store
 from tests.integration.archive.support import sql
 from tests.integration.audit.records import records
 
@@ -44,4 +46,21 @@ def test_a_crash_before_the_cursor_moved_records_again_and_loses_nothing(archive
         pass
     one, again = records(archive, "store")
     assert one.detail == again.detail
+    session.close()
+
+
+def test_who_used_the_sender_is_told_apart(archive: Archive) -> None:
+    """The user that a peer has proved (PS3.7 D.3.3.7), as all else that comes by DIMSE tells it."""
+    session = IndexSession(archive.settings.database, "test")
+    begin(session)
+    first = ct_image(seed=1)
+    for seed, user in ((2, "ktv.hoa"), (3, ""), (4, "ktv.hoa")):
+        image = ct_image(StudyInstanceUID=first.StudyInstanceUID, seed=seed)
+        store(archive, image, replace(SOURCE, user=user))
+    while record_stored(session, archive.audit).behind:
+        pass
+    told = {each.name: each for each in records(archive, "store")}
+    assert set(told) == {"ktv.hoa", SOURCE.calling_ae_title}
+    assert told["ktv.hoa"].detail["instances"] == 2
+    assert told["ktv.hoa"].detail["calling"] == SOURCE.calling_ae_title
     session.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import httpx
 import pytest
@@ -17,6 +18,7 @@ from tests.factories import store as put
 from tests.integration.archive.support import sql
 from tests.integration.audit.records import Record, records
 from tests.web_server import dataset, part10, serving, store
+from tests.worklist import order
 from viewer_api.app import create_app
 
 HOME = frozenset({"86001"})
@@ -139,7 +141,9 @@ def test_changes_and_looks_at_the_worklist_are_on_record(archive: Archive) -> No
         web.get("/metrics")
         web.get("/metrics")
         web.get("/healthz")
-    search, change, metrics = records(archive)
+    search, begun, change, metrics = records(archive)
+    assert (begun.outcome, change.outcome, change.detail["status"]) == ("intended", "denied", 404)
+    assert begun.detail["act"] == change.detail["act"]
     assert (search.action, search.detail["query"]) == ("search", "PatientID=BN0001")
     assert (change.action, change.detail["what"], change.detail["item"]) == (
         "order",
@@ -147,6 +151,64 @@ def test_changes_and_looks_at_the_worklist_are_on_record(archive: Archive) -> No
         "12",
     )
     assert (metrics.action, metrics.detail["what"]) == ("operate", "GET /metrics")
+
+
+def test_a_change_is_on_record_as_it_ended(archive: Archive) -> None:
+    with web_of(archive, ALL) as web:
+        made = web.post("/worklist/items", json=order())
+        assert made.status_code == 201
+        path = f"/worklist/items/{made.json()['Id']}"
+        assert web.patch(path, json={"PatientSex": "?"}).status_code == 422
+        assert web.patch(path, json={"PatientSex": "F"}).status_code == 200
+    told = [(each.outcome, each.detail["what"].split()[0]) for each in records(archive, "order")]
+    assert told == [
+        *(("intended", "POST"), ("success", "POST"), ("intended", "PATCH"), ("failed", "PATCH")),
+        *(("intended", "PATCH"), ("success", "PATCH")),
+    ]
+    acts = [each.detail["act"] for each in records(archive, "order")]
+    assert acts[::2] == acts[1::2]
+    assert len(set(acts)) == 3
+
+
+def test_a_change_that_breaks_is_on_record_as_failed(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("gone")
+
+    monkeypatch.setattr(archive.worklist, "cancel", broken)
+    with web_of(archive, ALL) as web:
+        item = web.post("/worklist/items", json=order()).json()["Id"]
+        assert web.delete(f"/worklist/items/{item}").status_code == 500
+    assert [each.outcome for each in records(archive, "order")][2:] == ["intended", "failed"]
+
+
+def test_a_change_is_on_record_before_it_is_done(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever dies while changing leaves the record that it was begun; no outcome is made up for it."""
+    seen: list[str] = []
+    put = archive.worklist.put
+
+    def looking(*given: Any, **named: Any) -> Any:
+        seen.extend(each.outcome for each in records(archive, "order"))
+        sql(archive, "ALTER TABLE audit_record RENAME TO audit_gone")
+        return put(*given, **named)
+
+    monkeypatch.setattr(archive.worklist, "put", looking)
+    with web_of(archive, ALL) as web:
+        # The outcome cannot be recorded any more; what was done is done, and told as it is.
+        assert web.post("/worklist/items", json=order()).status_code == 201
+    sql(archive, "ALTER TABLE audit_gone RENAME TO audit_record")
+    assert seen == ["intended"]
+    assert [each.outcome for each in records(archive, "order")] == ["intended"]
+
+
+def test_the_worklist_page_is_on_record_with_what_it_asked_for(archive: Archive) -> None:
+    with web_of(archive, ALL) as web:
+        for _ in range(2):
+            assert web.post("/worklist", data={"text": "Nguyễn", "modality": "CT"}).status_code == 200
+        web.get("/worklist")
+    asked, page = records(archive, "search")
+    assert asked.detail["matches"] == 0
+    assert {"modality=CT", "text=Nguyễn", "shown=open"} < set(asked.detail["keys"])
+    assert len(page.detail["keys"]) == 3
 
 
 @pytest.mark.parametrize(
