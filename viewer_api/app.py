@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 
 from archive.core import Archive
 from viewer_api import gate, openapi, pages, problems
-from viewer_api.audited import Outcomes
+from viewer_api.audited import Recorded
 from viewer_api.compression import Compression
 from viewer_api.direct import Direct
 from viewer_api.fhir import routes as fhir
@@ -108,7 +108,7 @@ def create_app(archive: Archive) -> FastAPI:
     gate.check(app)
     openapi.install(app)
     # The last one added is the outermost; the first is past nothing but FastAPI itself.
-    app.add_middleware(Outcomes)
+    app.add_middleware(Recorded)
     app.add_middleware(Direct, api=app, endpoint=frames.retrieve_frames)
     app.add_middleware(SizeLimit, maximum=archive.settings.web.maximum_request_bytes)
     app.add_middleware(Compression)

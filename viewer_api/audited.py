@@ -127,7 +127,7 @@ def listed(request: Request, archive: Archive, what: str, keys: list[str], match
     archive.looks.note(AuditEvent(Action.SEARCH, who(request), detail=detail), about=f"{what} {keys}")
 
 
-class Outcomes:
+class Recorded:
     """Puts on record how each change ended that was put on record as intended, before its caller is told."""
 
     def __init__(self, app: ASGIApp) -> None:
