@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import tempfile
 import warnings
 from contextlib import suppress
@@ -24,6 +25,12 @@ class EmbeddedPostgres:
     """
 
     def __init__(self, folder: Path) -> None:
+        if re.search(r"""[\s"'$\\`]""", str(folder.resolve())):
+            # The package hands the folder to a shell without quotes.
+            raise IndexUnavailable(
+                f"the embedded PostgreSQL cannot be in {folder.resolve()}: a name on the way has a space or a quote; "
+                "set data_dir to another folder, or database.url"
+            )
         package = _package()
         folder.mkdir(parents=True, exist_ok=True)
         _forget_dead_holders(folder)

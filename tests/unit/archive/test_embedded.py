@@ -49,3 +49,10 @@ def test_a_folder_that_somebody_else_put_there_is_not_used(tmp_path: Path, monke
     (tmp_path / f"pacs-postgres-{os.geteuid()}").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(IndexUnavailable, match="somebody else"):
         embedded._private_folder()
+
+
+@pytest.mark.parametrize("name", ["ho so", "bệnh\u00a0viện", "a'b"])
+def test_folders_that_the_package_cannot_quote_are_refused_by_a_sentence(tmp_path: Path, name: str) -> None:
+    with pytest.raises(IndexUnavailable, match=r"space or a quote; set data_dir"):
+        embedded.EmbeddedPostgres(tmp_path / name / "postgres")
+    assert not (tmp_path / name).exists()
