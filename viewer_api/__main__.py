@@ -94,7 +94,6 @@ def serve(archive: Archive, settings: Settings) -> int:
     log.info("web service starts", extra=fields(host=settings.web.host, port=settings.web.port))
     audit = AuditUpkeep(archive, "pacs viewer_api")
     metrics = app.state.metrics
-<<<<<<< HEAD
     # The figures follow the feed, so they come behind its recorder.
     with (
         archive.recorder(),
@@ -102,15 +101,6 @@ def serve(archive: Archive, settings: Settings) -> int:
         audit,
         WebhookDelivery(archive, metrics=metrics),
         MetadataAhead(archive, metrics),
-=======
-    with (
-        archive.recorder(),
-        audit,
-        WebhookDelivery(archive, metrics=metrics),
-        MetadataAhead(archive, metrics),
-        # Behind the recorder: figures follow the feed.
-        archive.figures.keeper(),
->>>>>>> 010d6ed (Say at once that the embedded PostgreSQL cannot lie below a name with a space, in place of a shell's riddle)
     ):
         server.run()
     return 0 if server.started else CANNOT_START
