@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 from psycopg import Connection
 
 NULL: Final = "\\N"
 
 Rows = Iterable[tuple[str, ...]]
+Statements = Sequence[tuple[str, tuple[Any, ...]]]
+
+
+class Batch(NamedTuple):
+    """What one transaction writes."""
+
+    tables: Mapping[str, tuple[str, Rows]]
+    """By table its columns, and texts of the rows."""
+    before: Statements = ()
+    after: Statements = ()
 
 
 def text(value: str) -> str:
@@ -36,14 +46,14 @@ class Copier:
 
     def __init__(self, connection: Connection[Any]) -> None:
         self._connection = connection
-        self._queue: queue.Queue[Mapping[str, tuple[str, Rows]] | None] = queue.Queue(2)
+        self._queue: queue.Queue[Batch | None] = queue.Queue(2)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="copy")
 
-    def put(self, tables: Mapping[str, tuple[str, Rows]]) -> None:
-        """Add rows: by table its columns, and texts of the rows. Waits while two such calls are in the queue."""
+    def put(self, batch: Batch) -> None:
+        """Write this. Waits while two others are in the queue."""
         self._check()
-        self._queue.put(tables)
+        self._queue.put(batch)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -62,13 +72,17 @@ class Copier:
             raise self._error
 
     def _work(self) -> None:
-        while (tables := self._queue.get()) is not None:
+        while (batch := self._queue.get()) is not None:
             if self._error is not None:
                 continue  # so that who fills the queue does not wait for ever
             try:
                 with self._connection.transaction():
-                    for table, (columns, rows) in tables.items():
+                    for statement, values in batch.before:
+                        self._connection.execute(statement.encode(), values)
+                    for table, (columns, rows) in batch.tables.items():
                         self._copy(table, columns, rows)
+                    for statement, values in batch.after:
+                        self._connection.execute(statement.encode(), values)
             except BaseException as error:
                 self._error = error
 

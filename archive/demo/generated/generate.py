@@ -16,8 +16,9 @@ from psycopg import Connection
 
 from archive.database import connect
 from archive.demo.generated import persons
-from archive.demo.generated.copying import NULL, Copier, text
+from archive.demo.generated.copying import NULL, Batch, Copier, text
 from archive.demo.generated.examinations import EXAMINATIONS, SHARES
+from archive.demo.generated.exchange import Exchange
 from archive.demo.generated.identities import Registers, Row, Truth
 from archive.demo.generated.images import STUDY_COLUMNS, Imaging, Uids
 from archive.demo.generated.paperwork import Paperwork, delays
@@ -32,6 +33,7 @@ _PATIENT_COLUMNS: Final = "id, issuer, identity, patient_id, name, name_fold, bi
 _LOCK: Final = 0x70726F76696E6365
 _FILLED: Final = (
     "patient", "study", "series", "instance", "stored_object", "worklist_item", "report", "report_version", "delivery",
+    "access_grant", "sharing", "sharing_member",
 )  # fmt: skip
 _STUDIES_A_PERSON: Final = 2.7
 Say = Callable[[str], None]
@@ -50,8 +52,9 @@ class Wanted:
     seed: int = 1
     until: datetime | None = None
     """The moment at which the province is looked at; now if left out."""
-    instances: int = 0
-    """About how many rows of instances and objects; none if 0, and then the counters say what there would be."""
+    instances: int | None = None
+    """About how many rows of instances and objects, two a study if left out. With 0 there are none, and the counters
+    say what there would be; figures count only what has some."""
     truth: Path | None = None
     """Where to write whose each patient row truly is."""
 
@@ -85,14 +88,19 @@ class _Province:
         self._people = persons.make(count, self._since, self._now // DAY, self._rng)
         self._diary = Diary(self._people, wanted.studies, self._since, until, self._rng)
         self._registers = Registers(self._people, wanted.seed)
-        scale = min(1.0, wanted.instances / (wanted.studies * images_per_study())) if wanted.instances else 1.0
+        instances = 2 * wanted.studies if wanted.instances is None else wanted.instances
+        self._instances = instances > 0
+        scale = min(1.0, instances / (wanted.studies * images_per_study())) if instances else 1.0
         self._imaging = Imaging(Uids(wanted.seed), _name_facilities(connection), scale, self._rng)
         self._paperwork = Paperwork(self._people)
+        (segment,) = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM audit_segment").fetchone() or (1,)
+        self._exchange = Exchange(segment, self._rng)
+        self._batch_size = max(500, int(BATCH / (1 + instances / wanted.studies / 20)))
 
     def fill(self) -> int:
         done, begun = 0, time.monotonic()
         with Copier(self._connection) as copier:
-            for visits in self._diary.batches(BATCH if not self._wanted.instances else BATCH // 5):
+            for visits in self._diary.batches(self._batch_size):
                 self._batch(copier, visits, done + 1)
                 done += len(visits)
                 rate = done / (time.monotonic() - begun)
@@ -107,13 +115,19 @@ class _Province:
         born = self._people.born[visits.person].tolist()
         plans = self._imaging.plan(visits, first, uids, known.patients, born)
         when = delays(visits, [plan.ends for plan in plans], self._since, self._now, self._rng)
+        exchanged, before, after = self._exchange.rows(plans, visits, known.ids)
         copier.put(
-            {
-                "patient": (_PATIENT_COLUMNS, [_patient(row) for row in known.rows]),
-                "study": (STUDY_COLUMNS, list(self._imaging.study_rows(plans))),
-                **self._imaging.child_rows(plans, instances=bool(self._wanted.instances)),
-                **self._paperwork.rows(plans, visits, known.ids, when),
-            }
+            Batch(
+                {
+                    "patient": (_PATIENT_COLUMNS, [_patient(row) for row in known.rows]),
+                    "study": (STUDY_COLUMNS, list(self._imaging.study_rows(plans))),
+                    **self._imaging.child_rows(plans, instances=self._instances),
+                    **self._paperwork.rows(plans, visits, known.ids, when),
+                    **exchanged,
+                },
+                before,
+                after,
+            )
         )
 
     def _finish(self) -> None:
@@ -124,7 +138,7 @@ class _Province:
                 f" max(id) IS NOT NULL) FROM {table}"
             )
         self._say("ANALYZE")
-        for table in (*_FILLED, "facility"):
+        for table in (*_FILLED, "facility", "sharing_study", "audit_record", "audit_segment"):
             self._connection.execute(f"ANALYZE {table}".encode())
 
 

@@ -83,6 +83,8 @@ class StudyPlan(NamedTuple):
     """Days."""
     referrer: int
     series: tuple[Made, ...]
+    facilities: list[int]
+    """Of all places."""
 
     @property
     def images(self) -> int:
@@ -98,7 +100,7 @@ class Imaging:
     """Plans studies and writes their rows."""
 
     def __init__(self, uids: Uids, facilities: list[int], scale: float, rng: np.random.Generator) -> None:
-        """`scale` is how many of the usual images a series has."""
+        """`scale` is what share of the usual images a series has."""
         self.uids = uids
         self._facilities = facilities
         self._scale = scale
@@ -133,6 +135,7 @@ class Imaging:
                     age=day - born[at],
                     referrer=referrers[at],
                     series=self._series_of(examination, chances[at], spreads[at]),
+                    facilities=self._facilities,
                 )
             )
         return plans
@@ -150,8 +153,10 @@ class Imaging:
         for number, images in enumerate(examination.series):
             if number and chances[number] >= images.chance:
                 continue
-            count = 1 if images.mean == 1 else max(1, round(images.mean * self._scale * spreads[number]))
-            made.append(Made(images, count, int(images.size * (0.7 + 0.6 * chances[number - 1]))))
+            usual = 1 if images.mean == 1 else max(1.0, images.mean * spreads[number])
+            count = max(1, round(usual * self._scale)) if usual > 1 else 1
+            # Fewer objects are larger ones, so that studies are as large as they would be.
+            made.append(Made(images, count, int(images.size * (0.7 + 0.6 * chances[number - 1]) * usual / count)))
         return tuple(made)
 
     # -- rows --------------------------------------------------------------------------------------------------------
@@ -250,8 +255,7 @@ def frame_table(images: Images, size: int) -> tuple[bytes, int, int]:
     """The table of encapsulated frames (see `archive.standard.frames`), bytes of the file, and of the header."""
     each = max(64, (size - DATASET_OFFSET - _HEADER) // images.frames // 2 * 2)
     start = _HEADER + 12 + 8 + 4 * (images.frames if images.frames > 1 else 0)
-    lengths = np.full(images.frames, each, "<u4").tobytes()
-    table = struct.pack("<BBQI", 1, ord("I"), start, images.frames) + lengths
+    table = struct.pack("<BBQI", 1, ord("I"), start, images.frames) + struct.pack("<I", each) * images.frames
     return table, DATASET_OFFSET + start + each * images.frames + 8, _HEADER
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from archive.demo.generated.copying import NULL, moment, text
@@ -20,13 +21,15 @@ from archive.demo.generated.places import DISTRICTS, PLACES, TIER_OF, Tier
 from archive.demo.generated.visits import DAY, OFFSET, Visits
 from archive.demo.province import CITIZEN_ID_ISSUER, NAMESPACE
 from archive.description import fold_name
+from archive.reports.canonical import canonical
+from archive.reports.records import Version
 
 ITEM_COLUMNS: Final = """id, facility_id, accession_number, requested_procedure_id, scheduled_procedure_step_id,
     study_instance_uid, patient_id, issuer, name, name_fold, birth_date, sex, modality, station_ae_titles, start_date,
     start_time, status, closed_by, source, attributes, created_at, updated_at"""
 REPORT_COLUMNS: Final = "id, number, study_id, facility_id, status, version, source, final_at, created_at, updated_at"
 VERSION_COLUMNS: Final = """id, report_id, number, status, content, description, conclusion, author, author_name,
-    author_licence, signed_at, signed_by, digest, created_at"""
+    author_licence, subject, issued_at, signed_at, signed_by, digest, created_at"""
 DELIVERY_COLUMNS: Final = "id, study_id, mode, delivered_at, delivered_by"
 
 _ORDERED: Final = 0.94
@@ -39,6 +42,7 @@ _HOURS: Final = np.array((20.0, 3.4, 2.2, 1.8))
 _DRAFTS: Final = 0.25
 _MR: Final = MODALITIES.index("MR")
 _US: Final = MODALITIES.index("US")
+_NO_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DOCTORS: Final = ("NGUYỄN VĂN KHẢI", "TRẦN THỊ MINH", "LÊ HOÀNG PHÚC", "PHẠM QUANG HUY", "ĐỖ THỊ NGÂN", "VÕ ANH TUẤN")
 
 
@@ -115,7 +119,7 @@ class Paperwork:
     ) -> dict[str, tuple[str, Any]]:
         """By table: its columns and rows."""
         persons = visits.person.tolist()
-        reports, versions = self._reports_of(plans, when)
+        reports, versions = self._reports_of(plans, persons, ids, when)
         return {
             "worklist_item": (ITEM_COLUMNS, list(self._item_rows(plans, persons, ids, when))),
             "report": (REPORT_COLUMNS, reports),
@@ -144,10 +148,12 @@ class Paperwork:
                 *(moment(ordered - OFFSET), moment(plan.ends - OFFSET)),
             )
 
-    def _reports_of(self, plans: list[StudyPlan], when: Delays) -> tuple[list[tuple[str, ...]], list[tuple[str, ...]]]:
+    def _reports_of(
+        self, plans: list[StudyPlan], persons: list[int], ids: list[tuple[str, str]], when: Delays
+    ) -> tuple[list[tuple[str, ...]], list[tuple[str, ...]]]:
         reports: list[tuple[str, ...]] = []
         versions: list[tuple[str, ...]] = []
-        for plan, signed, draw in zip(plans, when.signed, when.draws, strict=True):
+        for plan, person, number, signed, draw in zip(plans, persons, ids, when.signed, when.draws, strict=True):
             draft = not signed and draw < _DRAFTS
             if not (signed or draft):
                 continue
@@ -155,27 +161,47 @@ class Paperwork:
             identifier = str(self._reports)
             at = moment((signed or plan.ends + 600) - OFFSET)
             begun = moment(max(plan.ends, (signed or plan.ends + 600) - 420) - OFFSET)
+            name = str(uuid.uuid5(NAMESPACE, f"report/{plan.uid}"))
             status = "final" if signed else "draft"
-            facility = str(plan.facility)
-            number = str(uuid.uuid5(NAMESPACE, f"report/{plan.uid}"))
-            reports.append(
-                (identifier, number, str(plan.id), facility, status, "1", "page", at if signed else NULL, begun, at)
-            )
-            findings = plan.examination.findings
-            kind = 0 if draw < 0.55 else 1 + int(draw * 1000) % (len(findings) - 1)
-            description, conclusion = findings[kind]
-            doctor = int(draw * 7919) % PLACES[plan.place].readers
-            account, name = f"bs.{PLACES[plan.place].code}.{doctor + 1}", f"BS. {_DOCTORS[doctor % len(_DOCTORS)]}"
-            digest = "\\\\x" + hashlib.sha256(f"{description}\n{conclusion}".encode()).hexdigest() if signed else NULL
-            versions.append(
-                (
-                    *(identifier, identifier, "1", status, "{}", description, conclusion, account, name),
-                    f"{plan.place:03d}{doctor:03d}/SX-CCHN",
-                    *((at, account) if signed else (NULL, "")),
-                    *(digest, begun),
-                )
-            )
+            head = (identifier, name, str(plan.id), str(plan.facility), status, "1", "page")
+            reports.append((*head, at if signed else NULL, begun, at))
+            written = _written(plan, draw)
+            texts = (written.description, written.conclusion, written.author, written.author_name)
+            given_out: tuple[str, ...] = (NULL, NULL, NULL, "", NULL)
+            if signed:
+                subject = self._subject(plan, person, *number)
+                digest = "\\\\x" + hashlib.sha256(canonical(name, written, subject)).hexdigest()
+                given_out = (text(orjson.dumps(subject).decode()), at, at, written.author, digest)
+            content = text(orjson.dumps(written.content).decode())
+            version = (identifier, identifier, "1", status, content, *texts, written.author_licence)
+            versions.append((*version, *given_out, begun))
         return reports, versions
+
+    def _subject(self, plan: StudyPlan, person: int, issuer: str, patient_id: str) -> dict[str, Any]:
+        """As `archive.reports.subject` has it."""
+        place, kind, people = PLACES[plan.place], plan.examination, self._people
+        at = datetime.fromtimestamp(plan.second, UTC)
+        unknown = patient_id.startswith("VD")
+        born = datetime.fromtimestamp(int(people.born[person]) * DAY, UTC)
+        return {
+            "study": plan.uid,
+            "study_date": f"{at:%Y-%m-%d}",
+            "study_time": f"{at:%H:%M:%S}",
+            "accession_number": plan.accession,
+            "study_description": kind.description,
+            "modalities": [kind.modality],
+            "body_parts": [kind.body_part],
+            "patient_id": patient_id,
+            "issuer": issuer,
+            "patient_name": "VÔ DANH" if unknown else people.name(person),
+            "birth_date": "" if unknown else f"{born:%Y-%m-%d}",
+            "sex": "" if unknown else "F" if people.woman[person] else "M",
+            **dict.fromkeys(("owner", "facility"), place.code),
+            **dict.fromkeys(("owner_name", "facility_name"), place.name),
+            "procedure": kind.description,
+            "referrer": REFERRERS[plan.referrer],
+            **dict.fromkeys(("admission", "procedure_code", "reason", "department"), ""),
+        }
 
     def _delivery_rows(self, plans: list[StudyPlan], when: Delays) -> Iterator[tuple[str, ...]]:
         for plan, delivered, mode in zip(plans, when.delivered, when.mode, strict=True):
@@ -183,6 +209,34 @@ class Paperwork:
                 self._deliveries += 1
                 by = f"ktv.{PLACES[plan.place].code}"
                 yield str(self._deliveries), str(plan.id), mode, moment(delivered - OFFSET), by
+
+
+def _written(plan: StudyPlan, draw: float) -> Version:
+    """What the doctor says; more than half of the examinations find nothing."""
+    findings = plan.examination.findings
+    description, conclusion = findings[0 if draw < 0.55 else 1 + int(draw * 1000) % (len(findings) - 1)]
+    doctor = int(draw * 7919) % PLACES[plan.place].readers
+    return Version(
+        number=1,
+        status="final",
+        template="",
+        content={"text": description},
+        description=description,
+        conclusion=conclusion,
+        recommendation="",
+        addenda=[],
+        author=f"bs.{PLACES[plan.place].code}.{doctor + 1}",
+        author_name=f"BS. {_DOCTORS[doctor % len(_DOCTORS)]}",
+        author_licence=f"{plan.place:03d}{doctor:03d}/SX-CCHN",
+        reason="",
+        subject=None,
+        issued_at=None,
+        signed_at=None,
+        signed_by="",
+        signature=None,
+        digest=None,
+        created_at=_NO_TIME,
+    )
 
 
 class _Item:

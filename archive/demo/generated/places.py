@@ -117,3 +117,19 @@ WEIGHT_OF: Final = np.array([place.weight for place in PLACES])
 REGISTER_OF: Final = np.array([place.register for place in PLACES], np.int16)
 WRITES_CITIZEN_IDS: Final = np.array([place.writes_citizen_ids for place in PLACES])
 ASCII_SHARE: Final = np.array([place.ascii_share for place in PLACES])
+
+
+def settings() -> str:
+    """The facilities and the devices of hospitals as a settings file has them, so that silence of one is noticed."""
+    lines = []
+    for place in PLACES:
+        lines += [
+            "[[facilities]]",
+            f'code = "{place.code}"',
+            f'name = "{place.name}"',
+            f'issuer_of_patient_id = "{PLACES[place.register].code}"',
+            f'district = "{place.district}"',
+            f'care_level = "{place.care_level}"',
+            "",
+        ]
+    return "\n".join(lines)
