@@ -7,12 +7,8 @@ digest below before anything is unpacked.
 from __future__ import annotations
 
 import argparse
-import base64
-import hashlib
-import hmac
 import os
 import shutil
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -21,18 +17,15 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from config.settings import SettingsError, load
+from viewer_api import charts
+from viewer_api.npm_package import SetupError, fetch, verify
 
 PACKAGE: Final = "@ohif/app@3.13.2"
 INTEGRITY: Final = "sha512-WZdxmpmG7rqFgW9ZJLcbgr3XCtLi1KDNPoMaeY5PPe6j4G4fjEjjkycZM6C6Zk2F87BKxFfpq+jd5xXZB9E8EA=="
 STAMP: Final = ".installed"
-_NPM_SECONDS: Final = 600
 _MAX_FILE: Final = 256 << 20
 
 Say = Callable[[str], None]
-
-
-class SetupError(Exception):
-    """The viewer cannot be installed; the message says why and what to do."""
 
 
 def is_installed(directory: Path) -> bool:
@@ -68,9 +61,9 @@ def install(directory: Path, say: Say) -> bool:
 
 def _install(directory: Path, temporary: Path, say: Say) -> None:
     say(f"fetching {PACKAGE} by npm ...")
-    tarball = fetch(temporary)
+    tarball = fetch(temporary, PACKAGE)
     say(f"checking {tarball.stat().st_size >> 20} MiB ...")
-    verify(tarball)
+    verify(tarball, INTEGRITY)
     build = temporary / "build"
     count = unpack(tarball, build, say)
     say(f"unpacked {count} files")
@@ -79,32 +72,6 @@ def _install(directory: Path, temporary: Path, say: Say) -> None:
     if directory.exists():
         directory.rename(old)
     build.rename(directory)
-
-
-def fetch(into: Path) -> Path:
-    """Let npm put the tarball of the package into a directory. Raises `SetupError`."""
-    npm = shutil.which("npm")
-    if npm is None:
-        raise SetupError("npm is not installed; it is needed once, to fetch the viewer (Debian: apt-get install npm)")
-    command = [npm, "pack", PACKAGE, "--pack-destination", str(into), "--silent", "--ignore-scripts"]
-    try:
-        done = subprocess.run(command, cwd=into, capture_output=True, text=True, timeout=_NPM_SECONDS, check=False)
-    except subprocess.TimeoutExpired:
-        raise SetupError(f"npm did not get {PACKAGE} within {_NPM_SECONDS} seconds") from None
-    tarballs = list(into.glob("*.tgz"))
-    if done.returncode or len(tarballs) != 1:
-        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise SetupError(f"npm cannot get {PACKAGE}; is this machine offline? npm says: {reason}")
-    return tarballs[0]
-
-
-def verify(tarball: Path, integrity: str = INTEGRITY) -> None:
-    """Check the tarball against its digest (subresource integrity). Raises `SetupError`."""
-    algorithm, _, expected = integrity.partition("-")
-    with tarball.open("rb") as file:
-        digest = hashlib.file_digest(file, algorithm).digest()
-    if not hmac.compare_digest(base64.b64encode(digest).decode(), expected):
-        raise SetupError(f"{tarball.name} is not the package that was reviewed: its {algorithm} digest is another")
 
 
 def unpack(tarball: Path, into: Path, say: Say) -> int:
@@ -150,16 +117,26 @@ def _stamp() -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Install the viewer. Returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m viewer_api.viewer_setup", description="Install the OHIF viewer.")
+    """Install the viewer and, beside it, the library of charts. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m viewer_api.viewer_setup", description="Install viewer and charts.")
     parser.add_argument("--to", type=Path, help="directory to install into; the one of the settings when left out")
     given = parser.parse_args(arguments)
     try:
-        install(given.to or load().viewer_dir, lambda text: print(text, flush=True))
+        directory = given.to or load().viewer_dir
+        install(directory, _say)
     except (SetupError, SettingsError) as error:
         print(f"viewer: {error}", file=sys.stderr)
         return 1
+    try:
+        charts.install(directory, _say)
+    except SetupError as error:
+        # The viewer works without, and the dashboard shows its tables.
+        print(f"charts: {error}", file=sys.stderr)
     return 0
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
 
 
 if __name__ == "__main__":

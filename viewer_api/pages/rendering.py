@@ -27,6 +27,7 @@ _PLACES: Final[tuple[tuple[str, str, tuple[Right, ...]], ...]] = (
     ("/shared", "share_title", (Right.SHARE, Right.GRANTS)),
     ("/emergency", "emergency_title", (Right.BREAK_GLASS,)),
     ("/accounts", "accounts_title", (Right.ACCOUNTS,)),
+    ("/dashboard", "dash_title", (Right.STATISTICS,)),
     ("/queues", "queues_title", (Right.OPERATE,)),
     ("/hidden", "hidden_title", (Right.REJECT,)),
     ("/audit", "audit_title", (Right.AUDIT,)),

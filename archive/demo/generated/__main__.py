@@ -47,7 +47,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m archive.demo.generated", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m archive.demo.generated", description=(__doc__ or "").split("\n")[0]
+    )
     parser.add_argument("--studies", type=int, default=100_000, metavar="N")
     parser.add_argument("--years", type=float, default=3, metavar="N")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="another seed, another province")

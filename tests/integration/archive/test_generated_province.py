@@ -21,6 +21,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.uid import JPEGLSLossless
 
+from archive.audit.verify import verify
 from archive.core import Archive
 from archive.demo.generated import __main__ as command
 from archive.demo.generated.generate import NotEmpty, Wanted, generate
@@ -260,3 +261,10 @@ def test_command_says_what_it_did_and_refuses_to_do_it_twice(
     assert "studies in" in capsys.readouterr().out
     assert command.main(arguments) == 1
     assert "not empty" in capsys.readouterr().err
+
+
+def test_looks_are_in_an_audit_trail_that_verifies(settings: Settings, province: tuple[str, Path]) -> None:
+    with Archive.open(settings) as archive:
+        done = verify(load(environ={}, database={"url": province[0]}).database, archive.store)
+    assert done.records > 20
+    assert done.intact, done.findings

@@ -16,8 +16,9 @@ import pytest
 from tests.web_server import fresh_archive, serving
 from viewer_api import viewer_setup
 from viewer_api.app import create_app
+from viewer_api.npm_package import SetupError, verify
 from viewer_api.viewer_config import app_config, content_security_policy, rewrite_index
-from viewer_api.viewer_setup import STAMP, SetupError, is_installed, unpack, verify
+from viewer_api.viewer_setup import STAMP, is_installed, unpack
 
 INDEX = (
     '<!doctype html><html lang="en"><head><link rel="icon" href="/assets/a.png"><script>window.PUBLIC_URL="/"</script>'
@@ -195,7 +196,7 @@ def test_another_package_is_refused(tmp_path: Path) -> None:
     digest = base64.b64encode(hashlib.sha512(tarball.read_bytes()).digest()).decode()
     verify(tarball, f"sha512-{digest}")
     with pytest.raises(SetupError, match="not the package that was reviewed"):
-        verify(tarball)
+        verify(tarball, viewer_setup.INTEGRITY)
 
 
 def test_without_npm_the_reason_is_said(

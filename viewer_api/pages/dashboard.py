@@ -1,0 +1,267 @@
+"""The dashboard at ``/dashboard``: what the province's imaging does, on a wall, a desk or a phone.
+
+Everything is in tables made here; the script draws charts of them and keeps the live numbers up to date. The address
+holds the stretch of time and what it is narrowed down to, never a patient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from datetime import timedelta
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+import anyio
+import orjson
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Request
+from starlette.responses import Response, StreamingResponse
+
+from archive.audit.events import Action, AuditEvent
+from archive.core import Archive
+from archive.errors import ArchiveError
+from archive.figures.question import By, Measure
+from archive.figures.state import Alert
+from archive.people.roles import Right
+from config import clock
+from viewer_api.audited import who
+from viewer_api.charts import script_of
+from viewer_api.deps import ArchiveDep
+from viewer_api.gate import known_caller, needs
+from viewer_api.pages.dashboard_numbers import Numbers
+from viewer_api.pages.dashboard_panels import Panel, Panels, Tile
+from viewer_api.pages.dashboard_wanted import NARROWING, RANGES, Wanted, read
+from viewer_api.pages.language import Texts, language_of, texts
+from viewer_api.pages.rendering import page
+from viewer_api.pages.study_rows import facility_name
+
+router = APIRouter(include_in_schema=False, dependencies=[needs(Right.STATISTICS)])
+
+LIVE_SECONDS: Final = 5.0
+"""Between two events."""
+_EVENTS: Final = 24
+"""Of one stream; then the browser asks again, and is asked again who it is."""
+_CHOICES: Final = (By.FACILITY, By.MODALITY, By.DISTRICT, By.CARE_LEVEL)
+"""What can be chosen from a list; the rest comes by clicking."""
+_DEVICES: Final = 40
+Facilities = frozenset[str] | None
+
+
+class Choice(NamedTuple):
+    """What the page can be narrowed down by."""
+
+    name: str
+    label: str
+    value: str
+    options: list[tuple[str, str]]
+
+
+class Narrowed(NamedTuple):
+    """What it is narrowed down to."""
+
+    label: str
+    value: str
+    without: str
+    """Where it is seen without."""
+
+
+class Line(NamedTuple):
+    """A facility, device or queue, and when it was heard of."""
+
+    name: str
+    place: str
+    moment: str
+    ago: str
+    state: str
+    """``good``, ``warning`` or ``critical``."""
+
+
+class Notice(NamedTuple):
+    """An alert as text."""
+
+    level: str
+    text: str
+
+
+@router.get("/dashboard")
+def dashboard(request: Request, archive: ArchiveDep) -> Response:
+    """All panels."""
+    text = texts(language_of(request))
+    facilities = known_caller(request).rights[Right.STATISTICS]
+    wanted = read(request.query_params, clock.today())
+    archive.looks.note(AuditEvent(Action.SEARCH, who(request), detail={"what": "dashboard"}), about="dashboard")
+    panels = Panels(archive, wanted, facilities, text, partial(facility_name, archive))
+    return page(
+        request,
+        "dashboard.html",
+        wanted=wanted,
+        ranges=[(name, text(f"dash_range_{name}"), wanted.over(name, clock.today()).address()) for name in RANGES],
+        last=wanted.until - timedelta(days=1),
+        choices=_choices(archive, wanted, facilities, text),
+        narrowed=_narrowed(archive, wanted, text),
+        live=_live_tiles(archive, facilities, text),
+        tiles=panels.tiles(),
+        panels=_panels(panels, facilities),
+        notices=_notices(archive, facilities, text),
+        lines=_lines(archive, facilities, text),
+        devices=_devices(archive, facilities, text),
+        printed=f"{clock.now():%H:%M %d/%m/%Y}",
+        chart_script=script_of(archive.settings.viewer_dir),
+        wall_address=_with_wall(wanted, wall=not wanted.wall),
+        plain_address=wanted.address(),
+    )
+
+
+@router.get("/dashboard/live")
+async def live(request: Request, archive: ArchiveDep) -> Response:
+    """Live counters as server-sent events, for some minutes; the browser then asks again."""
+    text = texts(language_of(request))
+    facilities = known_caller(request).rights[Right.STATISTICS]
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(
+        _events(request, archive, facilities, text), headers=headers, media_type="text/event-stream"
+    )
+
+
+async def _events(request: Request, archive: Archive, facilities: Facilities, text: Texts) -> AsyncIterator[bytes]:
+    yield b"retry: 3000\n\n"
+    listeners = request.app.state.listeners
+    for _ in range(_EVENTS):
+        try:
+            tiles = await run_sync(_live_tiles, archive, facilities, text)
+        except ArchiveError:
+            return
+        body = {"at": f"{clock.now():%H:%M:%S}", "tiles": [asdict(tile) for tile in tiles]}
+        yield b"data: " + orjson.dumps(body) + b"\n\n"
+        for _ in range(int(LIVE_SECONDS * 2)):
+            if listeners.stopping or await request.is_disconnected():
+                return
+            await anyio.sleep(0.5)
+
+
+def _panels(panels: Panels, facilities: Facilities) -> list[Panel]:
+    made = [
+        panels.trend(),
+        panels.facilities(),
+        panels.heat(),
+        panels.modalities(),
+        panels.turnaround(),
+        panels.backlog(),
+        panels.filmless(),
+        panels.districts(),
+        panels.repeated(),
+        panels.body_parts(),
+    ]
+    return [*made, panels.storage()] if facilities is None else made
+
+
+def _live_tiles(archive: Archive, facilities: Facilities, text: Texts) -> list[Tile]:
+    numbers, now = Numbers(text), archive.figures.now(facilities)
+    values: tuple[tuple[str, Any, str], ...] = (
+        ("studies_today", now.studies_today, ""),
+        ("arrived_last_hour", now.arrived_last_hour, ""),
+        ("reported_today", now.reported_today, ""),
+        ("unread_now", now.unread, text("dash_oldest", ago=numbers.ago(now.oldest_unread)) if now.unread else ""),
+        ("images_today", now.images_today, numbers.size(now.bytes_today)),
+        ("patients_today", now.patients_today, ""),
+        ("facilities_today", now.facilities_today, ""),
+        ("cross_views_today", now.cross_views_today, ""),
+    )
+    return [Tile(name, text(f"dash_{name}"), numbers.count(value), note) for name, value, note in values]
+
+
+def _choices(archive: Archive, wanted: Wanted, facilities: Facilities, text: Texts) -> list[Choice]:
+    """Lists of what there is: facilities by name, the rest by what was counted."""
+    places = [each for each in archive.peers.facilities.values() if facilities is None or each.code in facilities]
+    found: dict[By, list[tuple[str, str]]] = {
+        By.FACILITY: sorted(((each.code, each.name) for each in places), key=lambda each: each[1]),
+        By.DISTRICT: [(name, name) for name in sorted({each.district for each in places if each.district})],
+        By.CARE_LEVEL: [
+            (level, text(f"dash_level_{level}"))
+            for level in ("specialised", "basic", "primary")
+            if any(each.care_level == level for each in places)
+        ],
+        By.MODALITY: [
+            (str(row[0]), str(row[0]))
+            for row in archive.figures.ask(
+                wanted.widened(By.MODALITY).question(facilities, (Measure.STUDIES,), (By.MODALITY,))
+            ).rows
+            if row[0]
+        ],
+    }
+    return [
+        Choice(name.value, text(f"dash_by_{name.value}"), wanted.where.get(name, ""), found[name]) for name in _CHOICES
+    ]
+
+
+def _narrowed(archive: Archive, wanted: Wanted, text: Texts) -> list[Narrowed]:
+    shown = []
+    for name in NARROWING:
+        if (value := wanted.where.get(name)) is None:
+            continue
+        known = facility_name(archive, value) if name is By.FACILITY else value
+        if name is By.CARE_LEVEL:
+            known = text.get(f"dash_level_{value}") or value
+        shown.append(Narrowed(text(f"dash_by_{name.value}"), known, wanted.widened(name).address()))
+    return shown
+
+
+def _with_wall(wanted: Wanted, *, wall: bool) -> str:
+    return Wanted(wanted.since, wanted.until, wanted.range, wanted.where, wall).address()
+
+
+# -- how things stand ------------------------------------------------------------------------------------------------
+
+
+def _notices(archive: Archive, facilities: Facilities, text: Texts) -> list[Notice]:
+    numbers = Numbers(text)
+    return [Notice(alert.level, _said(alert, archive, text, numbers)) for alert in archive.figures.alerts(facilities)]
+
+
+def _said(alert: Alert, archive: Archive, text: Texts, numbers: Numbers) -> str:
+    name = facility_name(archive, alert.subject) if alert.kind in ("silent", "never_heard") else alert.subject
+    value = alert.value
+    time = numbers.minutes(None if value is None else value * 60)
+    template = text.get(f"dash_alert_{alert.kind}")
+    if template is None:
+        return f"{name} {alert.text}".strip()
+    return template.format(name=name, time=time, count=numbers.count(value), reason=alert.text)
+
+
+def _lines(archive: Archive, facilities: Facilities, text: Texts) -> list[Line]:
+    """Facilities, those first of which nothing was heard for long."""
+    numbers = Numbers(text)
+    lines = []
+    for each in archive.figures.facilities(facilities):
+        state = "critical" if each.silent else "good" if each.received_at else "warning"
+        moment, ago = numbers.moment(each.received_at), numbers.ago(each.received_at)
+        lines.append(Line(each.name, each.district, moment, ago, state))
+    return sorted(lines, key=lambda line: (line.state == "good", line.state == "warning", line.name))
+
+
+def _devices(archive: Archive, facilities: Facilities, text: Texts) -> list[Line]:
+    """Queues that send on, then gateways and devices."""
+    numbers, found = Numbers(text), archive.figures.gateways(facilities)
+    queues = [
+        Line(
+            queue.ae_title,
+            text("dash_queue", count=numbers.count(queue.waiting)),
+            numbers.moment(queue.sent_at),
+            numbers.ago(queue.oldest) if queue.waiting else "",
+            "critical" if queue.failed else "warning" if queue.failures else "good",
+        )
+        for queue in found.forwarding
+    ]
+    devices = [
+        Line(
+            each.ae_title,
+            each.description or facility_name(archive, each.facility),
+            numbers.moment(each.received_at),
+            numbers.ago(each.received_at),
+            "good" if each.received_at else "warning",
+        )
+        for each in sorted(found.devices, key=lambda each: (not each.listed, each.ae_title))
+        if each.listed
+    ]
+    return [*queues, *devices][:_DEVICES]
