@@ -30,7 +30,9 @@ from archive.reports.changing import Composed, GivingOut, Writer
 from archive.reports.models import Report
 from archive.reports.records import Author, Entry, Event, Version, Written
 from archive.reports.signature import Signatures
+from archive.reports.subject import subject_of
 from archive.reports.templates import Library
+from archive.reports.unread import Reading
 from archive.reports.writers import Writers
 from config.reports import ReportSettings
 
@@ -50,6 +52,7 @@ class Reports:
         self._signatures = Signatures({}, required=settings.signature_required)
         self.writers = Writers(engine, reader, settings)
         self.templates = Library(settings.templates)
+        self.reading = Reading(reader, settings)
         self.on_signed: Callable[[], None] = lambda: None
         """Called when there are objects to be made."""
 
@@ -94,6 +97,17 @@ class Reports:
         if not rows:
             raise NotFound("no such version")
         return changing.version_of(rows[0])
+
+    def subject(self, entry: Entry) -> dict[str, Any]:
+        """Of whom a report that the caller has got would speak if it were given out now. Raises `NotFound`."""
+
+        def work(connection: Connection) -> dict[str, Any]:
+            row = connection.execute(sql.PLACE, {"number": entry.number}).one_or_none()
+            if row is None:
+                raise NotFound("no such report")
+            return subject_of(connection, row.study_id, row.facility_id)
+
+        return in_transaction(self._engine, work)
 
     def events(self, after: int, most: int = 500) -> list[Event]:
         """Versions given out, in their order, behind the event with this number. None ever appears before one read."""

@@ -68,6 +68,7 @@ LOCK: Final = text("""
 SELECT report.id, report.study_id, report.facility_id, report.status, report.version, report.revision, report.ticket,
        report.final_at FROM report WHERE number = :number FOR UPDATE
 """)
+PLACE: Final = text("SELECT study_id, facility_id FROM report WHERE number = :number")
 LOCK_STUDY: Final = text("SELECT pg_advisory_xact_lock(5060602, CAST(:study % 2147483647 AS int))")
 OPEN: Final = text("""
 SELECT number FROM report WHERE study_id = :study AND facility_id = :facility AND status <> 'cancelled' LIMIT 1

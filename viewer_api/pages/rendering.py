@@ -23,6 +23,7 @@ STATIC: Final = _HERE / "static"
 _PLACES: Final[tuple[tuple[str, str, tuple[Right, ...]], ...]] = (
     ("/", "studies_title", (Right.VIEW,)),
     ("/worklist", "worklist_title", (Right.ORDERS,)),
+    ("/reports", "reports_title", (Right.REPORT,)),
     ("/links", "links_title", (Right.DELIVER, Right.GRANTS)),
     ("/shared", "share_title", (Right.SHARE, Right.GRANTS)),
     ("/emergency", "emergency_title", (Right.BREAK_GLASS,)),

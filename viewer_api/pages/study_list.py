@@ -6,6 +6,7 @@ browser. Addresses hold study UIDs only.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
@@ -21,7 +22,7 @@ from viewer_api.deps import ArchiveDep
 from viewer_api.gate import OPEN, SIGNED_IN, known_caller, needs
 from viewer_api.pages.language import Texts, language_of, texts
 from viewer_api.pages.rendering import STATIC, fingerprints, first_place, page
-from viewer_api.pages.study_rows import facility_name, row
+from viewer_api.pages.study_rows import Row, facility_name, row
 from viewer_api.pages.study_search import MODALITIES, PAGE_SIZE, RANGES, BadDates, Search, clean, page_number
 from viewer_api.problems import problem_of
 from viewer_api.views import scope_of, view_suffix
@@ -100,13 +101,17 @@ def _answer(request: Request, archive: Archive, wanted: Search) -> Response:
         status, message = HTTPStatus.BAD_REQUEST, text("error_dates")
     except ArchiveError as error:
         status, message = problem_of(error).status, _sentence(error, text)
-    found = zip(result.matches, result.owners, strict=True)
+    rows = [
+        row(match, facility_name(archive, code), text)
+        for match, code in zip(result.matches, result.owners, strict=True)
+    ]
     return page(
         request,
         "study_list.html",
         status,
         search=wanted,
-        rows=[row(match, facility_name(archive, code), text) for match, code in found],
+        rows=rows,
+        reported=_reported(request, archive, rows),
         message=message,
         modalities=MODALITIES,
         ranges=RANGES,
@@ -115,6 +120,14 @@ def _answer(request: Request, archive: Archive, wanted: Search) -> Response:
         may_share=known_caller(request).may(Right.SHARE),
         **_paging(wanted, result),
     )
+
+
+def _reported(request: Request, archive: Archive, rows: Sequence[Row]) -> dict[str, str]:
+    """Which of them have a report; nothing where that cannot be told now, for the list is of use without it."""
+    try:
+        return archive.reports.reading.statuses(known_caller(request), [each.study for each in rows])
+    except Unavailable:
+        return {}
 
 
 def _paging(wanted: Search, result: SearchResult) -> dict[str, Any]:

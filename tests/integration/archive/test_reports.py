@@ -15,6 +15,7 @@ from archive.people.roles import Right, Role
 from archive.reports.canonical import canonical
 from archive.reports.records import Author, Written
 from archive.reports.reports import Reports
+from archive.reports.unread import Wanted
 from tests.integration.archive.support import sql, together, url_of
 from tests.integration.archive.test_sharing import WEEK, A, B, caller_of, kept
 
@@ -296,3 +297,37 @@ def test_texts_are_composed_and_bounded(archive: Archive, an: Caller) -> None:
     assert entry.draft is not None and entry.draft.conclusion == "Gốm\nhai"
     with pytest.raises(InvalidItem, match="conclusion"):
         archive.reports.save(an, entry.number, entry.revision, Written(conclusion="a" * 70_000))
+
+
+def test_what_is_to_be_read_and_how_far_it_is(archive: Archive, an: Caller, binh: Caller) -> None:
+    reading, reports = archive.reports.reading, archive.reports
+    first, second = kept(archive, A), kept(archive, A, Modality="MR")
+    assert [each.study for each in reading.unread(an, Wanted())] == [first, second]
+    entry = reports.create(an, first, FOUND)
+    assert [(each.status, each.writer) for each in reading.unread(an, Wanted())] == [("draft", "an"), ("unread", "")]
+    assert [each.study for each in reading.unread(an, Wanted(mine=True))] == [first]
+    assert [each.study for each in reading.unread(an, Wanted(modality="MR"))] == [second]
+    assert reading.unread(an, Wanted(urgent=True)) == []
+    order = {
+        "Facility": "86001",
+        "AccessionNumber": "CD1",
+        "PatientID": "BN0001",
+        "PatientName": "NGUYEN^AN",
+        "Modality": "MR",
+        "RequestedProcedureDescription": "MR",
+        "StudyInstanceUID": second,
+        "RequestedProcedurePriority": "STAT",
+        "ScheduledProcedureStepStartDate": "20261122",
+    }
+    archive.worklist.put(order, source="api")
+    assert [(each.study, each.priority) for each in reading.unread(an, Wanted())] == [(second, "STAT"), (first, "")]
+    assert reading.unread(binh, Wanted()) == []
+    entry = reports.give_out(an, entry.number, entry.revision)
+    assert reading.statuses(an, [first, second]) == {first: "preliminary"}
+    reports.sign(an, entry.number, entry.revision)
+    assert reading.statuses(an, [first, second]) == {first: "signed"}
+    assert reading.statuses(binh, [first]) == {}
+    assert [each.study for each in reading.unread(an, Wanted())] == [second]
+    archive.sharings.refer(an, second, "86002", WEEK)
+    kept(archive, B, Modality="US")
+    assert second in [each.study for each in reading.unread(binh, Wanted())]
