@@ -45,7 +45,7 @@ from viewer_api.routes import (
     wado_uri,
     worklist,
 )
-from viewer_api.sign_in import accounts, federated, profile, tokens
+from viewer_api.sign_in import accounts, federated, profile, set_up, tokens
 from viewer_api.sign_in import pages as sign_in_pages
 from viewer_api.sign_in.finding import SessionSignIn
 from viewer_api.sign_in.throttle import Throttle
@@ -96,6 +96,7 @@ def create_app(archive: Archive) -> FastAPI:
         audit,
         sign_in_pages,
         federated,
+        set_up,
         profile,
         accounts,
         tokens,

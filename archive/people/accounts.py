@@ -34,6 +34,8 @@ NAME: Final = re.compile(r"[a-z0-9][a-z0-9._@-]{1,63}")
 LONGEST_DISPLAY_NAME: Final = 100
 NOT_FOR_PROGRAMS: Final = frozenset((Right.BREAK_GLASS, Right.ACCOUNTS))
 """These want a person who answers for them."""
+NO_LINK: Final[dict[str, Any]] = {"set_up_digest": None, "set_up_expires_at": None}
+"""An account without a link to set a password."""
 PROVINCE_ONLY: Final = frozenset((Right.OPERATE, Right.FEED))
 """They reach over all facilities, so nobody can have them for one."""
 
@@ -56,6 +58,12 @@ class Listed:
     review_due: bool
     has_factor: bool
     must_change: bool
+    provider: str
+    """Where the person signs in; empty: here."""
+    bound: bool
+    """Whether the provider has told who it is."""
+    set_up: bool
+    """Whether a link waits for the person to set a password."""
 
 
 class Accounts:
@@ -88,11 +96,12 @@ class Accounts:
         *,
         one_time: bool = True,
         provider: str = "",
+        password: bool = True,
     ) -> str:
         """Make an account; give its one-time password or, of a program, its secret.
 
         It is a program's if its roles are SERVICE. With the name of a `provider`, the person signs in there, and there
-        is no password: what is given is empty.
+        is no password, nor is there without `password`: what is given is empty then.
         Raises `NotPermitted`, `InvalidItem`, `Conflict` if the name is taken.
         """
         service = _check(name, display_name, memberships, rights)
@@ -100,14 +109,16 @@ class Accounts:
         self._require_rights(by, memberships, rights)
         if service and provider:
             raise InvalidItem.of({"provider": "is for people"})
-        password = "" if provider else secrets.token_urlsafe(32) if service else random_password()
+        given = secrets.token_urlsafe(32) if service else random_password()
+        if provider or not (password or service):
+            given = ""
         values = {
             "kind": "service" if service else "account",
             "provider": provider,
             "name": name,
             "display_name": display_name.strip(),
             "rights": sorted(right.value for right in rights),
-            **(self._secret(password, service=service, one_time=one_time) if password else {}),
+            **(self._secret(given, service=service, one_time=one_time) if given else {}),
         }
         self._record(by, name, f"created for {provider}" if provider else "created", memberships, rights)
 
@@ -119,7 +130,7 @@ class Accounts:
             in_transaction(self._engine, work)
         except IntegrityError:
             raise Conflict("this name is taken, or a facility is not known") from None
-        return password
+        return given
 
     def listed(self, by: Caller) -> list[Listed]:
         """The accounts with a role where the caller may look after accounts, by name. Raises `NotPermitted`."""
@@ -156,7 +167,7 @@ class Accounts:
         self, by: Caller, number: int, memberships: Sequence[Membership], rights: Sequence[Right] = ()
     ) -> None:
         """Give it these roles in place of those before, at once. Raises as `create`."""
-        account = self._managed(by, number)
+        account = self.managed(by, number)
         service = _check(account.name, account.display_name, memberships, rights)
         if service != account.service:
             raise InvalidItem("a person cannot become a program, nor the other way round")
@@ -174,44 +185,59 @@ class Accounts:
 
     def disable(self, by: Caller, number: int) -> None:
         """Let it in no more, from now on; what it had open ends."""
-        account = self._managed(by, number)
+        account = self.managed(by, number)
         self._record(by, account.name, "disabled")
-        self._set(number, enabled=False)
+        self._set(number, enabled=False, **NO_LINK)
         self._sessions.end_all(number)
 
     def enable(self, by: Caller, number: int) -> None:
         """Let it in again."""
-        account = self._managed(by, number)
+        account = self.managed(by, number)
         self._record(by, account.name, "enabled")
         self._set(number, enabled=True, enabled_at=func.clock_timestamp())
 
     def unlock(self, by: Caller, number: int) -> None:
         """Forget wrong tries under its name."""
-        account = self._managed(by, number)
+        account = self.managed(by, number)
         self._record(by, account.name, "unlocked")
         self._attempts.forgive(account.name)
 
     def reset_password(self, by: Caller, number: int) -> str:
         """A new one-time password, or secret of a program; what it had open ends."""
-        account = self._managed(by, number)
+        account = self.managed(by, number)
         password = secrets.token_urlsafe(32) if account.service else random_password()
         values = self._secret(password, service=account.service)
+        if account.provider:
+            raise InvalidItem("this person signs in elsewhere, and has no password here")
         self._record(by, account.name, "password reset")
-        self._set(number, **values)
+        self._set(number, **values, **NO_LINK)
         self._attempts.forgive(account.name)
         self._sessions.end_all(number)
         return password
 
+    def sign_in_at(self, by: Caller, number: int, provider: str) -> None:
+        """Let the person sign in at this provider from now on, as whoever comes first under the name of the account.
+
+        Empty: here, by a password that is yet to be set. Nothing that was good before is good any more.
+        """
+        account = self.managed(by, number)
+        if account.service:
+            raise InvalidItem("a program signs in by its secret")
+        self._record(by, account.name, f"signs in at {provider}" if provider else "signs in here")
+        elsewhere = {"provider": provider, "issuer": "", "subject": ""}
+        self._set(number, **elsewhere, **NO_LINK, password_hash="", password_expires_at=None)
+        self._sessions.end_all(number)
+
     def reset_factor(self, by: Caller, number: int) -> None:
         """Take its second factor away, whose telephone is lost; what it had open ends."""
-        account = self._managed(by, number)
+        account = self.managed(by, number)
         self._record(by, account.name, "second factor reset")
         self._set(number, **NO_FACTOR, must_change=True)
         self._sessions.end_all(number)
 
     def confirm(self, by: Caller, number: int) -> None:
         """Say that its roles are still right."""
-        account = self._managed(by, number)
+        account = self.managed(by, number)
         self._record(by, account.name, "roles confirmed", account.memberships, account.rights)
         self._set(number, reviewed_at=func.clock_timestamp())
 
@@ -225,7 +251,8 @@ class Accounts:
         idle = update(Account).where(Account.enabled, since < limit).values(enabled=False)
         return len(change(self._engine, idle.returning(Account.id)))
 
-    def _managed(self, by: Caller, number: int) -> Listed:
+    def managed(self, by: Caller, number: int) -> Listed:
+        """An account that the caller may change. Raises `NotFound`, `NotPermitted`."""
         account = self.one(by, number)
         if not self.manages(by, account):
             own = account.id == by.account
@@ -322,7 +349,8 @@ def _listing(review_days: float) -> Select[Any]:
     due = Account.reviewed_at < func.clock_timestamp() - func.make_interval(0, 0, 0, 0, 0, 0, review_days * 86400)
     columns = (Account.id, Account.name, Account.display_name, Account.kind, Account.enabled, Account.created_at)
     more = (Account.used_at, Account.reviewed_at, has_factor(), Account.must_change, Account.rights)
-    chosen: list[Any] = [*columns, *more, due.label("due"), roles_json().label("roles")]
+    ways = (Account.provider, Account.subject, (Account.set_up_expires_at > func.clock_timestamp()).label("set_up"))
+    chosen: list[Any] = [*columns, *more, *ways, due.label("due"), roles_json().label("roles")]
     return select(*chosen)
 
 
@@ -342,4 +370,7 @@ def _listed(row: Row[Any], locked: set[str]) -> Listed:
         review_due=row.due,
         has_factor=row.has_factor,
         must_change=row.must_change,
+        provider=row.provider,
+        bound=bool(row.subject),
+        set_up=bool(row.set_up),
     )

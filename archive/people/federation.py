@@ -70,7 +70,7 @@ class Federation:
             self._deny(None, address, f"{provider.name}: no account for this person")
         if provider.roles_claim:
             row = self._with_roles(provider, row, vouched, address)
-        proof = Proof.WHOLE if vouched.second_factor else Proof.PROVIDER
+        proof = Proof.WHOLE if vouched.second_factor else Proof.FIRST
         sealed = self._seal.seal(vouched.token.encode(), _owner(provider.name))
         origin = Origin(provider.name, vouched.session, sealed)
         return self._signing_in.by_proof(row, address, agent, proof, origin)

@@ -17,6 +17,7 @@ from archive.people.passwords import Passwords
 from archive.people.programs import Programs
 from archive.people.sealing import Seal
 from archive.people.sessions import Sessions
+from archive.people.set_up import SetUpLinks
 from archive.people.signing_in import SigningIn
 from archive.people.tickets import Tickets
 from config.logs import fields
@@ -59,6 +60,15 @@ class People:
         )
         self.programs = Programs(engine, trail, self.sessions)
         self.tickets = Tickets(engine, seal)
+        self.set_up = SetUpLinks(
+            engine,
+            access,
+            trail,
+            accounts=self.accounts,
+            signing_in=self.signing_in,
+            sessions=self.sessions,
+            passwords=passwords,
+        )
         self.federation = Federation(
             engine,
             trail,

@@ -53,8 +53,8 @@ class Proof(Enum):
     """What somebody has shown who comes in."""
 
     PASSWORD = auto()
-    PROVIDER = auto()
-    """A provider vouches for who it is: as good as a password."""
+    FIRST = auto()
+    """As good as a password: a provider vouches for who it is, or a link has just set a password."""
     WHOLE = auto()
     """Nothing more is needed: a passkey, or a provider whose second factor counts."""
 

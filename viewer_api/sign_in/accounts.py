@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
+import segno
 from fastapi import APIRouter, Form, Request
 from starlette.responses import RedirectResponse, Response
 
@@ -15,6 +16,7 @@ from archive.people.accounts import NOT_FOR_PROGRAMS, PROVINCE_ONLY, Listed
 from archive.people.caller import Caller, Membership
 from archive.people.roles import Right, Role
 from config.peers import UNKNOWN_FACILITY
+from viewer_api.addresses import base_url
 from viewer_api.deps import ArchiveDep
 from viewer_api.gate import known_caller, needs
 from viewer_api.pages.language import language_of, texts
@@ -22,11 +24,13 @@ from viewer_api.pages.rendering import page
 from viewer_api.problems import problem_of
 from viewer_api.sign_in.pages import Field, forget_known
 from viewer_api.sign_in.profile import facility_name, local_time
+from viewer_api.sign_in.set_up import PATH as SET_UP
 
 router = APIRouter(prefix="/accounts", include_in_schema=False, dependencies=[needs(Right.ACCOUNTS)])
 
 _OF_PROVINCE: Final = (Role.ANALYST, Role.PROVINCE_ADMIN)
 _MOST: Final = 100
+_LINK: Final = "link"
 Chosen = Annotated[list[str] | None, Form(max_length=_MOST)]
 
 
@@ -45,16 +49,32 @@ def create(
     role: Field = "",
     facility: Field = "",
     right: Chosen = None,
+    way: Field = "password",
 ) -> Response:
-    """A new account; answers with its one-time password, which is shown once."""
+    """A new account; answers with what the person needs to get in, which is shown once.
+
+    `way` is how: by a link to set a password (``link``), by a one-time password, or ``at:`` and a provider.
+    """
+    caller, people, name = known_caller(request), archive.people, name.strip().lower()
     try:
-        roles = [_membership(role, facility)]
-        made = archive.people.accounts.create(
-            known_caller(request), name.strip().lower(), display_name, roles, _rights(role, right)
+        provider = _provider(archive, way)
+        made = people.accounts.create(
+            caller,
+            name,
+            display_name,
+            [_membership(role, facility)],
+            _rights(role, right),
+            provider=provider,
+            password=way != _LINK,
         )
+        number = people.accounts.named(caller, name).id
+        if made:
+            return _secret(request, name, made)
+        if not provider:
+            return _link(request, archive, name, people.set_up.make(caller, number))
     except (InvalidItem, Conflict, NotPermitted) as error:
         return _list(request, archive, error)
-    return _secret(request, name.strip().lower(), made)
+    return RedirectResponse(f"/accounts/{number}", HTTPStatus.SEE_OTHER)
 
 
 @router.get("/{number}")
@@ -73,16 +93,21 @@ def act(
     role: Field = "",
     facility: Field = "",
     right: Chosen = None,
+    way: Field = "",
 ) -> Response:
     """Change it, then show it anew, so that reloading does not do it again."""
     people, caller = archive.people.accounts, known_caller(request)
     try:
+        if action == _LINK:
+            return _link(request, archive, people.one(caller, number).name, archive.people.set_up.make(caller, number))
         if action == "password":
             return _secret(request, people.one(caller, number).name, people.reset_password(caller, number))
         if action == "roles":
             roles = [_membership(*each.split("@", 1)) for each in kept or () if "@" in each]
             roles += [_membership(role, facility)] if role else []
             people.set_roles(caller, number, roles, _rights(str(roles[0].role) if roles else "", right))
+        elif action == "way":
+            people.sign_in_at(caller, number, _provider(archive, way))
         else:
             acts = {
                 "disable": people.disable,
@@ -132,7 +157,25 @@ def _one(request: Request, archive: Archive, number: int, error: ArchiveError | 
 
 
 def _secret(request: Request, name: str, secret: str) -> Response:
-    return page(request, "account_secret.html", name=name, secret=secret)
+    return page(request, "account_secret.html", name=name, secret=secret, picture="", hours=0)
+
+
+def _link(request: Request, archive: Archive, name: str, secret: str) -> Response:
+    """The link by which the person sets a password, also as a picture for a telephone."""
+    address = f"{base_url(request)}{SET_UP}/{secret}"
+    picture = segno.make(address, error="m").svg_data_uri(scale=4, border=4, light="#fff")
+    hours = round(archive.settings.access.one_time_hours)
+    return page(request, "account_secret.html", name=name, secret=address, picture=picture, hours=hours)
+
+
+def _provider(archive: Archive, way: str) -> str:
+    """The provider that is chosen; empty for none. Raises `InvalidItem`."""
+    kind, _, name = way.partition(":")
+    if kind != "at":
+        return ""
+    if name not in {each.name for each in archive.settings.oidc}:
+        raise InvalidItem.of({"way": "is not one of the settings"})
+    return name
 
 
 def _shared(request: Request, archive: Archive, caller: Caller) -> dict[str, Any]:
@@ -154,6 +197,8 @@ def _shared(request: Request, archive: Archive, caller: Caller) -> dict[str, Any
             for each in Right
             if each not in NOT_FOR_PROGRAMS and (where is None or each not in PROVINCE_ONLY)
         ],
+        "providers": [(each.name, each.label) for each in archive.settings.oidc],
+        "provider_label": lambda name: next((each.label for each in archive.settings.oidc if each.name == name), name),
         "said": lambda m: f"{text(f'role_{m.role}')} · {facility_name(archive, m.facility, everywhere)}",
         "states": lambda each: [text(f"account_{key}") for key in _states(each)],
         "time": lambda at: local_time(at, text.language) if at else text("account_never"),
@@ -166,6 +211,7 @@ def _states(account: Listed) -> Sequence[str]:
         ("locked", account.locked),
         ("must_change", account.must_change),
         ("review_due", account.review_due),
+        ("set_up", account.set_up),
     )
     return [key for key, holds in told if holds]
 

@@ -19,9 +19,9 @@ from viewer_api.oidc.flow import SECONDS, begin, finish
 from viewer_api.oidc.provider import Provider
 from viewer_api.oidc.tokens import LONGEST, OLDEST, logout
 from viewer_api.problems import problem_of
-from viewer_api.sign_in.cookies import forget_ticket, keep_ticket, secret_of, ticket_of
+from viewer_api.sign_in.cookies import forget_ticket, keep_ticket, ticket_of
 from viewer_api.sign_in.leaving import provider_failed
-from viewer_api.sign_in.pages import forget_known, form, go, go_on
+from viewer_api.sign_in.pages import end_before, forget_known, form, go, go_on
 from viewer_api.sign_in.returning import safe
 
 router = APIRouter(prefix="/sign-in/oidc/{name}", include_in_schema=False, dependencies=[OPEN])
@@ -108,11 +108,7 @@ def _entered(request: Request, archive: Archive, provider: Provider) -> Response
     vouched, to = finish(provider, archive.people.tickets, ticket_of(request), answer)
     host, agent = address_of(request), request.headers.get("user-agent", "")
     step = archive.people.federation.enter(provider.settings, vouched, host, agent)
-    secret = secret_of(request)
-    before = archive.people.sessions.find(secret, "browser") if secret else None
-    if before is not None:
-        archive.people.sessions.end(before.account, before.id)
-        forget_known(request)
+    end_before(request, archive)
     return go_on(request, step, to)
 
 

@@ -52,7 +52,6 @@ def begin(request: Request, archive: ArchiveDep, name: Field = "", password: Fie
     host, throttle = address_of(request), request.app.state.throttle
     if throttle.is_shut(host):
         return form(request, archive, None, to, "sign_in_throttled", HTTPStatus.TOO_MANY_REQUESTS)
-    before = _session(request, archive)
     try:
         step = archive.people.signing_in.by_password(name, password, host, request.headers.get("user-agent", ""))
     except (WrongCredentials, Locked) as error:
@@ -60,8 +59,7 @@ def begin(request: Request, archive: ArchiveDep, name: Field = "", password: Fie
         return form(request, archive, None, to, _message(error), HTTPStatus.FORBIDDEN)
     except Unavailable as error:
         return form(request, archive, None, to, "error_unavailable", problem_of(error).status)
-    if before is not None:
-        archive.people.sessions.end(before.account, before.id)
+    end_before(request, archive)
     return go_on(request, step, to)
 
 
@@ -133,6 +131,13 @@ async def sign_out(request: Request, archive: ArchiveDep) -> Response:
     response = page(request, "signed_out.html", elsewhere=elsewhere) if elsewhere else go(SIGN_IN)
     forget(response, request)
     return response
+
+
+def end_before(request: Request, archive: Archive) -> None:
+    """End the session that the browser has: somebody else's, or one that was planted."""
+    if (before := _session(request, archive)) is not None:
+        archive.people.sessions.end(before.account, before.id)
+        forget_known(request)
 
 
 def forget_known(request: Request) -> None:
