@@ -2,14 +2,22 @@
 
 from fastapi import APIRouter
 
-from viewer_api.pages import audit, dashboard, disc, hidden, links, patient, queues, sharing, study_list, worklist
+from viewer_api.pages import (
+    audit,
+    dashboard,
+    disc,
+    hidden,
+    links,
+    patient,
+    queues,
+    reports,
+    sharing,
+    study_list,
+    worklist,
+)
 
 router = APIRouter()
-for module in (study_list, dashboard, worklist, queues, hidden, audit, links, disc, patient, sharing):
-from viewer_api.pages import audit, disc, hidden, links, patient, queues, reports, sharing, study_list, worklist
-
-router = APIRouter()
-for module in (study_list, worklist, queues, hidden, audit, links, disc, patient, sharing, reports):
+for module in (study_list, dashboard, worklist, queues, hidden, audit, links, disc, patient, sharing, reports):
     router.include_router(module.router)
 
 __all__ = ["router"]
