@@ -45,6 +45,8 @@ _EVENTS: Final = 24
 _CHOICES: Final = (By.FACILITY, By.MODALITY, By.DISTRICT, By.CARE_LEVEL)
 """What can be chosen from a list; the rest comes by clicking."""
 _DEVICES: Final = 40
+_STATIONS: Final = 5
+"""Silent stations that are told one by one."""
 Facilities = frozenset[str] | None
 
 
@@ -215,8 +217,20 @@ def _with_wall(wanted: Wanted, *, wall: bool) -> str:
 
 
 def _notices(archive: Archive, facilities: Facilities, text: Texts) -> list[Notice]:
-    numbers = Numbers(text)
-    return [Notice(alert.level, _said(alert, archive, text, numbers)) for alert in archive.figures.alerts(facilities)]
+    """Alerts as text; of many stations that are silent, for some have no patient every day, one line tells."""
+    numbers, places = Numbers(text), archive.peers.facilities
+    shown: list[Alert] = []
+    stations: list[Alert] = []
+    for alert in archive.figures.alerts(facilities):
+        place = places.get(alert.subject)
+        small = alert.kind == "silent" and place is not None and place.care_level == "primary"
+        (stations if small else shown).append(alert)
+    if len(stations) <= _STATIONS:
+        shown, stations = [*shown, *stations], []
+    notices = [Notice(alert.level, _said(alert, archive, text, numbers)) for alert in shown]
+    if stations:
+        notices.append(Notice("warning", text("dash_stations", count=numbers.count(len(stations)))))
+    return notices
 
 
 def _said(alert: Alert, archive: Archive, text: Texts, numbers: Numbers) -> str:

@@ -16,7 +16,8 @@ from viewer_api.pages.language import Texts
 
 Facilities = frozenset[str] | None
 _ABBREVIATIONS: Final = (
-    ("Bệnh viện Đa khoa", "BVĐK"), ("Bệnh viện", "BV"), ("Trung tâm Y tế huyện", "TTYT"), ("Trung tâm Y tế", "TTYT"),
+    ("Bệnh viện Đa khoa", "BVĐK"), ("Bệnh viện", "BV"), ("Trung tâm Y tế thành phố", "TTYT TP"),
+    ("Trung tâm Y tế huyện", "TTYT"), ("Trung tâm Y tế", "TTYT"),
     ("Trạm Y tế xã", "TYT"), ("Trạm Y tế", "TYT"),
 )  # fmt: skip
 _TOTALS: Final = (

@@ -42,7 +42,7 @@
 
   const drawings = {
     bars(figure, data, style) {
-      const drawn = Number(figure.dataset.drawn), most = wall ? 12 : figure.classList.contains("facilities") ? 24 : 12;
+      const drawn = Number(figure.dataset.drawn), most = wall ? 10 : figure.classList.contains("of-facilities") ? 24 : 12;
       const shown = data.labels.slice(0, most).map((_, at) => at).reverse();
       const names = data.columns.slice(0, drawn);
       return {
@@ -88,14 +88,13 @@
     },
   };
 
-  // Tiles need no canvas: links with one of five colours.
+  // Places need no canvas: links with one of five colours by their order, which the table has.
   const map = (figure, data, place) => {
-    const most = Math.max(1, ...data.values.map(row => row[0] || 0));
     place.className = "places";
     data.labels.forEach((label, at) => {
       const link = document.createElement("a");
       if (data.links[at]) link.href = data.links[at];
-      link.className = `level-${Math.min(4, Math.floor((data.values[at][0] || 0) / most * 5))}`;
+      link.className = `level-${4 - Math.floor(at / data.labels.length * 5)}`;
       const name = document.createElement("span"), count = document.createElement("strong");
       name.textContent = label;
       count.textContent = data.texts[at][0];
