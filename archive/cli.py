@@ -21,6 +21,7 @@ from archive.deidentify import commands as deidentify
 from archive.errors import ArchiveError
 from archive.feed import commands as feed
 from archive.figures import commands as figures
+from archive.hl7 import commands as hl7
 from archive.migrate import drift
 from archive.people import commands as people
 from archive.protection import commands as protection
@@ -39,6 +40,7 @@ _AREAS: tuple[ModuleType, ...] = (
     deidentify,
     feed,
     figures,
+    hl7,
     people,
     protection,
     rejection,

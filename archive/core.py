@@ -123,6 +123,9 @@ class Archive:
         self.performed = Steps(engine, self.reader)
         self.messages = Messages(engine, settings.hl7, self.people.seal, self.worklist, self.audit)
         self.report_objects = ReportObjects(engine, self.reports, self.rejections, self.begin, settings)
+        self.messages = Messages(
+            engine, settings, self.people.seal, self.worklist, self.identities, self.reports, self.audit
+        )
         self.metadata = ReadyMetadata(store, _cache(settings, "metadata", settings.web.metadata_cache_bytes))
         self.frames = _cache(settings, "frames", settings.web.frame_cache_bytes)
         self.videos = _cache(settings, "videos", settings.web.video_cache_bytes)

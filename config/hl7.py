@@ -116,7 +116,7 @@ class HL7Sender(Section):
     messages: frozenset[MessageGroup] = frozenset(("orders", "schedule", "patients", "merges"))
     processing_ids: frozenset[Literal["P", "T", "D"]] = frozenset(("P",))
     """MSH-11: production, training, debugging."""
-    default_character_set: CharacterSetName = "UTF-8"
+    default_character_set: CharacterSetName = Field(default="UTF-8", validate_default=True)
     """Of messages that do not say it in MSH-18."""
     actual_character_set: CharacterSetName | None = None
     """What its messages are in, whatever MSH-18 says."""

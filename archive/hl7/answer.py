@@ -43,9 +43,13 @@ class Wishes:
         if not self.enhanced:
             return level == "application"
         wish = self.accept if level == "accept" else self.application
-        if level == "accept" and not wish:
-            return False
-        return {"AL": True, "ER": outcome != "accept", "SU": outcome == "accept"}.get(wish, False)
+        # Of a wish that is none, the sender rather gets an answer too many.
+        return {"": False, "NE": False, "ER": outcome != "accept", "SU": outcome == "accept"}.get(wish, True)
+
+    @property
+    def first(self) -> Level:
+        """The level at which a message is refused before it is done."""
+        return "accept" if self.accept not in ("", "NE") else "application"
 
 
 def acknowledge(

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from sqlalchemy import Connection
 
 from archive.audit.events import Action, AuditEvent, Detail
 from archive.audit.trail import Trail
+from archive.errors import Conflict, InvalidItem, NotFound
 from archive.hl7 import orders, patients
 from archive.hl7.faults import (
     REQUIRED_FIELD_MISSING,
     TABLE_VALUE,
+    UNKNOWN_KEY,
     UNSUPPORTED_EVENT,
     UNSUPPORTED_MESSAGE,
     UNSUPPORTED_PROCESSING,
@@ -23,9 +26,16 @@ from archive.hl7.faults import (
 )
 from archive.hl7.message import Message
 from archive.hl7.worklist import Done, apply_order, digest, order_name, sound
+from archive.identity.identities import Identities
+from archive.identity.numbers import read
+from archive.identity.records import Facts, Number
 from archive.people.caller import Caller, Kind
+from archive.people.roles import Right
 from archive.worklist.items import Items
 from config.hl7 import HL7Sender, MessageGroup
+from config.logs import fields
+
+log = logging.getLogger(__name__)
 
 Superseded = Callable[[str], bool]
 """Whether a later message has changed the order or patient of this name."""
@@ -72,9 +82,12 @@ def check(message: Message, sender: HL7Sender) -> MessageGroup:
 class Applier:
     """Does what messages ask for."""
 
-    def __init__(self, items: Items, trail: Trail) -> None:
+    def __init__(self, items: Items, identities: Identities, trail: Trail, issuers: Mapping[str, str]) -> None:
+        """`issuers` are those of patient IDs, by the code of the facility."""
         self._items = items
+        self._identities = identities
         self._trail = trail
+        self._issuers = issuers
 
     def apply(
         self, connection: Connection, message: Message, sender: HL7Sender, address: str, superseded: Superseded
@@ -88,7 +101,7 @@ class Applier:
             self._orders(connection, orders.appointment_changes(message, sender), sender, done, superseded)
         elif group in ("patients", "merges"):
             for change in patients.patient_changes(message, sender):
-                self._patient(connection, change, sender, done, superseded)
+                self._patient(connection, change, sender, address, done, superseded)
         else:
             raise refuse(UNSUPPORTED_MESSAGE, "reports of other systems are not taken yet", message.header.where(9))
         self._record(message, sender, address, done)
@@ -116,6 +129,7 @@ class Applier:
         connection: Connection,
         change: patients.PatientChange,
         sender: HL7Sender,
+        address: str,
         done: Done,
         superseded: Superseded,
     ) -> None:
@@ -135,12 +149,48 @@ class Applier:
             prior = change.prior.patient_id
             found += self._items.change_patient(connection, sender.facility, prior, given, removed)
         done.items += found
+        self._identify(change, sender, address)
         done.what.append(f"{change.kind} of a patient, {len(found)} items")
+
+    def _identify(self, change: patients.PatientChange, sender: HL7Sender, address: str) -> None:
+        """Tell who is who. Said twice it changes nothing, so it may be done before a crash and again behind it."""
+        where = frozenset({sender.facility})
+        by = Caller(Kind.PEER, f"HL7 {sender.name}", {Right.IDENTITY: where}, address=address, home=where)
+        issuer = self._issuers[sender.facility]
+        own = Number(issuer, change.patient.identity.patient_id)
+        try:
+            self._identities.update(by, own, _facts(change.patient))
+            if change.prior is None:
+                return
+            other = Number(issuer, change.prior.patient_id)
+            reason = f"HL7 ADT, {change.kind}"
+            if change.kind == "unlink":
+                self._identities.separate_numbers(by, own, other, reason)
+                return
+            try:
+                self._identities.merge_numbers(by, other, own, reason)
+            except Conflict:
+                log.info("patients of a message are one already", extra=fields(sender=sender.name))
+        except (InvalidItem, NotFound, Conflict) as error:
+            raise refuse(UNKNOWN_KEY, str(error), Location("PID", 1, 3)) from None
 
     def _record(self, message: Message, sender: HL7Sender, address: str, done: Done) -> None:
         caller = Caller(Kind.PEER, f"HL7 {sender.name}", address=address, home=frozenset({sender.facility}))
         detail: dict[str, Detail] = {"what": f"HL7 {'^'.join(message.kind)}", "items": [*map(str, done.items)]}
         self._trail.record(AuditEvent(Action.ORDER, caller, patient_id=done.patient_id, detail=detail))
+
+
+def _facts(patient: patients.Patient) -> Facts:
+    """What a message says of a patient, as it is compared."""
+    values, identity = patient.values, patient.identity
+    numbers = (read(identity.citizen_id, label=patients.CITIZEN), read(identity.insurance, label=patients.INSURANCE))
+    return Facts(
+        name=str(values.get("PatientName", "")),
+        birth=str(values.get("PatientBirthDate", "")),
+        sex=str(values.get("PatientSex", "")),
+        phone=str((values.get("PatientTelephoneNumbers") or [""])[0]),
+        identifiers=tuple(number for number in numbers if number is not None),
+    )
 
 
 def _passed_over(done: Done, where: Location) -> None:

@@ -58,7 +58,7 @@ class Desk:
             kept = self._inbox.keep(sender, message, data, line.address, refused)
         except Unavailable as error:
             log.warning("an HL7 message could not be kept", extra=fields(sender=sender.name, error=str(error)))
-            yield from self._give(message, wishes, "accept" if wishes.enhanced else "application", "reject", _LATER)
+            yield from self._give(message, wishes, wishes.first, "reject", _LATER)
             return
         yield from self._answers(sender, message, wishes, kept)
 
@@ -68,13 +68,13 @@ class Desk:
             message = parse(head, actual="ISO_IR 100")
         except Refused:
             message = None
-        level: Level = "accept" if message is not None and Wishes.of(message).enhanced else "application"
+        level: Level = Wishes.of(message).first if message is not None else "application"
         most = self._settings.maximum_message_bytes
         return self._say(message, "reject", level, Fault(DATA_TYPE, f"the message has more than {most} bytes"))
 
     def _answers(self, sender: HL7Sender, message: Message, wishes: Wishes, kept: Kept) -> Iterator[bytes]:
         if kept.refusal is not None:
-            level: Level = "accept" if wishes.enhanced else "application"
+            level: Level = wishes.first
             outcome: Outcome = "reject" if kept.refusal.rejects else "error"
             facts = fields(message=kept.id, sender=sender.name, error=str(kept.refusal))
             log.warning("a message was refused", extra=facts)
@@ -123,7 +123,7 @@ class Desk:
         log.warning("an HL7 message came from a sender that is not listed", extra=facts)
         wishes = Wishes.of(message)
         fault = Fault(UNKNOWN_KEY, "is no sender that is listed here, or not at this address", Location("MSH", 1, 3))
-        yield from self._give(message, wishes, "accept" if wishes.enhanced else "application", "reject", fault)
+        yield from self._give(message, wishes, wishes.first, "reject", fault)
 
     def _give(
         self, message: Message, wishes: Wishes, level: Level, outcome: Outcome, *faults: Fault

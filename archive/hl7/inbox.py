@@ -148,7 +148,9 @@ class Inbox:
         if not rows:
             raise NotFound("no such message")
         [row] = rows
-        return Result(row.state, b"" if row.answer is None else unsealing(self._seal, row.answer, "in", row))
+        return Result(
+            row.state, b"" if row.answer is None else unsealing(self._seal, row.answer, "in", row.peer, row.control_id)
+        )
 
     def replay(self, identifier: int) -> Result:
         """Do a message again, as the settings are now. What later messages changed stays as it is.
@@ -215,7 +217,7 @@ class Inbox:
 
     def _do(self, connection: Connection, row: Row[Any]) -> None:
         sender = self._senders[row.peer]
-        data = unsealing(self._seal, row.sealed, "in", row)
+        data = unsealing(self._seal, row.sealed, "in", row.peer, row.control_id)
         message: Message | None = None
         faults: Sequence[Fault] = ()
         done = Done()
@@ -327,9 +329,9 @@ def sealing(seal: Seal, data: bytes, direction: str, peer: str, control: str) ->
         raise StoreUnavailable(f"the key of access.key_file cannot be read: {error.strerror or error}") from None
 
 
-def unsealing(seal: Seal, sealed: bytes, direction: str, row: Row[Any]) -> bytes:
+def unsealing(seal: Seal, sealed: bytes, direction: str, peer: str, control: str) -> bytes:
     """The other way. Raises `Unavailable`."""
     try:
-        return seal.unseal(sealed, f"hl7:{direction}:{row.peer}:{row.control_id}")
+        return seal.unseal(sealed, f"hl7:{direction}:{peer}:{control}")
     except OSError as error:
         raise StoreUnavailable(f"the key of access.key_file cannot be read: {error.strerror or error}") from None

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -271,3 +272,14 @@ def escape(text: str, delimiters: Delimiters = Delimiters()) -> str:
         text = text.replace(char, f"{mark}{name}{mark}")
     text = _LINES.sub(lambda _: f"{mark}.br{mark}", text)
     return "".join(char for char in text if unicodedata.category(char) not in ("Cc", "Cs"))
+
+
+def readable(data: bytes, usual: str | None = None) -> str:
+    """A message as text for a person to look at, whatever it is; `usual` is the character set of its sender."""
+    name = usual
+    with suppress(Refused):
+        name = _named(parse(data, actual="ISO_IR 100").header) or usual
+    for each in (UTF_8, name):
+        if each is not None and (text := charset.decode(data, each)) is not None:
+            return text
+    return data.decode("latin-1")

@@ -17,10 +17,14 @@ from archive.errors import NotFound
 from archive.hl7.apply import Applier
 from archive.hl7.inbox import Inbox, unsealing
 from archive.hl7.models import HL7Message, HL7Peer
+from archive.hl7.outbox import Outbox
+from archive.hl7.sender import INTERVAL, Senders
+from archive.identity.identities import Identities
 from archive.people.caller import Caller
 from archive.people.sealing import Seal
+from archive.reports.reports import Reports
 from archive.worklist.items import Items
-from config.hl7 import HL7Settings
+from config.settings import Settings
 
 Direction = Literal["in", "out"]
 STATES: Final = ("received", "done", "refused", "waiting", "sent", "set_aside")
@@ -95,12 +99,28 @@ class Wanted:
 class Messages:
     """The log and the queues. All methods raise `Unavailable`."""
 
-    def __init__(self, engine: Engine, settings: HL7Settings, seal: Seal, items: Items, trail: Trail) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        settings: Settings,
+        seal: Seal,
+        items: Items,
+        identities: Identities,
+        reports: Reports,
+        trail: Trail,
+    ) -> None:
         self._engine = engine
-        self._settings = settings
+        self._settings = settings.hl7
+        self._database = settings.database
         self._seal = seal
         self._trail = trail
-        self.inbox = Inbox(engine, settings, seal, Applier(items, trail))
+        issuers = {code: facility.issuer for code, facility in settings.peer_book().facilities.items()}
+        self.inbox = Inbox(engine, settings.hl7, seal, Applier(items, identities, trail, issuers))
+        self.outbox = Outbox(engine, settings.hl7, seal, reports, settings.web.public_url)
+
+    def senders(self, interval: float = INTERVAL) -> Senders:
+        """What tells receivers, for a ``with`` block."""
+        return Senders(self._settings, self._database, self._seal, self.outbox, interval)
 
     @property
     def is_used(self) -> bool:
@@ -120,8 +140,9 @@ class Messages:
         row = self._row(identifier)
         detail = {"what": "HL7 message", "message": str(row.id), "type": row.message_type}
         self._trail.record(AuditEvent(Action.VIEW, caller, detail=detail))
-        answer = b"" if row.answer is None else unsealing(self._seal, row.answer, row.direction, row)
-        return Content(_line(row), unsealing(self._seal, row.sealed, row.direction, row), answer)
+        whose = (row.direction, row.peer, row.control_id)
+        answer = b"" if row.answer is None else unsealing(self._seal, row.answer, *whose)
+        return Content(_line(row), unsealing(self._seal, row.sealed, *whose), answer)
 
     def replay(self, identifier: int) -> Line:
         """Do a message again as the settings are now, or send it once more. Raises `NotFound`."""

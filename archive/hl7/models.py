@@ -69,6 +69,8 @@ class HL7Peer(Base):
 
     direction: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(primary_key=True)
+    holder: Mapped[int | None]
+    """The session of the process that sends to it now; see `archive.index_session`."""
     paused: Mapped[bool] = mapped_column(Boolean, server_default="false")
     failures: Mapped[int] = mapped_column(Integer, server_default="0")
     """In a row."""

@@ -30,6 +30,7 @@ _PLACES: Final[tuple[tuple[str, str, tuple[Right, ...]], ...]] = (
     ("/accounts", "accounts_title", (Right.ACCOUNTS,)),
     ("/dashboard", "dash_title", (Right.STATISTICS,)),
     ("/queues", "queues_title", (Right.OPERATE,)),
+    ("/messages", "messages_title", (Right.OPERATE,)),
     ("/hidden", "hidden_title", (Right.REJECT,)),
     ("/audit", "audit_title", (Right.AUDIT,)),
 )

@@ -70,6 +70,7 @@ def upgrade() -> None:
         "hl7_peer",
         sa.Column("direction", _TEXT, nullable=False),
         sa.Column("name", _TEXT, nullable=False),
+        sa.Column("holder", sa.BigInteger(), nullable=True),
         sa.Column("paused", sa.Boolean(), server_default=_FALSE, nullable=False),
         sa.Column("failures", sa.Integer(), server_default=_ZERO, nullable=False),
         sa.Column("retry_at", _TIME, nullable=True),
