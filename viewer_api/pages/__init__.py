@@ -18,7 +18,20 @@ from viewer_api.pages import (
 )
 
 router = APIRouter()
-for module in (study_list, dashboard, worklist, queues, messages, hidden, audit, links, disc, patient, sharing, reports):
+for module in (
+    study_list,
+    dashboard,
+    worklist,
+    queues,
+    messages,
+    hidden,
+    audit,
+    links,
+    disc,
+    patient,
+    sharing,
+    reports,
+):
     router.include_router(module.router)
 
 __all__ = ["router"]

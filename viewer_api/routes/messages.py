@@ -48,7 +48,7 @@ class Chosen(BaseModel):
 
 
 @router.get("/messages", summary="The log, the newest first", responses={503: _ANSWERS[503]})
-def messages(
+def list_messages(
     archive: ArchiveDep,
     direction: Annotated[Literal["in", "out"] | None, Query()] = None,
     peer: Text = "",
@@ -68,7 +68,7 @@ def messages(
 
 
 @router.get("/messages/{number}", summary="What a message says; on record", responses=_READING)
-def message(request: Request, archive: ArchiveDep, number: int) -> dict[str, Any]:
+def get_message(request: Request, archive: ArchiveDep, number: int) -> dict[str, Any]:
     """The message and the acknowledgement as text."""
     content = archive.messages.content(number, who(request))
     texts = {"message": readable(content.message), "answer": readable(content.answer)}
@@ -76,27 +76,27 @@ def message(request: Request, archive: ArchiveDep, number: int) -> dict[str, Any
 
 
 @router.get("/peers", summary="How senders and receivers stand", responses={503: _ANSWERS[503]})
-def peers(archive: ArchiveDep) -> list[dict[str, Any]]:
+def list_hl7_peers(archive: ArchiveDep) -> list[dict[str, Any]]:
     """Queues, failures, pauses."""
     return [asdict(peer) for peer in archive.messages.peers()]
 
 
 @router.post("/pause", summary="Do or send nothing more", responses=_ANSWERS)
-def pause(archive: ArchiveDep, chosen: Annotated[Peer, Body()], _: SameOrigin) -> dict[str, bool]:
+def pause_hl7(archive: ArchiveDep, chosen: Annotated[Peer, Body()], _: SameOrigin) -> dict[str, bool]:
     """What comes is kept and told to come again later; what is to go waits."""
     archive.messages.pause(chosen.direction, chosen.name, paused=True)
     return {"paused": True}
 
 
 @router.post("/resume", summary="Go on", responses=_ANSWERS)
-def resume(archive: ArchiveDep, chosen: Annotated[Peer, Body()], _: SameOrigin) -> dict[str, bool]:
+def resume_hl7(archive: ArchiveDep, chosen: Annotated[Peer, Body()], _: SameOrigin) -> dict[str, bool]:
     """The opposite of pause."""
     archive.messages.pause(chosen.direction, chosen.name, paused=False)
     return {"paused": False}
 
 
 @router.post("/replay", summary="Do messages again, or send them once more", responses=_ANSWERS)
-def replay(archive: ArchiveDep, chosen: Annotated[Chosen, Body()], _: SameOrigin) -> list[dict[str, Any]]:
+def replay_messages(archive: ArchiveDep, chosen: Annotated[Chosen, Body()], _: SameOrigin) -> list[dict[str, Any]]:
     """In the order of their numbers, as the settings are now; what later messages changed stays as it is."""
     return [asdict(archive.messages.replay(number)) for number in sorted(chosen.messages)]
 
