@@ -46,7 +46,7 @@ from viewer_api.routes import (
     wado_uri,
     worklist,
 )
-from viewer_api.sign_in import accounts, federated, profile, set_up, tokens
+from viewer_api.sign_in import accounts, federated, passkeys, profile, set_up, tokens
 from viewer_api.sign_in import pages as sign_in_pages
 from viewer_api.sign_in.finding import SessionSignIn
 from viewer_api.sign_in.throttle import Throttle
@@ -99,6 +99,7 @@ def create_app(archive: Archive) -> FastAPI:
         sign_in_pages,
         federated,
         set_up,
+        passkeys,
         profile,
         accounts,
         tokens,
@@ -107,6 +108,7 @@ def create_app(archive: Archive) -> FastAPI:
         fhir,
     ):
         app.include_router(module.router)
+    app.include_router(passkeys.own)
     app.include_router(fhir.other_router)
     gate.check(app)
     openapi.install(app)

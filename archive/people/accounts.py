@@ -23,7 +23,7 @@ from archive.errors import Conflict, InvalidItem, NotFound, NotPermitted
 from archive.models import Facility
 from archive.people.attempts import Attempts
 from archive.people.caller import Caller, Membership
-from archive.people.models import Account, AccountRole
+from archive.people.models import Account, AccountRole, Passkey
 from archive.people.own import NO_FACTOR
 from archive.people.passwords import Passwords, random_password
 from archive.people.roles import Right, Role
@@ -229,10 +229,11 @@ class Accounts:
         self._sessions.end_all(number)
 
     def reset_factor(self, by: Caller, number: int) -> None:
-        """Take its second factor away, whose telephone is lost; what it had open ends."""
+        """Take its second factor and passkeys away, whose telephone is lost; what it had open ends."""
         account = self.managed(by, number)
         self._record(by, account.name, "second factor reset")
         self._set(number, **NO_FACTOR, must_change=True)
+        change(self._engine, delete(Passkey).where(Passkey.account_id == number))
         self._sessions.end_all(number)
 
     def confirm(self, by: Caller, number: int) -> None:

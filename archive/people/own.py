@@ -51,7 +51,7 @@ class OwnAccount:
         """
         row = self._signing_in.account(session.account)
         if session.stage != "password":
-            self._confirm(row, current or "", address)
+            self.confirm(row, session, current or "", address)
         found = faults(new, row.name, with_factor=row.has_factor or self._signing_in.needs_factor(row))
         if not found and any(self._passwords.right(old, new) for old in (row.password_hash, *row.earlier_hashes)):
             found = ["used"]
@@ -110,9 +110,9 @@ class OwnAccount:
         return codes
 
     def renew_recovery(self, session: Session, password: str, address: str) -> list[str]:
-        """New recovery codes in place of all before. Raises `Locked`, `WrongCredentials`."""
+        """New recovery codes in place of all before. Raises as `confirm`."""
         row = self._signing_in.account(session.account)
-        self._confirm(row, password, address)
+        self.confirm(row, session, password, address)
         codes = factor.new_recovery_codes()
         self._record(row, address, "recovery codes renewed")
         change(self._engine, update(Account).where(Account.id == row.id).values(recovery=_digests(codes)))
@@ -123,10 +123,10 @@ class OwnAccount:
         row = self._signing_in.account(session.account)
         if self._signing_in.needs_factor(row):
             raise NotPermitted("this account must have a second factor")
-        self._confirm(row, password, address)
+        self.confirm(row, session, password, address)
         self._record(row, address, "second factor removed")
         # Without it, a password must be longer.
-        values = {**NO_FACTOR, "must_change": True}
+        values = {**NO_FACTOR, "must_change": not row.has_passkey}
         change(self._engine, update(Account).where(Account.id == row.id).values(values))
 
     def end_others(self, session: Session, address: str) -> int:
@@ -141,8 +141,16 @@ class OwnAccount:
         self._record(row, address, "session ended")
         return self._sessions.end(session.account, which)
 
-    def _confirm(self, row: Row[Any], password: str, address: str) -> None:
-        """Who sits at an open session may be somebody else."""
+    def confirm(self, row: Row[Any], session: Session, password: str, address: str) -> None:
+        """Make sure that it is the same person: who sits at an open session may be somebody else.
+
+        Who has no password must have signed in just now.
+        Raises `Locked`, `WrongCredentials`, `SessionEnded` if that was too long ago.
+        """
+        if not row.password_hash:
+            if not self._sessions.is_young(session.id):
+                raise SessionEnded
+            return
         if not self._attempts.charge(row.name):
             raise Locked
         if not self._passwords.right(row.password_hash, password):

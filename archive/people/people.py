@@ -13,6 +13,7 @@ from archive.people.accounts import Accounts
 from archive.people.attempts import Attempts
 from archive.people.federation import Federation
 from archive.people.own import OwnAccount
+from archive.people.passkeys import Passkeys
 from archive.people.passwords import Passwords
 from archive.people.programs import Programs
 from archive.people.sealing import Seal
@@ -60,6 +61,7 @@ class People:
         )
         self.programs = Programs(engine, trail, self.sessions)
         self.tickets = Tickets(engine, seal)
+        self.passkeys = Passkeys(engine, trail, signing_in=self.signing_in, own=self.own, tickets=self.tickets)
         self.set_up = SetUpLinks(
             engine,
             access,

@@ -179,6 +179,12 @@ class Sessions:
         rows = fetch(self._engine, select(*columns).where(AccountSession.id == session))
         return Origin(rows[0].provider, rows[0].provider_session, rows[0].id_token) if rows else HERE
 
+    def is_young(self, session: int) -> bool:
+        """Whether it began just now."""
+        since = func.clock_timestamp() - func.make_interval(0, 0, 0, 0, 0, 0, HALF_WAY_SECONDS)
+        young = (AccountSession.id == session, AccountSession.created_at > since)
+        return bool(fetch(self._engine, select(AccountSession.id).where(*young)))
+
     def end_of_provider(self, provider: str, session: str, account: int | None) -> list[int]:
         """End those that began in this session of a provider, or all of an account. Gives whose each of them was."""
         which = and_(AccountSession.provider == provider, _not_ended())

@@ -40,7 +40,7 @@ def sign_in(request: Request, archive: ArchiveDep, to: str = "") -> Response:
     """The form for what is missing now."""
     if archive.settings.access.sign_in == "off":
         return go(safe(to))
-    session = _session(request, archive)
+    session = half_way(request, archive)
     if session is not None and session.stage == "open":
         return go(safe(to))
     return form(request, archive, session, to)
@@ -66,7 +66,7 @@ def begin(request: Request, archive: ArchiveDep, name: Field = "", password: Fie
 @router.post("/sign-in/code")
 def code(request: Request, archive: ArchiveDep, code: Field = "", to: To = "") -> Response:
     """The code of the second factor."""
-    session = _session(request, archive)
+    session = half_way(request, archive)
     if session is None or session.stage != "code":
         return go(address(SIGN_IN, to))
     try:
@@ -81,7 +81,7 @@ def code(request: Request, archive: ArchiveDep, code: Field = "", to: To = "") -
 @router.post("/sign-in/password")
 def password(request: Request, archive: ArchiveDep, new: Field = "", again: Field = "", to: To = "") -> Response:
     """An own password in place of a one-time one or an old one."""
-    session = _session(request, archive)
+    session = half_way(request, archive)
     if session is None or session.stage != "password":
         return go(address(SIGN_IN, to))
     if new != again:
@@ -100,7 +100,7 @@ def password(request: Request, archive: ArchiveDep, new: Field = "", again: Fiel
 @router.post("/sign-in/factor")
 def enrol(request: Request, archive: ArchiveDep, code: Field = "", to: To = "") -> Response:
     """The first code of a new second factor. Answers with the recovery codes."""
-    session = _session(request, archive)
+    session = half_way(request, archive)
     if session is None or session.stage != "enrol":
         return go(address(SIGN_IN, to))
     try:
@@ -135,7 +135,7 @@ async def sign_out(request: Request, archive: ArchiveDep) -> Response:
 
 def end_before(request: Request, archive: Archive) -> None:
     """End the session that the browser has: somebody else's, or one that was planted."""
-    if (before := _session(request, archive)) is not None:
+    if (before := half_way(request, archive)) is not None:
         archive.people.sessions.end(before.account, before.id)
         forget_known(request)
 
@@ -163,7 +163,8 @@ def qr_code(secret: bytes, name: str, issuer: str) -> dict[str, str]:
     }
 
 
-def _session(request: Request, archive: Archive) -> Session | None:
+def half_way(request: Request, archive: Archive) -> Session | None:
+    """The session that the browser has, whatever is still missing in it."""
     secret = secret_of(request)
     return archive.people.sessions.find(secret, "browser") if secret else None
 
@@ -179,6 +180,10 @@ def form(
     """The page for what is missing now; `message` is a key of the catalogue, or a text."""
     text = texts(language_of(request))
     values: dict[str, Any] = {"stage": session.stage if session else "begin", "to": safe(to), "factor": None}
+    values |= {"has_codes": True, "has_passkey": True}
+    if session is not None and session.stage == "code":
+        row = archive.people.signing_in.account(session.account)
+        values |= {"has_codes": row.factor_at is not None, "has_passkey": row.has_passkey}
     if session is not None and session.stage == "enrol":
         secret, name = archive.people.own.offer_factor(session)
         values["factor"] = qr_code(secret, name, text("brand"))

@@ -30,7 +30,7 @@ _VIETNAM: Final = timezone(timedelta(hours=7))
 @router.get("")
 def profile(request: Request, archive: ArchiveDep) -> Response:
     """Who is signed in, as what, and where else."""
-    return _show(request, archive)
+    return show(request, archive)
 
 
 @router.get("/alive")
@@ -45,7 +45,7 @@ def password(
 ) -> Response:
     """Another password; all other sessions end."""
     if new != again:
-        return _show(request, archive, "password_differs", HTTPStatus.BAD_REQUEST)
+        return show(request, archive, "password_differs", HTTPStatus.BAD_REQUEST)
     return _try(
         request,
         archive,
@@ -58,24 +58,24 @@ def password(
 def factor(request: Request, archive: ArchiveDep) -> Response:
     """Show the QR code of a second factor that is to be set up."""
     try:
-        secret, name = archive.people.own.offer_factor(_session(request))
+        secret, name = archive.people.own.offer_factor(own_session(request))
     except NotPermitted:
         return RedirectResponse("/profile", HTTPStatus.SEE_OTHER)
-    return _show(request, archive, factor=qr_code(secret, name, texts(language_of(request))("brand")))
+    return show(request, archive, factor=qr_code(secret, name, texts(language_of(request))("brand")))
 
 
 @router.post("/factor/prove")
 def prove(request: Request, archive: ArchiveDep, code: Field = "") -> Response:
     """Put it in force by its first code."""
-    session = _session(request)
+    session = own_session(request)
     try:
         codes = archive.people.own.prove_factor(session, code, address_of(request))
     except WrongCredentials:
         secret, name = archive.people.own.offer_factor(session)
         shown = qr_code(secret, name, texts(language_of(request))("brand"))
-        return _show(request, archive, "factor_wrong", HTTPStatus.FORBIDDEN, factor=shown)
+        return show(request, archive, "factor_wrong", HTTPStatus.FORBIDDEN, factor=shown)
     except Locked:
-        return _show(request, archive, "sign_in_locked", HTTPStatus.FORBIDDEN)
+        return show(request, archive, "sign_in_locked", HTTPStatus.FORBIDDEN)
     except SessionEnded:
         return RedirectResponse("/profile", HTTPStatus.SEE_OTHER)
     forget_known(request)
@@ -109,7 +109,7 @@ def recovery(request: Request, archive: ArchiveDep, current: Field = "") -> Resp
 @router.post("/sessions")
 def sessions(request: Request, archive: ArchiveDep, session: Annotated[int | None, Form()] = None) -> Response:
     """Sign out elsewhere: in one session, or everywhere but here."""
-    own = _session(request)
+    own = own_session(request)
     if session is None:
         archive.people.own.end_others(own, address_of(request))
     else:
@@ -120,25 +120,28 @@ def sessions(request: Request, archive: ArchiveDep, session: Annotated[int | Non
 
 def _try(request: Request, archive: Archive, act: Callable[[Session], Any], done: str) -> Response:
     try:
-        act(_session(request))
+        act(own_session(request))
     except BadPassword as error:
-        return _show(request, archive, faults(error, texts(language_of(request))), HTTPStatus.BAD_REQUEST)
+        return show(request, archive, faults(error, texts(language_of(request))), HTTPStatus.BAD_REQUEST)
     except Locked:
-        return _show(request, archive, "sign_in_locked", HTTPStatus.FORBIDDEN)
+        return show(request, archive, "sign_in_locked", HTTPStatus.FORBIDDEN)
+    except SessionEnded:
+        return show(request, archive, "profile_sign_in_again", HTTPStatus.FORBIDDEN)
     except WrongCredentials:
-        return _show(request, archive, "profile_wrong", HTTPStatus.FORBIDDEN)
+        return show(request, archive, "profile_wrong", HTTPStatus.FORBIDDEN)
     forget_known(request)
-    return _show(request, archive, done=done)
+    return show(request, archive, done=done)
 
 
-def _session(request: Request) -> Session:
+def own_session(request: Request) -> Session:
+    """The session of a browser in which this is asked. Raises `NotFound`."""
     session: Session | None = getattr(request.state, "session", None)
     if session is None or session.kind != "browser":
         raise NotFound("only who has signed in on a page has a profile")
     return session
 
 
-def _show(
+def show(
     request: Request,
     archive: Archive,
     message: str = "",
@@ -146,8 +149,9 @@ def _show(
     done: str = "",
     factor: dict[str, str] | None = None,
 ) -> Response:
+    """The page; `message` is a key of the catalogue, or a text."""
     text = texts(language_of(request))
-    session = _session(request)
+    session = own_session(request)
     row = archive.people.signing_in.account(session.account)
     return page(
         request,
@@ -162,6 +166,7 @@ def _show(
         recovery_left=len(row.recovery),
         must_have_factor=archive.people.signing_in.needs_factor(row),
         has_password=bool(row.password_hash),
+        passkeys=archive.people.passkeys.of(session.account),
         sessions=archive.people.sessions.of(session.account),
         factor=factor,
         shortest=SHORTEST,
