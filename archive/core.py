@@ -58,6 +58,7 @@ from archive.row_security import ROLE
 from archive.search import browse, search, within_one_study
 from archive.sharing.break_glass import BreakGlass
 from archive.sharing.care import Care
+from archive.sharing.ownership import Ownership
 from archive.sharing.sharings import Sharings
 from archive.ups.worklist import ProcedureSteps
 from archive.worklist.items import Items
@@ -118,6 +119,7 @@ class Archive:
         self.reports = Reports(engine, self.reader, self.audit, self.looks, settings.reports)
         self.identities = Identities(engine, self.audit, settings)
         self.sharings = Sharings(engine, self.reader, self.audit, settings)
+        self.ownership = Ownership(engine, self.audit, frozenset(self.peers.facilities))
         self.break_glass = BreakGlass(engine, self.reader, self.audit, settings.sharing)
         self.worklist = Items(engine, self.reader, self.peers, settings.worklist)
         self.performed = Steps(engine, self.reader)

@@ -64,6 +64,7 @@ from dicom_node.status import (
     c_retrieve_status,
     c_store_status,
 )
+from docs.access_tables import level_3, peer_rights, route_rights
 from viewer_api.app import create_app
 from viewer_api.media_types import SYNTAXES_OF
 from viewer_api.problems import problem_of
@@ -421,6 +422,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "media-types": media_types,
     "character-sets": character_sets,
     "rights": rights,
+    "route-rights": lambda: table(*route_rights()),
+    "peer-rights": lambda: table(*peer_rights()),
+    "level-3": lambda: table(*level_3()),
     "audit-messages": audit_messages,
     "query-attributes": query_attributes,
     "fhir-parameters": fhir_parameters,

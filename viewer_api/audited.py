@@ -79,11 +79,9 @@ def searched(request: Request, archive: Archive, query: Query, matches: int) -> 
         patient_id="" if set(patient) & set("*?\\") else patient,
         detail={"what": f"search of {query.level.value.lower()}", "keys": keys, "matches": matches},
     )
-    if event.studies:
-        # A viewer asks for the series of the study that it shows, again and again.
-        archive.looks.note(event, about=f"{query.level} {keys}")
-    else:
-        archive.audit.record(event)
+    # A viewer asks for the series of the study that it shows, again and again; so does a list that refreshes itself or
+    # a program that waits. The same question with as many answers within the window is counted, and told at its end.
+    archive.looks.note(event, about=f"{query.level} {keys} {matches}")
 
 
 def stored(request: Request, archive: Archive, receipts: Sequence[Receipt], refused: int) -> None:

@@ -53,7 +53,9 @@ class Broken:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """That somebody sees a patient of a facility without its decision."""
+    """What a facility is told: that somebody sees a patient of it without its decision; or, of the kind ``stranger``,
+    that objects of one facility came into a study of the other.
+    """
 
     id: int
     kind: str
@@ -61,6 +63,8 @@ class Notice:
     to_facility: str | None
     patient_id: str
     issuer: str
+    study: str
+    """Of the kind ``stranger``: its UID."""
     opened_by: str
     reason: str
     expires_at: datetime | None

@@ -25,6 +25,7 @@ from archive.follow import Follower
 from archive.index_session import Connection, IndexSession
 from archive.people.caller import Caller, Kind
 from archive.sharing import sql
+from archive.sharing.ownership import tell_of_strangers
 from config.logs import fields
 from config.peers import UNKNOWN_FACILITY
 from config.settings import DatabaseSettings
@@ -89,6 +90,8 @@ class Care:
     def _look(self, connection: Connection, position: int, horizon: int) -> tuple[int, int]:
         given = {"position": position, "horizon": horizon, "most": MOST}
         count, last, patients = connection.execute(sql.PATIENTS_OF_OBJECTS, given).fetchone() or (0, position, None)
+        if count:
+            tell_of_strangers(connection, self._trail, position, last)
         if patients:
             connection.execute(sql.OF_PATIENTS, {"patients": patients})
             connection.execute(sql.NOTIFY_OF_PATIENTS, {"patients": patients})

@@ -41,6 +41,10 @@ def register(add: Add) -> None:
     command.add_argument("--all", action="store_true", help="also those that have ended")
     command = _action(actions, "withdraw", _withdraw, "take one grant back")
     command.add_argument("number", type=int)
+    command = _action(actions, "own", _own, "make a study another facility's, whose it is; what it shared ends")
+    command.add_argument("study", metavar="STUDY_UID")
+    command.add_argument("facility", metavar="FACILITY")
+    command.add_argument("--reason", required=True)
     command = _action(actions, "notices", _notices, "what owners of studies are told and have not taken note of")
 
 
@@ -104,7 +108,13 @@ def _notices(archive: Archive, given: argparse.Namespace) -> None:
     del given
     for each in archive.break_glass.notices(_operator(), limit=1000):
         whom = each.opened_by or each.to_facility
-        print(f"{each.id}  {each.created_at:{_TIME}}  {each.kind}  {each.facility} -> {whom}  {each.reason}".rstrip())
+        what = each.study or each.reason
+        print(f"{each.id}  {each.created_at:{_TIME}}  {each.kind}  {each.facility} -> {whom}  {what}".rstrip())
+
+
+def _own(archive: Archive, given: argparse.Namespace) -> None:
+    before = archive.ownership.give(_operator(), given.study, given.facility, given.reason)
+    print(f"{given.study}  {before} -> {given.facility}")
 
 
 def _terms_of(given: argparse.Namespace) -> Terms:

@@ -75,7 +75,7 @@ class AccessNotice(Base):
 
     __tablename__ = "access_notice"
     __table_args__ = (
-        CheckConstraint("kind IN ('break_glass', 'care')", name="kind"),
+        CheckConstraint("kind IN ('break_glass', 'care', 'stranger')", name="kind"),
         Index(None, "facility_id", "id"),
         Index(None, "sharing_id", "facility_id", unique=True, postgresql_where=text("sharing_id IS NOT NULL")),
         Index(
@@ -83,6 +83,12 @@ class AccessNotice(Base):
             *("facility_id", "to_facility_id", "patient_id"),
             unique=True,
             postgresql_where=text("kind = 'care'"),
+        ),
+        Index(
+            "uq_access_notice_stranger",
+            *("study_id", "facility_id", "to_facility_id"),
+            unique=True,
+            postgresql_where=text("kind = 'stranger'"),
         ),
     )
 
@@ -94,6 +100,8 @@ class AccessNotice(Base):
     """Who sees them."""
     patient_id: Mapped[int] = mapped_column(ForeignKey("patient.id"))
     sharing_id: Mapped[int | None] = mapped_column(ForeignKey("sharing.id"))
+    study_id: Mapped[int | None] = mapped_column(ForeignKey("study.id"))
+    """Of ``stranger``: the study of one of the two, into which objects of the other came."""
     created_at: Mapped[datetime] = _now()
     acknowledged_at: Mapped[datetime | None]
     acknowledged_by_name: Mapped[str] = mapped_column(server_default="")

@@ -196,11 +196,13 @@ NOTIFY_OF_ONE: Final = NOTIFY.format(patients="ARRAY[:patient]::bigint[]", which
 NOTIFY_OF_PATIENTS: Final = NOTIFY.format(patients="%(patients)s", which="sharing.expires_at > now()")
 
 NOTICES: Final = """
-SELECT notice.id, notice.kind, owner.code AS facility, viewer.code AS to_facility, patient.patient_id, patient.issuer,
+SELECT notice.id, notice.kind, owner.code AS facility, viewer.code AS to_facility,
+       coalesce(patient.patient_id, '') AS patient_id, coalesce(patient.issuer, '') AS issuer,
+       coalesce(reason.study_instance_uid, '') AS study,
        coalesce(reason.opened_by_name, '') AS opened_by, coalesce(reason.purpose, '') AS reason,
        reason.expires_at, notice.created_at, notice.acknowledged_at, notice.acknowledged_by_name AS acknowledged_by
   FROM access_notice AS notice JOIN facility AS owner ON owner.id = notice.facility_id
-  JOIN patient ON patient.id = notice.patient_id
+  LEFT JOIN patient ON patient.id = notice.patient_id
   LEFT JOIN facility AS viewer ON viewer.id = notice.to_facility_id
   LEFT JOIN notice_reason AS reason ON reason.id = notice.id
  WHERE (CAST(:scope AS text[]) IS NULL OR owner.code = ANY(CAST(:scope AS text[])))

@@ -186,3 +186,16 @@ def is_loud(call: ast.Call) -> bool:
 def test_operations_explains_every_warning_and_error_and_no_other() -> None:
     text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8").split("## Log messages")[1]
     assert set(re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE)) == messages_in_code()
+
+
+# --- security.md
+
+
+def test_every_attack_names_a_test_that_there_is() -> None:
+    text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([a-z_0-9/]+\.py)::(test_[a-z_0-9]+)`", text)
+    assert len(named) > 40
+    for file, test in named:
+        path = ROOT / "tests" / "integration" / file
+        assert path.is_file(), file
+        assert f"def {test}(" in path.read_text(encoding="utf-8"), f"{file}::{test}"

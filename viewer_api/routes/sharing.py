@@ -197,6 +197,28 @@ def acknowledge_notice(request: Request, archive: ArchiveDep, number: int) -> Re
     return Response(status_code=204)
 
 
+class Owner(BaseModel):
+    """Whose a study is."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    study: Annotated[str, Field(max_length=64, pattern=_TEXT)]
+    facility: Text
+    reason: Text
+
+
+@router.post(
+    "/owners",
+    summary="Make a study another facility's",
+    dependencies=[needs(Right.GRANTS, everywhere=True), *_CHANGES],
+)
+def give_study(request: Request, archive: ArchiveDep, body: Owner) -> Response:
+    """For when somebody else's objects came first under its UID. What the facility that had it has shared ends."""
+    before = archive.ownership.give(known_caller(request), body.study, body.facility, body.reason)
+    found = {"study": body.study, "from": before, "to": body.facility}
+    return Response(orjson.dumps(found), headers={"Cache-Control": "no-store"}, media_type="application/json")
+
+
 def _checked(number: int) -> int:
     # What no row can have is asked for as 0, which none has.
     return number if 0 < number < 1 << 63 else 0

@@ -86,8 +86,9 @@ _VIEWS = {
     "sharing_name": "SELECT member.sharing_id, account.name FROM sharing_member AS member "
     "JOIN account ON account.id = member.account_id JOIN sharing ON sharing.id = member.sharing_id "
     f"WHERE current_user <> 'pacs_reader' OR {_OF_SHARING}",
-    "notice_reason": "SELECT access_notice.id, sharing.opened_by_name, sharing.purpose, sharing.expires_at "
-    "FROM access_notice JOIN sharing ON sharing.id = access_notice.sharing_id "
+    "notice_reason": "SELECT access_notice.id, sharing.opened_by_name, sharing.purpose, sharing.expires_at, "
+    "study.study_instance_uid FROM access_notice LEFT JOIN sharing ON sharing.id = access_notice.sharing_id "
+    "LEFT JOIN study ON study.id = access_notice.study_id "
     f"WHERE current_user <> 'pacs_reader' OR access_notice.{_OWN}",
     "note_sender": "SELECT rejection_note.id, stored_object.calling_ae_title, stored_object.address "
     "FROM rejection_note JOIN stored_object ON stored_object.id = rejection_note.object_id "

@@ -11,6 +11,7 @@ from pydicom.uid import generate_uid
 
 from archive.core import Archive
 from archive.people.caller import Caller, Kind
+from archive.people.roles import Right
 from archive.records import Source
 from tests.factories import ct_image, store
 from tests.integration.archive.support import sql
@@ -34,6 +35,8 @@ class Relation(StrEnum):
     CARE = "care"
     BREAK_GLASS = "break-glass"
     """To the callers' account alone."""
+    GLASS_EXPIRED = "break-glass that is over"
+    GLASS_WITHDRAWN = "break-glass that was taken back"
     LINK = "link"
     """To whoever holds a link, and to nobody's facility."""
     UNKNOWN = "unknown"
@@ -60,6 +63,9 @@ SEEN: Final[dict[Reach, frozenset[Relation]]] = {
 """The rule: what is seen by what."""
 COPIED: Final = frozenset((Relation.OWN, Relation.GRANTED_COPY))
 """Of what is seen, what may be copied by whoever has that right; who sees the province copies all of it."""
+
+
+_GLASS: Final = (Relation.BREAK_GLASS, Relation.GLASS_EXPIRED, Relation.GLASS_WITHDRAWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +107,12 @@ def _grant(archive: Archive, relation: Relation, study: str, account: int, link:
     kinds = {
         Relation.CONSULTATION: "consultation",
         Relation.CARE: "care",
-        Relation.BREAK_GLASS: "break_glass",
+        **dict.fromkeys(_GLASS, "break_glass"),
         Relation.LINK: "link",
     }
     if relation in (Relation.OWN, Relation.OTHER):
         return
-    to = {Relation.BREAK_GLASS: (None, account, None), Relation.LINK: (None, None, link)}.get(
+    to = {**dict.fromkeys(_GLASS, (None, account, None)), Relation.LINK: (None, None, link)}.get(
         relation, (HOME, None, None)
     )
     sql(
@@ -118,16 +124,26 @@ def _grant(archive: Archive, relation: Relation, study: str, account: int, link:
         *to,
         kinds.get(relation, "referral"),
         relation in (Relation.GRANTED_COPY, Relation.EXPIRED, Relation.WITHDRAWN),
-        -1 if relation is Relation.EXPIRED else 1,
-        relation is Relation.WITHDRAWN,
+        -1 if relation in (Relation.EXPIRED, Relation.GLASS_EXPIRED) else 1,
+        relation in (Relation.WITHDRAWN, Relation.GLASS_WITHDRAWN),
         study,
     )
 
 
-def reaches(caller: Caller, everywhere: bool) -> set[Relation]:
-    """What the caller sees, by the rule."""
-    if everywhere:
-        return set(SEEN[Reach.PROVINCE])
+def seen_by(caller: Caller, right: Right) -> set[Relation]:
+    """Where this right of the caller reaches, by the rule."""
+    if right not in caller.rights:
+        return set()
     if caller.kind is Kind.LINK:
         return set(SEEN[Reach.LINK])
-    return set(SEEN[Reach.FACILITY]) | (set(SEEN[Reach.ACCOUNT]) if caller.account is not None else set())
+    where = caller.rights[right]
+    if where is None:
+        return set(SEEN[Reach.PROVINCE])
+    at_home = SEEN[Reach.FACILITY] if HOME in where else frozenset()
+    return set(at_home) | (set(SEEN[Reach.ACCOUNT]) if caller.account is not None else set())
+
+
+def copied_by(caller: Caller) -> set[Relation]:
+    """What the caller may take away, by the rule."""
+    reached = seen_by(caller, Right.COPY)
+    return reached if caller.rights.get(Right.COPY, ()) is None else reached & COPIED

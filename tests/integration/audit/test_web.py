@@ -229,3 +229,18 @@ def test_what_cannot_be_recorded_is_not_done(archive: Archive, method: str, path
         answer = web.request(method, path.format(study=image.StudyInstanceUID), json={"destination": "X"})
         assert answer.status_code == 503
     sql(archive, "ALTER TABLE audit_gone RENAME TO audit_record")
+
+
+def test_the_same_question_again_is_counted_and_another_is_not(archive: Archive) -> None:
+    put(archive, ct_image())
+    with web_of(archive, DOCTOR) as web:
+        for _ in range(4):
+            web.get("/dicom-web/studies", params={"PatientID": "BN0001"})
+        web.get("/dicom-web/studies", params={"PatientID": "BN0002"})
+        put(archive, ct_image(seed=2))
+        web.get("/dicom-web/studies", params={"PatientID": "BN0001"})
+    told = [(each.detail["keys"], each.detail["matches"]) for each in records(archive, "search")]
+    assert told == [(["PatientID=BN0001"], 1), (["PatientID=BN0002"], 0), (["PatientID=BN0001"], 2)]
+    archive.looks.close()
+    (end,) = [each for each in records(archive, "search") if each.detail.get("phase") == "end"]
+    assert (end.detail["requests"], end.detail["keys"], end.patient_id) == (4, ["PatientID=BN0001"], "BN0001")
