@@ -26,6 +26,7 @@ from archive.migrate import drift
 from archive.people import commands as people
 from archive.protection import commands as protection
 from archive.rejection import commands as rejection
+from archive.reports import commands as reports
 from archive.routing import commands as routing
 from archive.sharing import commands as sharing
 from archive.worklist import commands as worklist
@@ -44,6 +45,7 @@ _AREAS: tuple[ModuleType, ...] = (
     people,
     protection,
     rejection,
+    reports,
     routing,
     sharing,
     worklist,

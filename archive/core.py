@@ -51,6 +51,7 @@ from archive.reindex import Reindexed, reindex
 from archive.rejection.notes import RejectionNotes
 from archive.rejection.quarantine import Quarantine
 from archive.rejection.rejections import Rejections
+from archive.reports.exports import Exports
 from archive.reports.objects import ReportObjects
 from archive.reports.reports import Reports
 from archive.routing.routing import Routing
@@ -123,6 +124,8 @@ class Archive:
         self.break_glass = BreakGlass(engine, self.reader, self.audit, settings.sharing)
         self.worklist = Items(engine, self.reader, self.peers, settings.worklist)
         self.performed = Steps(engine, self.reader)
+        self.messages = Messages(engine, settings.hl7, self.people.seal, self.worklist, self.audit)
+        self.report_exports = Exports(engine, self.reports, self.audit)
         self.report_objects = ReportObjects(engine, self.reports, self.rejections, self.begin, settings)
         self.messages = Messages(
             engine, settings, self.people.seal, self.worklist, self.identities, self.reports, self.audit

@@ -9,10 +9,10 @@ quality reasons (113001), what was cancelled for reasons of patient safety (1130
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, Row, text
 
 from archive.background import Background
 from archive.database import change, fetch
@@ -52,6 +52,11 @@ UPDATE report_object SET state = 'done', error = '', done_at = clock_timestamp()
 _FAILED: Final = text("""
 UPDATE report_object SET error = :error, due_at = clock_timestamp() + make_interval(secs => :pause)
  WHERE report_id = :report AND version = :version AND state = 'waiting'
+""")
+_WAITING: Final = text("""
+SELECT report.number, waiting.version, waiting.attempts, waiting.error
+  FROM report_object AS waiting JOIN report ON report.id = waiting.report_id
+ WHERE waiting.state = 'waiting' ORDER BY waiting.due_at LIMIT 200
 """)
 _HOME: Final = text("""
 SELECT patient.attributes || study.attributes AS attributes, patient.issuer, facility.code
@@ -98,6 +103,10 @@ class ReportObjects:
         else:
             change(self._engine, _DONE, given, repeatable=True)
         return True
+
+    def waiting(self) -> Sequence[Row[Any]]:
+        """Versions whose objects are not made yet: number, version, attempts, error; at most 200."""
+        return fetch(self._engine, _WAITING)
 
     def upkeep(self) -> Background:
         """A thread that does so; any number of processes may have one."""

@@ -7,7 +7,7 @@ recorded before it takes effect. A change names the revision that its author has
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -60,16 +60,14 @@ class Reports:
 
     def get(self, caller: Caller, number: str) -> Entry:
         """One report. Raises `NotFound`."""
-        found = self._entries(
-            caller.scope(), _drafts_of(caller), lambda entries: entries.where(Report.number == number)
-        )
+        found = self.entries(caller.scope(), _drafts_of(caller), lambda entries: entries.where(Report.number == number))
         if not found or (caller.kind is Kind.LINK and found[0].status in _NOT_SIGNED):
             raise NotFound("no such report")
         return found[0]
 
     def of_study(self, caller: Caller, study: str) -> list[Entry]:
         """The reports on a study, in the order in which they were begun. Holders of links get signed ones."""
-        found = self._entries(
+        found = self.entries(
             caller.scope(),
             _drafts_of(caller),
             lambda entries: entries.where(Study.study_instance_uid == study).order_by(Report.id),
@@ -86,7 +84,7 @@ class Reports:
 
     def by_id(self, report: int, scope: Scope = EVERYTHING) -> Entry:
         """The report of an event, without its draft; for the archive's own work. Raises `NotFound`."""
-        found = self._entries(scope, [], lambda entries: entries.where(Report.id == report))
+        found = self.entries(scope, [], lambda entries: entries.where(Report.id == report))
         if not found:
             raise NotFound("no such report")
         return found[0]
@@ -298,9 +296,10 @@ class Reports:
 
     # -- parts -------------------------------------------------------------------------------------------------------
 
-    def _entries(
+    def entries(
         self, scope: Scope, drafts: list[str] | None, narrow: Callable[[Select[Any]], Select[Any]]
     ) -> list[Entry]:
+        """Those of a scope, narrowed down; of which drafts are shown `drafts` says, None for all."""
         rows = self._reader.fetch(scope, narrow(sql.entries(scope)), {sql.WRITING: drafts})
         return [_entry(row) for row in rows]
 
@@ -391,10 +390,3 @@ def _require_signed(row: Row[Any]) -> None:
 def _require_seen(row: Row[Any], revision: int) -> None:
     if row.revision != revision:
         raise Outdated("somebody else has changed this report meanwhile")
-
-
-def latest(entries: Sequence[Entry]) -> Entry | None:
-    """Of the reports on a study, the one to show first: signed before preliminary before draft, the latest of these."""
-    order = ("amended", "final", "preliminary", "draft")
-    held = [each for each in entries if each.status in order]
-    return min(held, key=lambda each: (order.index(each.status), -each.id), default=None)
