@@ -17,6 +17,7 @@ from typing import TextIO, cast
 from archive.core import Archive, migrate
 from archive.demo import accounts as demo_accounts
 from archive.demo import load as demo
+from archive.demo import reports as demo_reports
 from archive.demo.datasets import MissingTestFile
 from archive.embedded import EmbeddedPostgres
 from archive.errors import ArchiveError
@@ -221,6 +222,7 @@ class Supervisor:
             mark.touch()
             step("Nạp dữ liệu mẫu", "Loading the demo province")
             demo.load(archive, messages.progress)
+            demo_reports.write(archive)
             mark.unlink()
         except MissingTestFile as error:
             mark.unlink()

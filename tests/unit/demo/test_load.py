@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from archive.core import Archive
-from archive.demo import SETTINGS, load
+from archive.demo import SETTINGS, accounts, load, reports
 from archive.demo.datasets import count
 from archive.demo.orders import orders
 from archive.demo.province import DISTRICT, PROVINCIAL, STUDIES
 from archive.errors import NotPermitted
+from archive.people.commands import OPERATOR
 from archive.records import Level, Query
 from archive.worklist.listing import ItemSearch
 from config import clock
@@ -74,3 +75,14 @@ def test_today_s_orders_are_on_the_worklist_once(demo_archive: Archive) -> None:
     assert {entry.facility for entry in first} == {PROVINCIAL, DISTRICT}
     load.load(demo_archive)
     assert demo_archive.worklist.search(ItemSearch())[0] == first
+
+
+def test_reports_are_written_once_and_the_radiologist_can_sign(demo_archive: Archive) -> None:
+    accounts.make(demo_archive)
+    load.load(demo_archive)
+    reports.write(demo_archive)
+    reports.write(demo_archive)
+    kinds = [event.kind for event in demo_archive.reports.events(0)]
+    assert kinds == ["final", "preliminary"]
+    account = demo_archive.people.accounts.named(OPERATOR, "bs.songxanh").id
+    assert demo_archive.reports.writers.licence(account)
