@@ -124,7 +124,6 @@ class Archive:
         self.break_glass = BreakGlass(engine, self.reader, self.audit, settings.sharing)
         self.worklist = Items(engine, self.reader, self.peers, settings.worklist)
         self.performed = Steps(engine, self.reader)
-        self.messages = Messages(engine, settings.hl7, self.people.seal, self.worklist, self.audit)
         self.report_exports = Exports(engine, self.reports, self.audit)
         self.report_objects = ReportObjects(engine, self.reports, self.rejections, self.begin, settings)
         self.messages = Messages(
