@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import access, audit, frames, memory, metadata, receive, viewer
+from benchmarks import access, audit, figures, frames, memory, metadata, receive, viewer
 
 COMMANDS = {
     "access": access.main,
     "audit": audit.main,
     "receive": receive.main,
     "memory": memory.main,
+    "figures": figures.main,
     "frames": frames.main,
     "metadata": metadata.main,
     "viewer": viewer.main,

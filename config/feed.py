@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
@@ -46,6 +46,21 @@ def web_address(value: str) -> str:
     return value
 
 
+SHORTEST_SECRET: Final = 16
+
+
+def check_authorities(ca_file: Path | None, url: str) -> None:
+    """Raise `ValueError` unless who is to vouch for a receiver can be read, and is asked at all."""
+    if ca_file is None:
+        return
+    if not url.startswith("https:"):
+        raise ValueError("ca_file goes with a url that begins with https://")
+    try:
+        ssl.create_default_context(cafile=str(ca_file))
+    except (OSError, ssl.SSLError) as error:
+        raise ValueError(f"ca_file {ca_file}: {getattr(error, 'strerror', None) or error}") from None
+
+
 class Webhook(Section):
     """A receiver that changes are sent to, in order, until it has taken each."""
 
@@ -75,18 +90,11 @@ class Webhook(Section):
     def _read_secrets(self) -> Self:
         object.__setattr__(self, "secret", secret(self.secret, self.secret_file, "secret"))
         object.__setattr__(self, "old_secret", secret(self.old_secret, self.old_secret_file, "old_secret"))
-        if len(self.secret.get_secret_value()) < 16:
-            raise ValueError("a webhook needs a secret of at least 16 characters, or a secret_file")
+        if len(self.secret.get_secret_value()) < SHORTEST_SECRET:
+            raise ValueError(f"a webhook needs a secret of at least {SHORTEST_SECRET} characters, or a secret_file")
         return self
 
     @model_validator(mode="after")
     def _authorities_can_be_read(self) -> Self:
-        if self.ca_file is None:
-            return self
-        if not self.url.startswith("https:"):
-            raise ValueError("ca_file goes with a url that begins with https://")
-        try:
-            ssl.create_default_context(cafile=str(self.ca_file))
-        except (OSError, ssl.SSLError) as error:
-            raise ValueError(f"ca_file {self.ca_file}: {getattr(error, 'strerror', None) or error}") from None
+        check_authorities(self.ca_file, self.url)
         return self

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from config.section import Section
+from config.feed import SHORTEST_SECRET, check_authorities, web_address
+from config.section import Section, secret
 
 RequiredField = Literal[
     "patient_id",
@@ -20,6 +22,79 @@ RequiredField = Literal[
     "body_part",
     "description",
 ]
+
+
+Period = Literal["month", "quarter", "year"]
+
+
+MeasureName = Literal[
+    "studies", "patients", "instances", "bytes", "reported", "unread", "tele_read", "delivered", "filmless",
+    "order_to_images", "images_to_report", "order_to_report", "order_to_images_p90", "images_to_report_p90",
+    "order_to_report_p90", "duplicates_found", "duplicates_avoided", "cross_views", "data_right", "data_whole",
+    "data_clean", "data_alive", "complete",
+]  # fmt: skip
+BreakdownName = Literal[
+    "hour_of_day", "day_of_week", "facility", "district", "care_level", "modality", "body_part", "sex", "age_group"
+]
+
+
+class FigureReports(Section):
+    """Reports that are made by themselves when a period has ended."""
+
+    every: tuple[Period, ...] = ("quarter",)
+    """For which periods; none for no reports."""
+    after_days: float = Field(default=3, ge=0, le=60)
+    """Days after the end of a period, so that late images and results are in."""
+
+
+class FigurePush(Section):
+    """A receiver of indicators, such as the IOC of the province behind its LGSP."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    url: Annotated[str, AfterValidator(web_address)]
+    enabled: bool = True
+    secret: SecretStr = SecretStr("")
+    """What signs each request; ``whsec_`` and Base64, or any text."""
+    secret_file: Path | None = None
+    old_secret: SecretStr = SecretStr("")
+    """While the secret is being changed: what was valid before. Requests carry a signature by each."""
+    old_secret_file: Path | None = None
+    ca_file: Path | None = None
+    """Certificates of the authorities that may vouch for the receiver, in PEM; those of the operating system when
+    unset."""
+    timeout: float = Field(default=10, gt=0, le=120)
+    """Seconds for each of connecting, sending and waiting for the answer."""
+    every: Literal["hour", "day", "week", "month", "quarter", "year"] = "day"
+    after_minutes: float = Field(default=15, ge=0, le=60 * 24 * 31)
+    """Minutes after the end of a period until its figures are sent."""
+    periods: int = Field(default=1, ge=1, le=400)
+    """How many periods each request tells of, so that what changed later is told of again."""
+    measures: tuple[MeasureName, ...] = (
+        "studies",
+        "patients",
+        "reported",
+        "unread",
+        "order_to_report",
+        "filmless",
+        "delivered",
+    )
+    by: tuple[BreakdownName, ...] = ("facility", "modality")
+    """Breakdowns beside the period."""
+    public: bool = False
+    """Whether small counts are held back; only of months, quarters and years."""
+    give_up_days: float = Field(default=7, gt=0)
+    """Days after which a request that was not taken is not tried again."""
+
+    @model_validator(mode="after")
+    def _read_secrets(self) -> Self:
+        object.__setattr__(self, "secret", secret(self.secret, self.secret_file, "secret"))
+        object.__setattr__(self, "old_secret", secret(self.old_secret, self.old_secret_file, "old_secret"))
+        if len(self.secret.get_secret_value()) < SHORTEST_SECRET:
+            raise ValueError(f"a push needs a secret of at least {SHORTEST_SECRET} characters, or a secret_file")
+        if self.public and self.every in ("hour", "day", "week"):
+            raise ValueError("public figures are pushed by the month, quarter or year")
+        check_authorities(self.ca_file, self.url)
+        return self
 
 
 class FiguresSettings(Section):
@@ -50,3 +125,12 @@ class FiguresSettings(Section):
     """Public figures: counts of patients or studies below are held back."""
     round_to: int = Field(default=5, ge=1, le=100)
     """Public figures: counts are rounded to a multiple; 1: they are not."""
+    reports: FigureReports = FigureReports()
+    pushes: tuple[FigurePush, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [push.name for push in self.pushes]
+        if len(set(names)) < len(names):
+            raise ValueError("two pushes of figures have the same name")
+        return self

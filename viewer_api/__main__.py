@@ -17,6 +17,7 @@ from archive.errors import ArchiveError
 from config.logs import configure, fields
 from config.settings import Settings, SettingsError, load
 from viewer_api.app import create_app
+from viewer_api.figure_pushes import FigurePushes
 from viewer_api.https import BadCertificate, context_factory
 from viewer_api.metadata_ahead import MetadataAhead
 from viewer_api.webhooks import WebhookDelivery
@@ -98,6 +99,8 @@ def serve(archive: Archive, settings: Settings) -> int:
     with (
         archive.recorder(),
         archive.figures.keeper(),
+        archive.figures.reports.maker(),
+        FigurePushes(archive),
         audit,
         WebhookDelivery(archive, metrics=metrics),
         MetadataAhead(archive, metrics),

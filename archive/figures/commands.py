@@ -27,9 +27,12 @@ def register(add: Add) -> None:
         "figures",
         _figures,
         "Figures of the province. state: how things stand now; rebuild: count all studies again, and make all sums "
-        "anew (may be stopped and goes on where it was, here or in a web process); check: compare sums with facts.",
+        "anew (may be stopped and goes on where it was, here or in a web process); check: compare sums with facts; "
+        "pushes: the log of what was sent to other systems; retry NAME: send again what they did not take.",
     )
-    command.add_argument("action", nargs="?", choices=("state", "rebuild", "check"), default="state")
+    actions = ("state", "rebuild", "check", "pushes", "retry")
+    command.add_argument("action", nargs="?", choices=actions, default="state")
+    command.add_argument("name", nargs="?", metavar="NAME", help="name of a push")
     command.add_argument("--resume", action="store_true", help="rebuild: go on where a rebuild was stopped")
 
 
@@ -41,6 +44,11 @@ def _figures(settings: Settings, given: argparse.Namespace) -> int:
                 "alerts": [asdict(each) for each in archive.figures.alerts()],
             }
             print(orjson.dumps(state, option=orjson.OPT_INDENT_2).decode())
+            return 0
+        if given.action == "pushes":
+            return _pushes(archive)
+        if given.action == "retry":
+            print(f"to be sent again: {archive.figures.pushes.retry(given.name or '')}")
             return 0
         session = IndexSession(archive.settings.database, "pacs figures")
         try:
@@ -69,6 +77,14 @@ def _rebuild(archive: Archive, session: IndexSession, *, resume: bool) -> int:
     wrong = sum_anew(session)
     print(f"figures are whole; sums that were wrong: {wrong}")
     return 0
+
+
+def _pushes(archive: Archive) -> int:
+    """Exit code 1 if something was given up, for a script that watches."""
+    found = archive.figures.pushes.listed(most=50)
+    for each in found:
+        print(f"{each.name:<20} until {each.until:%Y-%m-%d %H:%M}  {each.state:<8} tries {each.tries} {each.error}")
+    return 1 if any(each.state == "given_up" for each in found) else 0
 
 
 def _check(session: IndexSession) -> int:

@@ -9,7 +9,9 @@ from sqlalchemy import Engine
 from archive.figures.ask import ask
 from archive.figures.forecast import Forecast
 from archive.figures.keep import Keeper
+from archive.figures.pushes import Pushes
 from archive.figures.question import Answer, Question
+from archive.figures.reports import FigureReportsKept
 from archive.figures.state import Alert, Facilities, FacilityState, Gateways, Now, State
 from archive.routing.routing import Routing
 from config.settings import Settings
@@ -25,6 +27,8 @@ class Figures:
         self._engine = engine
         self._settings = settings
         self._state = State(engine, settings, routing)
+        self.reports = FigureReportsKept(engine, self.ask, settings.figures.reports)
+        self.pushes = Pushes(engine, self.ask)
 
     def ask(self, question: Question) -> Answer:
         """Counts. Raises `InvalidQuery`, and `TooManyMatches` for what takes too long."""

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xlsxwriter
 
-from archive.figures.indicators import heading, is_breakdown
-from archive.figures.question import Answer, By, Question
+from archive.figures.indicators import BREAKDOWNS, MEASURES, heading, is_breakdown
+from archive.figures.question import Answer, By, Measure, Question
 from config.clock import VIETNAM
 
 SYSTEM: Final = "Provincial PACS"
@@ -51,6 +51,33 @@ def header(question: Question, answer: Answer, made: datetime, language: str) ->
     return [(_LABELS[name][english], value) for name, value in lines if value]
 
 
+def described(question: Question, answer: Answer) -> dict[str, Any]:
+    """An answer as JSON, with what was asked."""
+    return {
+        "system": SYSTEM,
+        "question": {
+            "measures": question.measures,
+            "by": question.by,
+            "since": question.since.isoformat(),
+            "until": question.until.isoformat(),
+            "where": {name.value: values for name, values in question.where.items()},
+            "facilities": None if question.facilities is None else sorted(question.facilities),
+            "public": question.public,
+        },
+        "columns": [_column(name) for name in answer.columns],
+        "rows": list(answer.rows),
+        "as_of": answer.as_of,
+        "whole": answer.whole,
+        "suppressed": answer.suppressed,
+    }
+
+
+def _column(name: str) -> dict[str, str]:
+    if is_breakdown(name):
+        return {"name": name, "vi": BREAKDOWNS[By(name)].vi, "en": BREAKDOWNS[By(name)].en}
+    return {"name": name, **MEASURES[Measure(name)]._asdict()}
+
+
 def as_csv(question: Question, answer: Answer, made: datetime, language: str = "vi") -> bytes:
     """With a mark by which Excel knows that it is UTF-8; lines of the header begin with ``#``."""
     buffer = io.StringIO(newline="")
@@ -64,37 +91,47 @@ def as_csv(question: Question, answer: Answer, made: datetime, language: str = "
 
 def as_xlsx(question: Question, answer: Answer, made: datetime, language: str = "vi") -> bytes:
     """A workbook with one sheet."""
-    return workbook({"": (header(question, answer, made, language), answer)}, language)
+    titles = [heading(name, language) for name in answer.columns]
+    return workbook({"": (header(question, answer, made, language), titles, answer.rows)})
 
 
-def workbook(sheets: Mapping[str, tuple[Sequence[tuple[str, str]], Answer]], language: str) -> bytes:
-    """A sheet for each answer, under its title, with lines above the table."""
+Sheet = tuple[Sequence[tuple[str, str]], Sequence[str], Sequence[Sequence[Any]]]
+"""Lines above the table, its headings, its rows."""
+
+
+def workbook(sheets: Mapping[str, Sheet]) -> bytes:
+    """A sheet for each table, under its title."""
     buffer = io.BytesIO()
     # What somebody typed must not become a formula or a link.
     options = {"in_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
     book = xlsxwriter.Workbook(buffer, options)
     bold = book.add_format({"bold": True, "bg_color": "#DCE6F1", "text_wrap": True, "valign": "top", "border": 1})
-    number, plain = book.add_format({"num_format": "#,##0"}), book.add_format({"num_format": "#,##0.0"})
-    for title, (lines, answer) in sheets.items():
-        sheet = book.add_worksheet(title[:31] or None)
-        for row, (name, value) in enumerate(lines):
-            sheet.write_string(row, 0, name)
-            sheet.write_string(row, 1, value)
-        top = len(lines) + 1
-        for column, name in enumerate(answer.columns):
-            sheet.write_string(top, column, heading(name, language), bold)
-        for row, values in enumerate(answer.rows, top + 1):
-            for column, value in enumerate(values):
-                if isinstance(value, str):
-                    sheet.write_string(row, column, value)
-                elif value is not None:
-                    sheet.write_number(row, column, value, plain if isinstance(value, float) else number)
-        sheet.set_column(0, max(1, len(answer.columns) - 1), 18)
-        sheet.freeze_panes(top + 1, 0)
-        if answer.rows:
-            sheet.autofilter(top, 0, top + len(answer.rows), len(answer.columns) - 1)
+    formats = {int: book.add_format({"num_format": "#,##0"}), float: book.add_format({"num_format": "#,##0.0"})}
+    for title, sheet in sheets.items():
+        _sheet(book.add_worksheet(title[:31] or None), sheet, bold, formats)
     book.close()
     return buffer.getvalue()
+
+
+def _sheet(sheet: Any, content: Sheet, bold: Any, formats: Mapping[type, Any]) -> None:
+    lines, titles, rows = content
+    for row, (name, value) in enumerate(lines):
+        sheet.write_string(row, 0, name)
+        sheet.write_string(row, 1, value)
+    top = len(lines) + 1
+    for column, name in enumerate(titles):
+        sheet.write_string(top, column, name, bold)
+    for row, values in enumerate(rows, top + 1):
+        for column, value in enumerate(values):
+            if isinstance(value, str):
+                sheet.write_string(row, column, value)
+            elif value is not None:
+                sheet.write_number(row, column, value, formats[type(value)])
+    sheet.set_column(0, 0, 34)
+    sheet.set_column(1, max(1, len(titles) - 1), 18)
+    sheet.freeze_panes(top + 1, 0)
+    if rows:
+        sheet.autofilter(top, 0, top + len(rows), len(titles) - 1)
 
 
 def as_parquet(question: Question, answer: Answer, made: datetime, language: str = "en") -> bytes:

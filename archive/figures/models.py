@@ -8,7 +8,17 @@ from __future__ import annotations
 
 from datetime import date, datetime
 
-from sqlalchemy import BigInteger, Boolean, CheckConstraint, ForeignKey, Index, Integer, SmallInteger, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    Integer,
+    SmallInteger,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -186,3 +196,50 @@ class FigureSource(Base):
     facility_id: Mapped[int] = mapped_column(ForeignKey("facility.id"), primary_key=True, autoincrement=False)
     calling_ae_title: Mapped[str] = mapped_column(primary_key=True)
     received_at: Mapped[datetime]
+
+
+class FigureReport(Base):
+    """A report of the whole province, as it was made. Made again, it is another one: what was given out stays."""
+
+    __tablename__ = "figure_report"
+    __table_args__ = (
+        CheckConstraint("period IN ('month', 'quarter', 'year')", name="period"),
+        Index(None, "begins_at", "period"),
+    )
+
+    id: Mapped[int] = _key()
+    period: Mapped[str]
+    begins_at: Mapped[datetime] = mapped_column(Local)
+    made_at: Mapped[datetime] = _now()
+    made_by: Mapped[str]
+    """Sign-in name; empty where it was made by itself."""
+    title: Mapped[str]
+    xlsx: Mapped[bytes]
+    html: Mapped[bytes]
+    pdf: Mapped[bytes]
+
+
+class FigurePushed(Base):
+    """One request with indicators, as it is sent until it is taken; then the trace of it."""
+
+    __tablename__ = "figure_pushed"
+    __table_args__ = (
+        CheckConstraint("state IN ('waiting', 'taken', 'given_up')", name="state"),
+        UniqueConstraint("name", "until"),
+        Index("ix_figure_pushed_waiting", "name", "due_at", postgresql_where=text("state = 'waiting'")),
+    )
+
+    id: Mapped[int] = _key()
+    name: Mapped[str]
+    until: Mapped[datetime] = mapped_column(Local)
+    """The end of the last period that it tells of."""
+    body: Mapped[bytes]
+    """Exactly what is sent, each time."""
+    state: Mapped[str] = mapped_column(server_default="waiting")
+    tries: Mapped[int] = mapped_column(Integer, server_default="0")
+    status: Mapped[int | None] = mapped_column(Integer)
+    """What the receiver answered last."""
+    error: Mapped[str] = mapped_column(server_default="")
+    made_at: Mapped[datetime] = _now()
+    due_at: Mapped[datetime] = _now()
+    ended_at: Mapped[datetime | None]

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 from sqlalchemy import Engine, text
 
 from archive.database import fetch
+from archive.feed.webhooks import Webhooks
 from archive.figures.forecast import Forecast, forecast
 from archive.routing.routing import QueueState, Routing
 from config import clock
@@ -47,6 +48,11 @@ SELECT facility.code, facility.name, facility.district, last.received_at FROM fa
 _DEVICES: Final = text(f"""
 SELECT facility.code, calling_ae_title, received_at FROM figure_source JOIN facility ON facility.id = facility_id
  WHERE {_MINE} ORDER BY 1, 2
+""")
+_PUSHED: Final = text("""
+SELECT name, 'push', count(*) FILTER (WHERE state = 'waiting'), bool_or(state = 'waiting' AND tries > 0),
+       min(made_at) FILTER (WHERE state = 'waiting'), coalesce(max(error) FILTER (WHERE state = 'waiting'), '')
+  FROM figure_pushed GROUP BY name ORDER BY name
 """)
 # Backlog at the end of a day: what had come, without what had been read. All in one pass over those that matter.
 _BACKLOG: Final = text(f"""
@@ -151,6 +157,7 @@ class State:
         self._engine = engine
         self._settings = settings
         self._routing = routing
+        self._webhooks = Webhooks(engine, settings.webhooks)
         self._peers = settings.peer_book()
 
     def now(self, facilities: Facilities = None) -> Now:
@@ -213,7 +220,14 @@ class State:
             for key in sorted({*found, *listed})
         ]
         queues = self._routing.queues() if facilities is None else []
-        return Gateways(self.facilities(facilities), devices, queues, [])
+        return Gateways(self.facilities(facilities), devices, queues, self._messages() if facilities is None else [])
+
+    def _messages(self) -> list[MessageQueue]:
+        hooks = [
+            MessageQueue(each.name, "webhook", each.waiting, each.failures > 0, each.oldest, each.error)
+            for each in self._webhooks.list()
+        ]
+        return hooks + [MessageQueue(*values) for values in map(tuple, fetch(self._engine, _PUSHED))]
 
     def facilities(self, facilities: Facilities = None) -> list[FacilityState]:
         """When each facility was last heard of. Raises `IndexUnavailable`."""
@@ -240,6 +254,11 @@ class State:
         ]
         if facilities is None:
             found += self._queues(at)
+            found += [
+                Alert("messages", "warning", each.name, each.oldest, _hours(at, each.oldest), each.error)
+                for each in self._messages()
+                if each.failing
+            ]
             found += self._disk()
         return sorted(found, key=lambda each: (each.level != "critical", each.kind, each.subject))
 

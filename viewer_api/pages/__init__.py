@@ -6,6 +6,7 @@ from viewer_api.pages import (
     audit,
     dashboard,
     disc,
+    figure_reports,
     hidden,
     links,
     messages,
@@ -31,6 +32,8 @@ for module in (
     patient,
     sharing,
     reports,
+    *(study_list, dashboard, figure_reports, worklist, queues, hidden, audit),
+    *(links, disc, patient, sharing, reports),
 ):
     router.include_router(module.router)
 

@@ -33,6 +33,7 @@ _PLACES: Final[tuple[tuple[str, str, tuple[Right, ...]], ...]] = (
     ("/messages", "messages_title", (Right.OPERATE,)),
     ("/hidden", "hidden_title", (Right.REJECT,)),
     ("/audit", "audit_title", (Right.AUDIT,)),
+    ("/index/reports", "figure_reports_title", (Right.STATISTICS,)),
 )
 """The pages that are reached from everywhere: address, title, and the rights of which each needs one."""
 _POLICY: Final = (

@@ -21,8 +21,8 @@ from starlette.responses import Response
 from archive.audit.events import Action, AuditEvent
 from archive.core import Archive
 from archive.errors import InvalidQuery
-from archive.figures.files import SYSTEM, as_csv, as_parquet, as_xlsx
-from archive.figures.indicators import BREAKDOWNS, MEASURES, is_breakdown
+from archive.figures.files import as_csv, as_parquet, as_xlsx, described
+from archive.figures.indicators import BREAKDOWNS, MEASURES
 from archive.figures.question import Answer, By, Measure, Question
 from archive.people.roles import Right
 from config import clock
@@ -82,7 +82,8 @@ def figures(request: Request, archive: ArchiveDep) -> Response:
     if tag in [each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")]:
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
     if form == "json":
-        body = orjson.dumps(_shown(request, question, answer))
+        studies = None if question.public else _studies(request, question)
+        body = orjson.dumps({**described(question, answer), "studies": studies})
         return Response(body, headers=headers, media_type="application/json")
     media_type, write = _FILES[form]
     name = f"figures-{clock.now():%Y%m%d-%H%M}.{form}"
@@ -174,33 +175,6 @@ def _format(request: Request) -> str:
 def _tag(answer: Answer, form: str, language: str) -> str:
     said = orjson.dumps([form, language, answer.columns, list(answer.rows), answer.suppressed, answer.whole])
     return f'"{hashlib.sha256(said).hexdigest()[:32]}"'
-
-
-def _shown(request: Request, question: Question, answer: Answer) -> dict[str, Any]:
-    return {
-        "system": SYSTEM,
-        "question": {
-            "measures": question.measures,
-            "by": question.by,
-            "since": question.since.isoformat(),
-            "until": question.until.isoformat(),
-            "where": {name.value: values for name, values in question.where.items()},
-            "facilities": None if question.facilities is None else sorted(question.facilities),
-            "public": question.public,
-        },
-        "columns": [_column(name) for name in answer.columns],
-        "rows": list(answer.rows),
-        "as_of": answer.as_of,
-        "whole": answer.whole,
-        "suppressed": answer.suppressed,
-        "studies": None if question.public else _studies(request, question),
-    }
-
-
-def _column(name: str) -> dict[str, str]:
-    if is_breakdown(name):
-        return {"name": name, "vi": BREAKDOWNS[By(name)].vi, "en": BREAKDOWNS[By(name)].en}
-    return {"name": name, **MEASURES[Measure(name)]._asdict()}
 
 
 def _studies(request: Request, question: Question) -> str | None:

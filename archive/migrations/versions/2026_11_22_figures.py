@@ -44,6 +44,7 @@ def upgrade() -> None:
     _facts()
     _sums()
     _cursors()
+    _given_out()
     op.execute(_NOTE)
     for table, what, column, events in _NOTED:
         for event in events:
@@ -60,7 +61,7 @@ def downgrade() -> None:
             op.execute(f"DROP TRIGGER {table}_figures_{event.lower()} ON {table}")
     op.execute("DROP FUNCTION note_figures()")
     for table in (
-        *("figure_source", "figure_segment", "figure_dirty", "figure_cursor"),
+        *("figure_pushed", "figure_report", "figure_source", "figure_segment", "figure_dirty", "figure_cursor"),
         *("study_spread", "study_sum", "study_look", "study_fact"),
     ):
         op.drop_table(table)
@@ -182,3 +183,38 @@ def _cursors() -> None:
         sa.ForeignKeyConstraint(["facility_id"], ["facility.id"], name=op.f("fk_figure_source_facility_id")),
         sa.PrimaryKeyConstraint("facility_id", "calling_ae_title", name=op.f("pk_figure_source")),
     )
+
+
+def _given_out() -> None:
+    op.create_table(
+        "figure_report",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("period", _TEXT, nullable=False),
+        sa.Column("begins_at", _LOCAL, nullable=False),
+        sa.Column("made_at", _TIME, server_default=_NOW, nullable=False),
+        sa.Column("made_by", _TEXT, nullable=False),
+        sa.Column("title", _TEXT, nullable=False),
+        *(sa.Column(name, sa.LargeBinary(), nullable=False) for name in ("xlsx", "html", "pdf")),
+        sa.CheckConstraint("period IN ('month', 'quarter', 'year')", name=op.f("ck_figure_report_period")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_figure_report")),
+    )
+    op.create_index(op.f("ix_figure_report_begins_at_period"), "figure_report", ["begins_at", "period"])
+    op.create_table(
+        "figure_pushed",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("name", _TEXT, nullable=False),
+        sa.Column("until", _LOCAL, nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.Column("state", _TEXT, server_default="waiting", nullable=False),
+        sa.Column("tries", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("status", sa.Integer(), nullable=True),
+        sa.Column("error", _TEXT, server_default="", nullable=False),
+        sa.Column("made_at", _TIME, server_default=_NOW, nullable=False),
+        sa.Column("due_at", _TIME, server_default=_NOW, nullable=False),
+        sa.Column("ended_at", _TIME, nullable=True),
+        sa.CheckConstraint("state IN ('waiting', 'taken', 'given_up')", name=op.f("ck_figure_pushed_state")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_figure_pushed")),
+        sa.UniqueConstraint("name", "until", name=op.f("uq_figure_pushed_name_until")),
+    )
+    waiting = sa.text("state = 'waiting'")
+    op.create_index("ix_figure_pushed_waiting", "figure_pushed", ["name", "due_at"], postgresql_where=waiting)
