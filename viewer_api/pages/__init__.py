@@ -32,8 +32,7 @@ for module in (
     patient,
     sharing,
     reports,
-    *(study_list, dashboard, figure_reports, worklist, queues, hidden, audit),
-    *(links, disc, patient, sharing, reports),
+    figure_reports,
 ):
     router.include_router(module.router)
 
