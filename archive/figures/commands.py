@@ -64,7 +64,7 @@ def _rebuild(archive: Archive, session: IndexSession, *, resume: bool) -> int:
         rebuild(session)
     started, looked = time.monotonic(), 0
     while True:
-        kept = step(session, archive.settings.figures)
+        kept = step(session, archive.settings.figures, hurry=True)
         if not kept.mine:
             time.sleep(_WAIT)  # a web process is at it
             continue

@@ -52,13 +52,16 @@ class Kept:
     """How far the sweep has come."""
 
 
-def step(session: IndexSession, settings: FiguresSettings, now: datetime | None = None) -> Kept:
-    """Bring the figures up to date, some thousand studies at most. Raises `IndexUnavailable`."""
+def step(session: IndexSession, settings: FiguresSettings, now: datetime | None = None, *, hurry: bool = False) -> Kept:
+    """Bring the figures up to date, some thousand studies at most; with `hurry`, also in a sweep that only makes sure.
+
+    Raises `IndexUnavailable`.
+    """
     at = now or datetime.now(UTC)
 
     def work(connection: Connection) -> Kept:
         with connection.transaction():
-            return _step(connection, settings, at)
+            return _step(connection, settings, at, hurry)
 
     return session.run(work)
 
@@ -88,7 +91,7 @@ def sum_anew(session: IndexSession) -> int:
     return session.run(work)
 
 
-def _step(connection: Connection, settings: FiguresSettings, now: datetime) -> Kept:
+def _step(connection: Connection, settings: FiguresSettings, now: datetime, hurry: bool) -> Kept:
     row = connection.execute(sql.CURSOR).fetchone()
     if row is None:
         return Kept(mine=False)
@@ -103,8 +106,9 @@ def _step(connection: Connection, settings: FiguresSettings, now: datetime) -> K
     behind = count == _CHANGES or looked.behind or taken == AT_ONCE
     swept: list[int] = []
     if sweep is not None and not behind:
-        swept, sweep = _sweep(connection, sweep, AT_ONCE if swept_at is None else _SLOWLY)
-        behind = swept_at is None and sweep is not None
+        fast = hurry or swept_at is None
+        swept, sweep = _sweep(connection, sweep, AT_ONCE if fast else _SLOWLY)
+        behind = fast and sweep is not None
     studies = sorted({*told, *noted, *swept, *looked.studies})
     others = refresh(connection, studies, settings, now)
     return Kept(len(studies), behind or others > 0, sweep=sweep)
