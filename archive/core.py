@@ -127,7 +127,14 @@ class Archive:
         self.report_exports = Exports(engine, self.reports, self.audit)
         self.report_objects = ReportObjects(engine, self.reports, self.rejections, self.begin, settings)
         self.messages = Messages(
-            engine, settings, self.people.seal, self.worklist, self.identities, self.reports, self.audit
+            engine,
+            settings,
+            self.people.seal,
+            self.worklist,
+            self.identities,
+            self.reports,
+            self.report_objects,
+            self.audit,
         )
         self.metadata = ReadyMetadata(store, _cache(settings, "metadata", settings.web.metadata_cache_bytes))
         self.frames = _cache(settings, "frames", settings.web.frame_cache_bytes)

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from archive.audit.events import Action, AuditEvent, Detail
 from archive.audit.trail import Trail
 from archive.errors import Conflict, InvalidItem, NotFound
-from archive.hl7 import orders, patients
+from archive.hl7 import orders, patients, results
 from archive.hl7.faults import (
     REQUIRED_FIELD_MISSING,
     TABLE_VALUE,
@@ -31,6 +31,7 @@ from archive.identity.numbers import read
 from archive.identity.records import Facts, Number
 from archive.people.caller import Caller, Kind
 from archive.people.roles import Right
+from archive.reports.reports import Reports
 from archive.worklist.items import Items
 from config.hl7 import HL7Sender, MessageGroup
 from config.logs import fields
@@ -82,10 +83,13 @@ def check(message: Message, sender: HL7Sender) -> MessageGroup:
 class Applier:
     """Does what messages ask for."""
 
-    def __init__(self, items: Items, identities: Identities, trail: Trail, issuers: Mapping[str, str]) -> None:
+    def __init__(
+        self, items: Items, identities: Identities, reports: Reports, trail: Trail, issuers: Mapping[str, str]
+    ) -> None:
         """`issuers` are those of patient IDs, by the code of the facility."""
         self._items = items
         self._identities = identities
+        self._reports = reports
         self._trail = trail
         self._issuers = issuers
 
@@ -103,7 +107,7 @@ class Applier:
             for change in patients.patient_changes(message, sender):
                 self._patient(connection, change, sender, address, done, superseded)
         else:
-            raise refuse(UNSUPPORTED_MESSAGE, "reports of other systems are not taken yet", message.header.where(9))
+            self._results(connection, message, sender, address, done, superseded)
         self._record(message, sender, address, done)
         return done
 
@@ -151,6 +155,31 @@ class Applier:
         done.items += found
         self._identify(change, sender, address)
         done.what.append(f"{change.kind} of a patient, {len(found)} items")
+
+    def _results(
+        self,
+        connection: Connection,
+        message: Message,
+        sender: HL7Sender,
+        address: str,
+        done: Done,
+        superseded: Superseded,
+    ) -> None:
+        identity = patients.read_identity(message.need("PID"), 3, sender, fallback=2)
+        done.patient_id = identity.patient_id
+        where = frozenset({sender.facility})
+        rights = dict.fromkeys((Right.VIEW, Right.REPORT), where)
+        by = Caller(Kind.PEER, f"HL7 {sender.name}", rights, address=address, home=where)
+        for result in results.results(message, sender, identity.patient_id):
+            name = digest("result", sender.facility, result.study or result.accession)
+            done.about.append(name)
+            done.notes += result.notes
+            if superseded(name):
+                _passed_over(done, result.origin)
+                continue
+            number, _ = results.file(connection, self._reports, by, sender, result)
+            done.reports.append(number)
+            done.what.append(f"report {result.status}")
 
     def _identify(self, change: patients.PatientChange, sender: HL7Sender, address: str) -> None:
         """Tell who is who. Said twice it changes nothing, so it may be done before a crash and again behind it."""

@@ -22,6 +22,7 @@ from archive.hl7.sender import INTERVAL, Senders
 from archive.identity.identities import Identities
 from archive.people.caller import Caller
 from archive.people.sealing import Seal
+from archive.reports.objects import ReportObjects
 from archive.reports.reports import Reports
 from archive.worklist.items import Items
 from config.settings import Settings
@@ -107,6 +108,7 @@ class Messages:
         items: Items,
         identities: Identities,
         reports: Reports,
+        objects: ReportObjects,
         trail: Trail,
     ) -> None:
         self._engine = engine
@@ -115,8 +117,8 @@ class Messages:
         self._seal = seal
         self._trail = trail
         issuers = {code: facility.issuer for code, facility in settings.peer_book().facilities.items()}
-        self.inbox = Inbox(engine, settings.hl7, seal, Applier(items, identities, trail, issuers))
-        self.outbox = Outbox(engine, settings.hl7, seal, reports, settings.web.public_url)
+        self.inbox = Inbox(engine, settings.hl7, seal, Applier(items, identities, reports, trail, issuers))
+        self.outbox = Outbox(engine, settings.hl7, seal, reports, objects, settings.web.public_url)
 
     def senders(self, interval: float = INTERVAL) -> Senders:
         """What tells receivers, for a ``with`` block."""

@@ -18,6 +18,7 @@ from archive.index_session import Connection as Driver
 from archive.index_session import IndexSession
 from archive.models import Facility
 from archive.people.sealing import Seal
+from archive.reports.objects import ReportObjects
 from archive.reports.reports import Reports
 from archive.worklist.models import WorklistItem as Item
 from archive.worklist.order import CLOSED
@@ -81,11 +82,20 @@ class Waiting:
 class Outbox:
     """What receivers are told. All methods raise `Unavailable`."""
 
-    def __init__(self, engine: Engine, settings: HL7Settings, seal: Seal, reports: Reports, public_url: str) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        settings: HL7Settings,
+        seal: Seal,
+        reports: Reports,
+        objects: ReportObjects,
+        public_url: str,
+    ) -> None:
         self._engine = engine
         self._settings = settings
         self._seal = seal
         self._reports = reports
+        self._objects = objects
         self._public_url = public_url.rstrip("/")
 
     # -- what is to be told ------------------------------------------------------------------------------------------
@@ -142,8 +152,8 @@ class Outbox:
         about = version.subject or {}
         receivers = self._receivers("reports", str(about.get("owner", "")))
         receivers = receivers or self._receivers("reports", str(about.get("facility", "")))
-        if not receivers:
-            return
+        if not receivers or self._reports.by_id(event.report).source == "hl7":
+            return  # what came from a hospital's system is not sent back
         subject = _subject_of_report(connection, about)
         for receiver in receivers:
             told = self._told(event, version, receiver, subject)
@@ -164,12 +174,8 @@ class Outbox:
             licence=version.author_licence,
             issued=issued.astimezone(VIETNAM).replace(tzinfo=None),
             link=link if receiver.link and self._public_url else "",
-            pdf=self._printed(event.number, version) if receiver.pdf else b"",
+            pdf=self._objects.printed(event.number, version, self._settings.application) if receiver.pdf else b"",
         )
-
-    def _printed(self, number: str, version: Any) -> bytes:
-        del number, version
-        return b""
 
     def _receivers(self, what: str, facility: str = "") -> list[HL7Receiver]:
         return [
