@@ -50,8 +50,10 @@ class Reader:
     def fetch_prepared(
         self, scope: Scope, statement: Prepared, parameters: Mapping[str, object]
     ) -> Sequence[Sequence[Any]]:
-        """The same of a statement that goes straight to the driver."""
+        """The same of a statement that goes straight to the driver, and looks things up by their names alone."""
         context = self._context(scope)
+        if context is not None:
+            context = context._replace(planned=True)
         return statement.fetch(self._for(context), {**self.parameters(scope), **parameters}, context)
 
     def parameters(self, scope: Scope) -> dict[str, object]:

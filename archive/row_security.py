@@ -17,7 +17,8 @@ ROLE: Final = "pacs_reader"
 _KEY: Final = "pacs context"
 SET: Final = """
 SELECT set_config('pacs.facilities', %(facilities)s, false), set_config('pacs.account', %(account)s, false),
-       set_config('pacs.link', %(link)s, false), set_config('pacs.copying', %(copying)s, false)
+       set_config('pacs.link', %(link)s, false), set_config('pacs.copying', %(copying)s, false),
+       set_config('plan_cache_mode', %(plans)s, false)
 """
 
 
@@ -29,6 +30,10 @@ class Context(NamedTuple):
     account: int | None
     link: int | None
     copying: bool
+    planned: bool = False
+    """The statement has one good plan, whatever its values. With the policies, to plan takes PostgreSQL ten times as
+    long as to look an instance up, and left to itself it would plan each time anew.
+    """
 
     def values(self) -> dict[str, str]:
         """What the settings of the connection are to be; nobody is an empty text."""
@@ -37,6 +42,7 @@ class Context(NamedTuple):
             "account": "" if self.account is None else str(self.account),
             "link": "" if self.link is None else str(self.link),
             "copying": "on" if self.copying else "off",
+            "plans": "force_generic_plan" if self.planned else "auto",
         }
 
 

@@ -157,3 +157,19 @@ def test_a_role_that_is_held_back_by_nothing_stops_the_start(archive: Archive) -
         require_wall(archive._engine)
     policies = sql(archive, "SELECT tablename FROM pg_policies WHERE roles = '{pacs_reader}'")
     assert {*TABLES, "report", "report_version"} <= set(policies)
+
+
+def test_lookups_are_planned_once_and_searches_by_their_values(archive: Archive, two: tuple[str, str]) -> None:
+    """To plan through the policies takes far longer than to look an instance up."""
+    scope = caller_of(archive, "binh", (Role.RADIOLOGIST, "86002")).scope()
+    for _ in range(4):
+        assert archive.locate(two[0], scope=scope)
+        found(archive, Query(Level.STUDY, {0x0020000D: two[0]}), scope)
+    with archive._limited.connect() as connection:
+        assert connection.execute(text("SHOW plan_cache_mode")).scalar_one() == "auto"
+        plans = connection.execute(
+            text(
+                "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement LIKE '%stored_object%'"
+            )
+        ).all()
+    assert [tuple(row) for row in plans] == [(4, 0)]
