@@ -67,6 +67,7 @@ from dicom_node.status import (
 from docs.access_tables import level_3, peer_rights, route_rights
 from viewer_api.app import create_app
 from viewer_api.media_types import SYNTAXES_OF
+from viewer_api.pages.tt54 import criteria
 from viewer_api.problems import problem_of
 
 DOCS = Path(__file__).parent
@@ -397,6 +398,15 @@ def fhir_includes() -> str:
     return table(("Type", "`_include`", "`_revinclude`", "`_sort`"), rows)
 
 
+def tt54() -> str:
+    rows = []
+    for each in criteria():
+        tests = "<br>".join(f"[`{test.split('::')[1]}`](../{test.split('::')[0]})" for test in each.tests)
+        pages = " ".join(f"`{address}`" for address in each.pages)
+        rows.append((str(each.number), each.level, f"{each.vi}<br>*{each.en}*", each.state, each.how, pages, tests))
+    return table(("TC", "Level", "Criterion", "State", "How", "Pages", "Tests"), rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "implementation": implementation,
     "rejections": rejections,
@@ -429,6 +439,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "query-attributes": query_attributes,
     "fhir-parameters": fhir_parameters,
     "fhir-includes": fhir_includes,
+    "tt54": tt54,
 }
 
 

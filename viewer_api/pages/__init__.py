@@ -15,6 +15,7 @@ from viewer_api.pages import (
     reports,
     sharing,
     study_list,
+    tt54,
     worklist,
 )
 
@@ -33,6 +34,7 @@ for module in (
     sharing,
     reports,
     figure_reports,
+    tt54,
 ):
     router.include_router(module.router)
 

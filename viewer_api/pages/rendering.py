@@ -29,6 +29,7 @@ _PLACES: Final[tuple[tuple[str, str, tuple[Right, ...]], ...]] = (
     ("/emergency", "emergency_title", (Right.BREAK_GLASS,)),
     ("/accounts", "accounts_title", (Right.ACCOUNTS,)),
     ("/dashboard", "dash_title", (Right.STATISTICS,)),
+    ("/tt54", "tt54_title", (Right.STATISTICS,)),
     ("/queues", "queues_title", (Right.OPERATE,)),
     ("/messages", "messages_title", (Right.OPERATE,)),
     ("/hidden", "hidden_title", (Right.REJECT,)),

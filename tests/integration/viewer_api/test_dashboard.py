@@ -233,3 +233,16 @@ def test_an_administrator_of_a_hospital_counts_only_that(archive: Archive) -> No
         other = page(client, ALL + "&facility=99001").tables
         assert other["of-facilities"][1:] == [["Không có số liệu."]]
         assert other["of-backlog"][1:] == [] or all(row[1] == "0" for row in other["of-backlog"][1:])
+
+
+def test_self_assessment_shows_every_criterion_with_live_figures(client: httpx.Client) -> None:
+    response = client.get("/tt54")
+    assert response.status_code == 200
+    assert [int(number) for number in re.findall(r'<th scope="row">(\d+)</th>', response.text)] == list(range(62, 80))
+    assert "115 cơ sở đã khai báo" in response.text
+    assert re.search(r"Ca chụp trong một năm: (DX|US) \d+", response.text)
+    assert "Measurement tools" in client.get("/tt54?lang=en").text
+    # Every page that is named can be opened.
+    for address in set(re.findall(r'class="places">(.*?)</span>', response.text)):
+        for link in re.findall(r'href="([^"]+)"', address):
+            assert client.get(link.replace("&amp;", "&")).status_code == 200, link

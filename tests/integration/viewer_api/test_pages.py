@@ -260,7 +260,7 @@ def test_every_text_that_is_used_exists_and_every_text_is_used() -> None:
     # Keys made of data: t("range_" + range), text.get(f"sex_{sex}").
     families = ("range_", "sex_", "worklist_shown_", "worklist_status_", "queue_state_", "queue_task_", "hidden_113")
     families += ("patient_", "modality_", "link_state_", "link_factor_", "share_kind_", "trouble_4", "trouble_5")
-    families += ("role_", "right_", "account_", "password_fault_", "audit_", "dash_", "figure_")
+    families += ("role_", "right_", "account_", "password_fault_", "audit_", "dash_", "figure_", "tt54_")
     families += (
         "report_error_",
         "report_status_",
