@@ -21,6 +21,7 @@ from archive.people.roles import Right
 from archive.records import Scope
 from archive.worklist.listing import ItemSearch
 from config import clock
+from config.peers import UNKNOWN_FACILITY
 from viewer_api.audited import who
 from viewer_api.deps import ArchiveDep
 from viewer_api.gate import known_caller, needs
@@ -97,7 +98,8 @@ class Evidence:
         return self._facilities is None or code in self._facilities
 
     def _places(self) -> str:
-        places = sum(self._mine(code) for code in self._archive.peers.facilities)
+        codes = self._archive.peers.facilities.keys() - {UNKNOWN_FACILITY.code}
+        places = sum(map(self._mine, codes))
         return self._text("tt54_facilities", count=self._numbers.count(places))
 
     def _workstations(self) -> str:
