@@ -10,6 +10,7 @@ import argparse
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -64,6 +65,7 @@ from dicom_node.status import (
     c_retrieve_status,
     c_store_status,
 )
+from docs import hl7_tables
 from docs.access_tables import level_3, peer_rights, route_rights
 from viewer_api.app import create_app
 from viewer_api.media_types import SYNTAXES_OF
@@ -407,6 +409,11 @@ def tt54() -> str:
     return table(("TC", "Level", "Criterion", "State", "How", "Pages", "Tests"), rows)
 
 
+def hl7(name: str) -> str:
+    """A table of `docs.hl7_tables`."""
+    return table(*getattr(hl7_tables, name)())
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "implementation": implementation,
     "rejections": rejections,
@@ -423,6 +430,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "commitment-reasons": commitment_reasons,
     "worklist-attributes": worklist_attributes,
     "mpps-attributes": mpps_attributes,
+    **{f"hl7-{name}": partial(hl7, name) for name in ("places", "events", "codes", "faults", "sent")},
     "mpps-statuses": mpps_statuses,
     "forward-statuses": forward_statuses,
     "problems": problems,
