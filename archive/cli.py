@@ -22,6 +22,7 @@ from archive.errors import ArchiveError
 from archive.feed import commands as feed
 from archive.figures import commands as figures
 from archive.hl7 import commands as hl7
+from archive.identity import commands as identity
 from archive.migrate import drift
 from archive.people import commands as people
 from archive.protection import commands as protection
@@ -42,6 +43,7 @@ _AREAS: tuple[ModuleType, ...] = (
     feed,
     figures,
     hl7,
+    identity,
     people,
     protection,
     rejection,

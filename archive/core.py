@@ -35,6 +35,8 @@ from archive.fhir.service import Fhir
 from archive.figures.figures import Figures
 from archive.hl7.messages import Messages
 from archive.identity.identities import Identities
+from archive.identity.linker import Linker
+from archive.identity.review import Reviews
 from archive.index_session import IndexSession
 from archive.index_writer import IndexWriter
 from archive.ingest import Ingest, Receiving
@@ -119,6 +121,7 @@ class Archive:
         self.results = Results(self.search, self.locate, store)
         self.reports = Reports(engine, self.reader, self.audit, self.looks, settings.reports)
         self.identities = Identities(engine, self.audit, settings)
+        self.reviews = Reviews(engine, self.reader, settings)
         self.sharings = Sharings(engine, self.reader, self.audit, settings)
         self.ownership = Ownership(engine, self.audit, frozenset(self.peers.facilities))
         self.break_glass = BreakGlass(engine, self.reader, self.audit, settings.sharing)
@@ -239,6 +242,10 @@ class Archive:
     def care(self) -> Care:
         """What lets facilities see the patients whom they treat, for a thread; see `archive.sharing.care`."""
         return Care(self.settings.database, self.settings.sharing, self.audit)
+
+    def linker(self) -> Linker:
+        """What links patients to persons as they come, for a thread; see `archive.identity.linker`."""
+        return Linker(self.settings.database, self.settings.identity)
 
     def check(self) -> dict[str, str | None]:
         """Whether each part works now: its name, and None or what is wrong."""

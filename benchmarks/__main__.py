@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import access, audit, figures, frames, memory, metadata, receive, viewer
+from benchmarks import access, audit, figures, frames, identity, memory, metadata, receive, viewer
 
 COMMANDS = {
     "access": access.main,
@@ -13,6 +13,7 @@ COMMANDS = {
     "memory": memory.main,
     "figures": figures.main,
     "frames": frames.main,
+    "identity": identity.main,
     "metadata": metadata.main,
     "viewer": viewer.main,
 }

@@ -6,6 +6,7 @@ import logging
 import signal
 import socket
 import sys
+from contextlib import nullcontext
 from typing import Any, NoReturn
 
 import uvicorn
@@ -101,6 +102,7 @@ def serve(archive: Archive, settings: Settings) -> int:
         archive.figures.keeper(),
         archive.figures.reports.maker(),
         FigurePushes(archive),
+        archive.linker().running() if settings.identity.link == "on" else nullcontext(),
         audit,
         WebhookDelivery(archive, metrics=metrics),
         MetadataAhead(archive, metrics),

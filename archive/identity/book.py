@@ -14,7 +14,6 @@ from datetime import datetime
 from typing import Any, Final
 
 from psycopg.rows import namedtuple_row
-from psycopg.types.json import Jsonb
 
 from archive.identity import sql
 from archive.identity.numbers import Identifier, Kind
@@ -67,6 +66,7 @@ class Moved:
 
 def lock(connection: Connection) -> None:
     """Be the only one who changes persons, until the end of the transaction."""
+    connection.execute(sql.PLAN_ANEW)
     connection.execute(sql.LOCK, (sql.GATE,))
 
 
@@ -94,24 +94,32 @@ class Book:
 
     def record_of(self, number: Number) -> int:
         """The record under a number; made if there is none."""
-        found = self._connection.execute(sql.FIND, number._asdict()).fetchone()
-        if found is None:
-            (patient,) = self._connection.execute(
-                "SELECT id FROM patient WHERE issuer = %(issuer)s AND identity = %(id)s", number._asdict()
-            ).fetchone() or (None,)
-            if patient is None or not self.enter_patients([patient]):
-                self._add([describe(number.issuer, number.id, number.id, {"dicom": UNKNOWN})])
-            found = self._connection.execute(sql.FIND, number._asdict()).fetchone()
-            assert found is not None
-        return int(found[0])
+        return self.records_of([number])[number]
 
-    def claim(self, record: int, source: str, facts: Facts, by: str) -> bool:
-        """Note what somebody says of a record; whether that is new."""
-        given = {"record": record, "source": source, "facts": Jsonb(facts.to_json()), "by": by}
-        if self._connection.execute(sql.CLAIM, given).fetchone() is None:
-            return False
-        self.renew([record])
-        return True
+    def records_of(self, numbers: Collection[Number]) -> dict[Number, int]:
+        """The same of several."""
+        found = self._find(numbers)
+        missing = [number for number in numbers if number not in found]
+        if missing:
+            rows = self._connection.execute(sql.FIND_PATIENTS, {"rows": _wanted(missing)}).fetchall()
+            if rows:
+                self.enter_patients([row[0] for row in rows])
+                found.update(self._find(missing))
+            new = [number for number in missing if number not in found]
+            if new:
+                self._add([describe(each.issuer, each.id, each.id, {"dicom": UNKNOWN}) for each in new])
+                found.update(self._find(new))
+        return found
+
+    def claim(self, source: str, said: Mapping[Number, Facts], by: str) -> dict[Number, int]:
+        """Note what somebody says of these numbers; give their records."""
+        records = self.records_of(list(said))
+        rows = [{"record_id": records[number], "facts": facts.to_json(), "by": by} for number, facts in said.items()]
+        given = {"rows": json.dumps(rows), "source": source}
+        changed = [int(row[0]) for row in self._connection.execute(sql.CLAIM, given).fetchall()]
+        if changed:
+            self.renew(changed)
+        return records
 
     def load(self, records: Iterable[int]) -> dict[int, Record]:
         """These records with their numbers."""
@@ -146,6 +154,15 @@ class Book:
         (number,) = self.new_persons(1)
         self._json(sql.ADD_PERSONS, [_person_row(number, [], kind)])
         return number
+
+    def add_persons(self, groups: Sequence[Sequence[Record]]) -> list[int]:
+        """A person for each of these groups of records, which are still to be assigned."""
+        if not groups:
+            return []
+        numbers = self.new_persons(len(groups))
+        rows = [_person_row(number, group) for number, group in zip(numbers, groups, strict=True)]
+        self._json(sql.ADD_PERSONS, rows)
+        return numbers
 
     def assign(self, places: Mapping[int, Place], known: Mapping[int, Record] | None = None) -> list[Moved]:
         """Put records to persons, who must exist; give what moved. Persons left without records are merged into the
@@ -185,10 +202,22 @@ class Book:
             elif person in heirs:
                 rows.append({**old, "merged_into": heirs[person].most_common(1)[0][0]})
         self._json(sql.CHANGE_PERSONS, rows)
-        touched = {each.before.person for each in went} | {each.after.person for each in went}
-        patients = {record.patient for person in touched for record in members[person]} - {None}
-        if patients:
-            self._connection.execute(sql.CARE_DUE, {"patients": sorted(p for p in patients if p is not None)})
+        self._reconsider_care(members, heirs)
+
+    def _reconsider_care(self, members: Mapping[int, Sequence[Record]], heirs: Mapping[int, Counter[int]]) -> None:
+        """Have it worked out who may see the patients of these persons; end at once what followed from a link that is
+        gone."""
+
+        def patients(persons: Iterable[int]) -> list[int]:
+            found = {record.patient for person in persons for record in members[person]}
+            return sorted(patient for patient in found if patient is not None)
+
+        touched = {*heirs, *(person for to in heirs.values() for person in to)}
+        parted = {each for person, to in heirs.items() if members[person] or len(to) > 1 for each in (person, *to)}
+        if due := patients(touched):
+            self._connection.execute(sql.CARE_DUE, {"patients": due})
+        if ended := patients(parted):
+            self._connection.execute(sql.END_CARE, {"patients": ended})
 
     def refresh_persons(self, persons: Collection[int]) -> None:
         """Repeat in these persons what their records say."""
@@ -212,6 +241,10 @@ class Book:
         self._connection.execute("UPDATE person SET kind = %s WHERE id = %s AND kind <> %s", (kind, person, kind))
 
     # -- parts -------------------------------------------------------------------------------------------------------
+
+    def _find(self, numbers: Iterable[Number]) -> dict[Number, int]:
+        rows = self._connection.execute(sql.FIND_ALL, {"rows": _wanted(numbers)}).fetchall()
+        return {Number(issuer, identity): int(number) for number, issuer, identity in rows}
 
     def _enter(self, statement: str, given: dict[str, Any]) -> int:
         rows = named(self._connection, statement, given)
@@ -282,6 +315,10 @@ class Book:
 
     def _json(self, statement: str, rows: Sequence[Mapping[str, Any]]) -> None:
         self._connection.execute(statement, {"rows": json.dumps(rows, default=_iso)})
+
+
+def _wanted(numbers: Iterable[Number]) -> str:
+    return json.dumps([{"issuer": each.issuer, "identity": each.id} for each in numbers])
 
 
 def place_of(record: Record) -> Place:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any, Final, Literal
 
 from archive.errors import Conflict, InvalidItem, NotFound
@@ -140,8 +141,7 @@ def temporary(decision: Decision, wanted: Temporary) -> Done:
     """A new record and person with a temporary number."""
     number = Number(wanted.issuer, _free_number(decision, wanted))
     book = decision.book
-    record = book.record_of(number)
-    book.claim(record, "manual", wanted.facts, decision.act.caller.name)
+    record = book.claim("manual", {number: wanted.facts}, decision.act.caller.name)[number]
     person = book.load([record])[record].person
     book.set_kind(person, wanted.kind)
     moved = book.assign({record: decision.place(person, "manual")})
@@ -169,9 +169,12 @@ def undo(decision: Decision, event: int) -> Done:
     done = write(decision.connection, decision.act, found.person_id, moved, other=found.other_person_id, undoes=event)
     if found.action == "link":
         # The numbers that linked them are still there; they must not do so again.
-        stayed = _records(decision.book, [entry["after"]["person_id"] for entry in entries])
-        gone = [each.record.id for each in moved]
-        _apart(decision, done.event, gone, set(stayed) - set(gone))
+        persons = {place["person_id"] for entry in entries for place in (entry["before"], entry["after"])}
+        members: dict[int, list[int]] = {}
+        for number, record in _records(decision.book, persons).items():
+            members.setdefault(record.person, []).append(number)
+        for person, other in combinations(members.values(), 2):
+            _apart(decision, done.event, person, other)
     _due(decision, [*records])
     return done
 
@@ -186,8 +189,8 @@ def _moved_since(decision: Decision, event: int, record: Record) -> str:
 
 
 def _of_numbers(book: Book, numbers: Collection[Number]) -> dict[Number, Record]:
-    ids = {number: book.record_of(number) for number in numbers}
-    if len(set(ids.values())) < len(numbers):
+    ids = book.records_of(numbers)
+    if len(ids) < len(numbers):
         raise InvalidItem.of({"number": "is the same twice"})
     records = book.load(ids.values())
     return {number: records[each] for number, each in ids.items()}

@@ -118,8 +118,7 @@ class Identities:
             with connection.transaction():
                 lock(connection)
                 book = Book(connection)
-                record = book.record_of(number)
-                book.claim(record, source, facts, by.name)
+                record = book.claim(source, {number: facts}, by.name)[number]
                 return book.load([record])[record].person
 
         return self._session.run(work)

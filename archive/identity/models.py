@@ -164,7 +164,7 @@ class IdentityCandidate(Base):
     __tablename__ = "identity_candidate"
     __table_args__ = (
         Index(None, "other_id"),
-        Index("ix_identity_candidate_best", text("likelihood DESC"), "record_id"),
+        Index("ix_identity_candidate_best", text("conflict DESC"), text("likelihood DESC"), "record_id"),
         CheckConstraint("record_id < other_id", name="once"),
     )
 

@@ -24,7 +24,7 @@ _PLACEHOLDERS: Final = re.compile(
     r"\b(VO DANH|KHONG (RO|TEN)|CHUA (RO|BIET|CO TEN)|UNKNOWN|ANONYMOUS|ANONYM|NONAME|NO NAME|TEST|BENH NHAN)\b"
     r"|^(XXX+|N A)$"
 )
-_OF_MOTHER: Final = re.compile(r"^(CON (BA|CUA|CHI|ME)|CB|TRE SO SINH|SO SINH|SS|BE (TRAI|GAI)( CON)?( BA)?)\b ?")
+_OF_MOTHER: Final = re.compile(r"^(CON (BA|CUA|CHI|ME)|CB|TRE SO SINH|SO SINH|T?SS|BE (TRAI|GAI)( CON)?( BA)?)\b ?")
 
 
 class Alike(StrEnum):

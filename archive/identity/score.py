@@ -199,6 +199,6 @@ def _may_link(kind: Kind, name: Alike, birth: str) -> bool:
     """
     if kind is Kind.CITIZEN:
         if name in (Alike.SAME, Alike.ORDER):
-            return birth in ("same", "year", "swapped", "digit")
-        return name in (Alike.CLOSE, Alike.PART) and birth in ("same", "swapped")
+            return birth in ("same", "year", "swapped", "digit") or (birth == "missing" and name is Alike.SAME)
+        return name in (Alike.ACCENTS, Alike.CLOSE, Alike.PART) and birth in ("same", "swapped")
     return name is Alike.SAME and birth == "same"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 LOCK: Final = "SELECT pg_advisory_xact_lock(%s)"
+# Plans are kept by the session, and those that were made for empty tables are very slow for large ones.
+PLAN_ANEW: Final = "SET LOCAL plan_cache_mode = force_custom_plan"
 LOCK_SHARED: Final = "SELECT pg_advisory_xact_lock_shared(%s)"
 GATE: Final = 0x1DE27171
 """Whoever changes persons holds this alone until the end of the transaction, so that no two merges cross each other.
@@ -34,6 +36,9 @@ SELECT record.issuer, record.identity, {_OF_PATIENT}, {_SAID}
  WHERE record.id = ANY(%(records)s) ORDER BY record.id
 """  # noqa: S608
 FIND: Final = "SELECT id FROM identity_record WHERE issuer = %(issuer)s AND identity = %(id)s"
+_WANTED: Final = "json_to_recordset(%(rows)s::json) AS wanted(issuer text, identity text)"
+FIND_ALL: Final = f"SELECT id, issuer, identity FROM {_WANTED} JOIN identity_record USING (issuer, identity)"  # noqa: S608
+FIND_PATIENTS: Final = f"SELECT patient.id FROM {_WANTED} JOIN patient USING (issuer, identity)"  # noqa: S608
 PERSON_IDS: Final = "SELECT nextval(pg_get_serial_sequence('person', 'id')) FROM generate_series(1, %(count)s)"
 ADD_PERSONS: Final = """
 INSERT INTO person (id, kind, citizen_id, name, name_fold, birth_date, sex) OVERRIDING SYSTEM VALUE
@@ -73,11 +78,19 @@ SELECT name_key, change FROM json_to_recordset(%(rows)s::json) AS t(name_key tex
 ON CONFLICT (name_key) DO UPDATE SET records = identity_name.records + EXCLUDED.records
 """
 CLAIM: Final = """
-INSERT INTO identity_claim (record_id, source, facts, said_by) VALUES (%(record)s, %(source)s, %(facts)s, %(by)s)
-ON CONFLICT (record_id, source) DO UPDATE
-   SET facts = EXCLUDED.facts, said_by = EXCLUDED.said_by, said_at = clock_timestamp()
- WHERE identity_claim.facts <> EXCLUDED.facts
-RETURNING record_id
+WITH said AS (
+    SELECT record_id, facts, by
+      FROM json_to_recordset(%(rows)s::json) AS t(record_id bigint, facts jsonb, by text)
+), before AS (
+    SELECT claim.record_id, claim.facts FROM identity_claim AS claim JOIN said USING (record_id)
+     WHERE claim.source = %(source)s
+), written AS (
+    INSERT INTO identity_claim (record_id, source, facts, said_by)
+    SELECT record_id, %(source)s, facts, by FROM said
+    ON CONFLICT (record_id, source) DO UPDATE
+       SET facts = EXCLUDED.facts, said_by = EXCLUDED.said_by, said_at = clock_timestamp()
+)
+SELECT said.record_id FROM said LEFT JOIN before USING (record_id) WHERE before.facts IS DISTINCT FROM said.facts
 """
 
 # -- records and their persons ---------------------------------------------------------------------------------------
@@ -160,11 +173,13 @@ SELECT id FROM chain WHERE merged_into IS NULL
 
 # -- what was done ---------------------------------------------------------------------------------------------------
 
-ADD_EVENT: Final = """
+ADD_EVENTS: Final = """
 INSERT INTO identity_event (action, person_id, other_person_id, caller_kind, caller, account_id, reason, detail, undoes,
                             ticket)
-VALUES (%(action)s, %(person)s, %(other)s, %(kind)s, %(caller)s, %(account)s, %(reason)s, %(detail)s, %(undoes)s,
-        %(ticket)s)
+SELECT action, person_id, other_person_id, caller_kind, caller, account_id, reason, detail, undoes, ticket
+  FROM json_to_recordset(%(rows)s::json)
+    AS t(action text, person_id bigint, other_person_id bigint, caller_kind text, caller text, account_id bigint,
+         reason text, detail jsonb, undoes bigint, ticket text)
 RETURNING id
 """
 EVENT_OF_TICKET: Final = "SELECT id, person_id FROM identity_event WHERE ticket = %(ticket)s"
@@ -178,6 +193,14 @@ SELECT id, action, person_id, other_person_id, detail, undoes,
 
 CARE_DUE: Final = """
 INSERT INTO care_due (patient_id) SELECT unnest(%(patients)s::bigint[]) ON CONFLICT DO NOTHING
+"""
+
+# A link is gone, so what it opened ends now; whoever treats one of them by themselves gets it again within seconds.
+END_CARE: Final = """
+UPDATE access_grant SET expires_at = now()
+  FROM study
+ WHERE study.id = access_grant.study_id AND study.patient_id = ANY(%(patients)s) AND access_grant.kind = 'care'
+   AND access_grant.withdrawn_at IS NULL AND access_grant.expires_at > now()
 """
 
 # -- who might be the same -------------------------------------------------------------------------------------------
@@ -241,3 +264,52 @@ SELECT mine.id, theirs.id
  ) AS theirs
  WHERE mine.name_key <> '' AND theirs.id <> mine.id
 """  # noqa: S608
+CLEAR_CANDIDATES: Final = """
+DELETE FROM identity_candidate WHERE record_id = ANY(%(records)s) OR other_id = ANY(%(records)s)
+"""
+ADD_CANDIDATES: Final = """
+INSERT INTO identity_candidate (record_id, other_id, likelihood, conflict, evidence)
+SELECT record_id, other_id, likelihood, conflict, evidence
+  FROM json_to_recordset(%(rows)s::json)
+    AS t(record_id bigint, other_id bigint, likelihood float, conflict boolean, evidence jsonb)
+ON CONFLICT (record_id, other_id) DO UPDATE
+   SET likelihood = EXCLUDED.likelihood, conflict = EXCLUDED.conflict, evidence = EXCLUDED.evidence
+"""
+
+# -- what is new -----------------------------------------------------------------------------------------------------
+
+PATIENTS_OF_OBJECTS: Final = """
+SELECT count(*), coalesce(max(id), %(position)s), array_agg(DISTINCT patient_id) FILTER (WHERE quarantine = '')
+  FROM (SELECT stored_object.id, study.patient_id, study.quarantine
+          FROM stored_object JOIN instance ON instance.id = stored_object.instance_id
+          JOIN series ON series.id = instance.series_id JOIN study ON study.id = series.study_id
+         WHERE stored_object.id > %(position)s AND stored_object.id <= %(horizon)s
+         ORDER BY stored_object.id LIMIT %(most)s) AS new
+"""
+CHANGED: Final = """
+SELECT patient.id FROM patient LEFT JOIN identity_record AS record ON record.patient_id = patient.id
+ WHERE patient.id = ANY(%(patients)s) AND record.seen IS DISTINCT FROM patient.xmin::text::bigint
+"""
+SWEEP: Final = """
+SELECT patient.id FROM patient LEFT JOIN identity_record AS record ON record.patient_id = patient.id
+ WHERE patient.id > %(behind)s AND record.seen IS DISTINCT FROM patient.xmin::text::bigint
+   AND EXISTS (SELECT FROM study WHERE study.patient_id = patient.id AND study.quarantine = '')
+ ORDER BY patient.id LIMIT %(most)s
+"""
+SWEPT: Final = "UPDATE identity_cursor SET swept_at = clock_timestamp()"
+SWEEP_DUE: Final = """
+SELECT FROM identity_cursor WHERE swept_at IS NULL OR swept_at < now() - make_interval(secs => %(seconds)s)
+   FOR UPDATE SKIP LOCKED
+"""
+# The latest order of each patient that says something that was not noted.
+ORDERS: Final = """
+SELECT DISTINCT ON (item.issuer, item.patient_id) item.issuer, item.patient_id AS number, item.name, item.birth_date,
+       item.sex, item.updated_at, item.attributes -> '00101002' AS others, item.attributes -> '00101000' AS other_ids,
+       item.attributes -> '00102154' AS phones
+  FROM worklist_item AS item
+  LEFT JOIN identity_record AS record ON record.issuer = item.issuer AND record.identity = item.patient_id
+  LEFT JOIN identity_claim AS claim ON claim.record_id = record.id AND claim.source = 'worklist'
+ WHERE item.updated_at > now() - make_interval(secs => %(seconds)s) AND item.patient_id <> '' AND item.issuer <> ''
+   AND (claim.said_at IS NULL OR claim.said_at < item.updated_at)
+ ORDER BY item.issuer, item.patient_id, item.updated_at DESC LIMIT %(most)s
+"""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-
-from psycopg.types.json import Jsonb
 
 from archive.identity import sql
 from archive.identity.book import Moved
@@ -60,17 +59,30 @@ def write(
     **detail: Any,
 ) -> Done:
     """Add to the trace, in the transaction that does it."""
-    given = {
+    entry = _entry(act, person, moved, other, undoes, detail)
+    (row,) = connection.execute(sql.ADD_EVENTS, {"rows": json.dumps([entry])}).fetchall()
+    return Done(int(row[0]), person)
+
+
+def write_all(connection: Connection, acts: Sequence[tuple[Act, int, Sequence[Moved], int | None]]) -> None:
+    """The same of several acts: each with the person it is about, what moved, and the other person."""
+    rows = [_entry(act, person, moved, other, None, {}) for act, person, moved, other in acts]
+    if rows:
+        connection.execute(sql.ADD_EVENTS, {"rows": json.dumps(rows)})
+
+
+def _entry(
+    act: Act, person: int, moved: Sequence[Moved], other: int | None, undoes: int | None, detail: dict[str, Any]
+) -> dict[str, Any]:
+    return {
         "action": act.action,
-        "person": person,
-        "other": other,
-        "kind": act.caller.kind.value,
+        "person_id": person,
+        "other_person_id": other,
+        "caller_kind": act.caller.kind.value,
         "caller": act.caller.name,
-        "account": act.caller.account,
+        "account_id": act.caller.account,
         "reason": act.reason,
-        "detail": Jsonb({"moved": [each.to_json() for each in moved], **detail}),
+        "detail": {"moved": [each.to_json() for each in moved], **detail},
         "undoes": undoes,
         "ticket": act.ticket,
     }
-    (number,) = connection.execute(sql.ADD_EVENT, given).fetchone() or (0,)
-    return Done(number, person)

@@ -6,6 +6,9 @@ looked at as they change. What a facility claims of a patient is believed: whoev
 PatientID sees the others. So each such patient is recorded in the audit trail and the owners of the studies are told,
 once; they can withdraw the grant, which then does not come back; and the settings can turn all of it off.
 
+A patient is a person here, as far as the archive has linked their numbers by a strong one or by a decision
+(`archive.identity`). When a link is taken back, what followed from it ends in the same transaction.
+
 New studies of patients who were referred, or for whom glass was broken, get their grants here, too.
 """
 
@@ -22,6 +25,7 @@ from archive.audit.events import Action, AuditEvent
 from archive.audit.trail import Trail
 from archive.background import Background
 from archive.follow import Follower
+from archive.identity.sql import GATE, LOCK_SHARED
 from archive.index_session import Connection, IndexSession
 from archive.people.caller import Caller, Kind
 from archive.sharing import sql
@@ -59,13 +63,19 @@ class Care:
 
         def work(connection: Connection) -> bool:
             with connection.transaction():
+                _hold_persons(connection)
                 scanned = self._follower.step(
                     connection, lambda position, horizon: self._look(connection, position, horizon)
                 )
             with connection.transaction():
+                _hold_persons(connection)
                 row = connection.execute(sql.PATIENTS_OF_ORDERS, {"seconds": _ORDERS_AGAIN}).fetchone()
                 self._care(connection, (row and row[0]) or [])
-            return scanned.behind
+            with connection.transaction():
+                _hold_persons(connection)
+                rows = connection.execute(sql.PATIENTS_OF_PERSONS, {"most": MOST}).fetchall()
+                self._care(connection, [row[0] for row in rows])
+            return scanned.behind or len(rows) == MOST
 
         return self._session.run(work)
 
@@ -125,3 +135,8 @@ class Care:
         if self._settings.care_notices:
             named = {"to": found.facility_id, "patient": found.patient, "owners": found.owners}
             connection.execute(sql.NOTIFY_OF_CARE, named)
+
+
+def _hold_persons(connection: Connection) -> None:
+    """Nobody parts persons until the end of the transaction: no grant follows from a link that is gone."""
+    connection.execute(LOCK_SHARED, (GATE,))

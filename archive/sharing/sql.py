@@ -113,20 +113,33 @@ WITHDRAW: Final = "UPDATE access_grant SET withdrawn_at = now() WHERE id = :id A
 
 # -- patients under care ---------------------------------------------------------------------------------------------
 
-# Rows of patients that are one person. Where facilities share an issuer, one row is one person; when the archive links
-# persons across issuers, the links join here.
-_SAME_PERSON: Final = "SELECT id AS patient_id, id AS person FROM patient WHERE id = ANY(%(patients)s)"
+# Rows of patients that are one person: with these, all that the archive has linked by a strong number or somebody's
+# decision (``patient_person``). A pair on the review list is no link, so it opens nothing.
+_SAME_PERSON: Final = """
+    SELECT patient.id AS patient_id, coalesce(person_id, -patient.id) AS person
+      FROM patient LEFT JOIN patient_person ON patient_person.patient_id = patient.id
+     WHERE patient.id = ANY(%(patients)s)
+    UNION
+    SELECT theirs.patient_id, theirs.person_id
+      FROM patient_person AS mine JOIN patient_person AS theirs ON theirs.person_id = mine.person_id
+     WHERE mine.patient_id = ANY(%(patients)s)
+"""
 
 # Who got a study of the person lately, or has an order for them.
 _CARING: Final = """
     SELECT patient_id, facility_id, max(until) AS until FROM (
         SELECT study.patient_id, study.facility_id, study.created_at + make_interval(days => %(days)s) AS until
-          FROM study WHERE study.patient_id = ANY(%(patients)s) AND study.quarantine = ''
+          FROM study JOIN same ON same.patient_id = study.patient_id WHERE study.quarantine = ''
         UNION ALL
         SELECT patient.id, item.facility_id, item.start_date + make_interval(days => %(days)s)
-          FROM patient
+          FROM same JOIN patient ON patient.id = same.patient_id
           JOIN worklist_item AS item ON item.patient_id = patient.patient_id AND item.issuer = patient.issuer
-         WHERE patient.id = ANY(%(patients)s) AND item.status <> 'CANCELLED' AND item.start_date <= current_date + 7
+         WHERE item.status <> 'CANCELLED' AND item.start_date <= current_date + 7
+        UNION ALL
+        SELECT same.patient_id, item.facility_id, item.start_date + make_interval(days => %(days)s)
+          FROM same JOIN identity_record AS record ON record.person_id = same.person AND record.patient_id IS NULL
+          JOIN worklist_item AS item ON item.patient_id = record.identity AND item.issuer = record.issuer
+         WHERE item.status <> 'CANCELLED' AND item.start_date <= current_date + 7
     ) AS reason WHERE until > now() GROUP BY patient_id, facility_id
 """
 CARE: Final = f"""
@@ -165,11 +178,28 @@ SELECT count(*), coalesce(max(id), %(position)s), array_agg(DISTINCT patient_id)
          WHERE stored_object.id > %(position)s AND stored_object.id <= %(horizon)s
          ORDER BY stored_object.id LIMIT %(most)s) AS new
 """
-# An order is committed some time after the moment that it carries.
+# An order is committed some time after the moment that it carries. It may be for a person of whom only others have
+# images.
 PATIENTS_OF_ORDERS: Final = """
-SELECT array_agg(DISTINCT patient.id)
-  FROM worklist_item AS item JOIN patient ON patient.patient_id = item.patient_id AND patient.issuer = item.issuer
- WHERE item.updated_at > now() - make_interval(secs => %(seconds)s) AND item.patient_id <> ''
+WITH item AS (
+    SELECT DISTINCT patient_id, issuer FROM worklist_item
+     WHERE updated_at > now() - make_interval(secs => %(seconds)s) AND patient_id <> ''
+)
+SELECT array_agg(DISTINCT patient) FROM (
+    SELECT patient.id AS patient
+      FROM item JOIN patient ON patient.patient_id = item.patient_id AND patient.issuer = item.issuer
+    UNION ALL
+    SELECT theirs.patient_id
+      FROM item JOIN identity_record AS record ON record.identity = item.patient_id AND record.issuer = item.issuer
+      JOIN patient_person AS theirs ON theirs.person_id = record.person_id
+) AS found
+"""
+# Those whose persons were changed. What a split took away was ended with it (`archive.identity.book`); here it is given
+# again to those who still treat one of them.
+PATIENTS_OF_PERSONS: Final = """
+DELETE FROM care_due WHERE patient_id IN (
+    SELECT patient_id FROM care_due ORDER BY patient_id LIMIT %(most)s FOR UPDATE SKIP LOCKED)
+RETURNING patient_id
 """
 
 # -- break-glass ------------------------------------------------------------------------------------------------------

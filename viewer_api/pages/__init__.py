@@ -8,6 +8,7 @@ from viewer_api.pages import (
     disc,
     figure_reports,
     hidden,
+    identity,
     links,
     messages,
     patient,
@@ -35,6 +36,7 @@ for module in (
     reports,
     figure_reports,
     tt54,
+    identity,
 ):
     router.include_router(module.router)
 

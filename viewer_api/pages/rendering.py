@@ -32,6 +32,7 @@ _PLACES: Final[tuple[tuple[str, str, tuple[Right, ...]], ...]] = (
     ("/tt54", "tt54_title", (Right.STATISTICS,)),
     ("/queues", "queues_title", (Right.OPERATE,)),
     ("/messages", "messages_title", (Right.OPERATE,)),
+    ("/persons", "persons_title", (Right.IDENTITY,)),
     ("/hidden", "hidden_title", (Right.REJECT,)),
     ("/audit", "audit_title", (Right.AUDIT,)),
     ("/index/reports", "figure_reports_title", (Right.STATISTICS,)),

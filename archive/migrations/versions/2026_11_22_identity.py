@@ -281,7 +281,7 @@ def _decisions() -> None:
     op.create_index(
         "ix_identity_candidate_best",
         "identity_candidate",
-        [sa.literal_column("likelihood DESC"), "record_id"],
+        [sa.literal_column("conflict DESC"), sa.literal_column("likelihood DESC"), "record_id"],
         unique=False,
     )
     op.create_index(op.f("ix_identity_candidate_other_id"), "identity_candidate", ["other_id"], unique=False)

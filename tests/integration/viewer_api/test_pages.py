@@ -102,7 +102,7 @@ def test_the_newest_study_is_first_and_everything_is_shown(filled: httpx.Client)
         "A1",
         "Chưa xác định / Unknown",
         "1 / 1",
-        "Xem ảnh Chưa đọc Trả kết quả Chia sẻ",
+        "Xem ảnh Chưa đọc Lần chụp khác Trả kết quả Chia sẻ",
     ]
     assert rows[1][3] == "Nữ / 13 tháng"
 
@@ -261,6 +261,7 @@ def test_every_text_that_is_used_exists_and_every_text_is_used() -> None:
     families = ("range_", "sex_", "worklist_shown_", "worklist_status_", "queue_state_", "queue_task_", "hidden_113")
     families += ("patient_", "modality_", "link_state_", "link_factor_", "share_kind_", "trouble_4", "trouble_5")
     families += ("role_", "right_", "account_", "password_fault_", "audit_", "dash_", "figure_", "tt54_")
+    families += ("role_", "right_", "account_", "password_fault_", "audit_", "dash_", "figure_", "person_")
     families += (
         "report_error_",
         "report_status_",
