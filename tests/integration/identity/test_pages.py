@@ -1,0 +1,94 @@
+"""The review list, the page of a person, temporary numbers, and the same by JSON."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from archive.core import Archive
+from archive.errors import NotFound, NotPermitted
+from archive.identity.records import Number
+from archive.people.caller import Caller, Kind, Membership, rights_of
+from archive.people.roles import Right, Role
+from tests.integration.archive.support import sql
+from tests.integration.identity.test_linking import CITIZEN, PROVINCE, A, B, kept, linked
+from tests.web_server import serving
+from viewer_api.app import create_app
+
+
+def test_a_pair_is_looked_at_merged_and_parted_on_pages(archive: Archive) -> None:
+    study = kept(archive, A, "A1", (CITIZEN, "CCCD"))
+    kept(archive, B, "B1", (CITIZEN, "CCCD"), PatientName="LÊ VĂN TÁM")
+    linked(archive)
+    with (
+        serving(create_app(archive)) as url,
+        httpx.Client(base_url=url, headers={"Origin": url}, follow_redirects=True) as client,
+    ):
+        page = client.get("/persons")
+        assert page.status_code == 200
+        assert "NGUYỄN THỊ HOA" in page.text and "LÊ VĂN TÁM" in page.text and CITIZEN in page.text
+        one, other = (
+            archive.identities.person_of_number(Number(*each)) or 0 for each in (("86001", "A1"), ("86002", "B1"))
+        )
+        form = {"one": one, "other": other, "reason": "đổi tên", "same": "yes"}
+        assert client.post("/persons/decide", data={**form, "reason": ""}).status_code == 422
+        assert client.post("/persons/decide", data=form).status_code == 200
+        person = archive.identities.person_of_number(Number("86002", "B1")) or 0
+        assert person == archive.identities.person_of_number(Number("86001", "A1"))
+        shown = client.get(f"/persons/{person}?lang=en")
+        assert shown.status_code == 200 and "Merged" in shown.text and "does not fit the sex" not in shown.text
+        others = client.post("/studies-of-person", data={"study": study})
+        assert others.status_code == 200 and others.text.count("data-study=") == 2
+        (event,) = sql(archive, "SELECT id FROM identity_event WHERE action = 'merge'")
+        assert client.post(f"/persons/{person}/undo", data={"event": event, "reason": "nhầm"}).status_code == 200
+        assert archive.identities.person_of_number(Number("86002", "B1")) != archive.identities.person_of_number(
+            Number("86001", "A1")
+        )
+        made = client.post("/persons/temporary", data={"facility": "86001", "sex": "M", "reason": "cấp cứu"})
+        assert made.status_code == 200 and "VD" in made.text
+        found = client.post("/persons/find", data={"issuer": "86001", "number": "A1"})
+        assert found.status_code == 200 and "NGUYỄN THỊ HOA" in found.text
+        assert client.post("/persons/find", data={"issuer": "86001", "number": "X"}).status_code == 404
+    assert sql(archive, "SELECT count(*) FROM audit_record WHERE action = 'identity'")[0] >= 3
+
+
+def test_programs_do_the_same(archive: Archive) -> None:
+    kept(archive, A, "A1", (CITIZEN, "CCCD"))
+    kept(archive, B, "B1", (CITIZEN, "CCCD"), PatientName="LÊ VĂN TÁM")
+    linked(archive)
+    with serving(create_app(archive)) as url, httpx.Client(base_url=url, headers={"Origin": url}) as client:
+        (pair,) = client.get("/identity/review").json()
+        assert pair["conflict"] and pair["evidence"]["name"][0] == "different"
+        body = {"source": pair["one"]["person"], "target": pair["other"]["person"], "reason": "một người"}
+        done = client.post("/identity/merges", json=body)
+        assert done.status_code == 201
+        person = client.get(f"/identity/persons/{done.json()['person']}").json()
+        assert len(person["records"]) == 2 and person["events"][0]["action"] == "merge"
+        again = client.post("/identity/merges", json=body)
+        assert again.status_code == 409
+        undone = client.post(f"/identity/events/{done.json()['event']}/undo", json={"reason": "nhầm"})
+        assert undone.status_code == 201
+        about = {"name": "NGUYEN THI HOA", "birth_date": "1962", "numbers": [{"value": CITIZEN, "label": "CCCD"}]}
+        (first, *_) = client.post("/identity/resolve", json=about).json()
+        assert first["automatic"] and first["number"] == "A1"
+        assert client.get("/identity/persons/999999").status_code == 404
+
+
+def test_a_hospital_sees_what_it_knows_and_how_the_rest_compares(archive: Archive) -> None:
+    kept(archive, A, "A1", (CITIZEN, "CCCD"))
+    kept(archive, B, "B1", (CITIZEN, "CCCD"), PatientName="LÊ VĂN TÁM")
+    kept(archive, A, "A2", PatientName="TRẦN VĂN BÌNH", PatientBirthDate="19550302", PatientSex="M")
+    linked(archive)
+    admin = Caller(Kind.ACCOUNT, "binh", rights_of([Membership(Role.FACILITY_ADMIN, "86002")]))
+    (pair,) = archive.reviews.open(admin)
+    mine, theirs = sorted((pair.one, pair.other), key=lambda side: not side.own)
+    assert (mine.name, mine.shown) == ("LÊ VĂN TÁM", True)
+    assert (theirs.name, theirs.number, theirs.numbers, theirs.studies, theirs.shown) == ("", "", (), (), False)
+    assert theirs.facilities == ("86001",) and theirs.study_count == 1
+    assert pair.evidence["citizen"][0] == "same"
+    (alone,) = sql(archive, "SELECT person_id FROM identity_record WHERE identity = 'A2'")
+    with pytest.raises(NotFound):
+        archive.reviews.person(admin, alone)
+    with pytest.raises(NotPermitted):
+        archive.reviews.open(Caller(Kind.ACCOUNT, "an", rights_of([Membership(Role.RADIOLOGIST, "86001")])))
+    assert Right.IDENTITY in PROVINCE.rights
