@@ -62,6 +62,8 @@ class Listed:
     """Where the person signs in; empty: here."""
     bound: bool
     """Whether the provider has told who it is."""
+    keys: int
+    """Public keys of a program."""
     set_up: bool
     """Whether a link waits for the person to set a password."""
 
@@ -182,6 +184,13 @@ class Accounts:
             connection.execute(update(Account).where(Account.id == number).values(values))
 
         in_transaction(self._engine, work)
+
+    def rename(self, by: Caller, number: int, display_name: str) -> None:
+        """Write the name of the person otherwise; the sign-in name stays. Raises as `create`."""
+        account = self.managed(by, number)
+        _check_display_name(display_name)
+        self._record(by, account.name, f"renamed from {account.display_name}")
+        self._set(number, display_name=display_name.strip())
 
     def disable(self, by: Caller, number: int) -> None:
         """Let it in no more, from now on; what it had open ends."""
@@ -312,8 +321,7 @@ def _check(name: str, display_name: str, memberships: Sequence[Membership], righ
     """Whether these make a program. Raises `InvalidItem`."""
     if not NAME.fullmatch(name):
         raise InvalidItem.of({"name": "is 2 to 64 of a-z 0-9 . _ @ -"})
-    if not 0 < len(display_name.strip()) <= LONGEST_DISPLAY_NAME or not display_name.isprintable():
-        raise InvalidItem.of({"display_name": f"is 1 to {LONGEST_DISPLAY_NAME} characters"})
+    _check_display_name(display_name)
     if not memberships:
         raise InvalidItem.of({"roles": "are missing"})
     if any(each.role is Role.PROVINCE_ADMIN and each.facility is not None for each in memberships):
@@ -327,6 +335,11 @@ def _check(name: str, display_name: str, memberships: Sequence[Membership], righ
     if rights and not service:
         raise InvalidItem.of({"rights": "are listed for programs only"})
     return service
+
+
+def _check_display_name(display_name: str) -> None:
+    if not 0 < len(display_name.strip()) <= LONGEST_DISPLAY_NAME or not display_name.isprintable():
+        raise InvalidItem.of({"display_name": f"is 1 to {LONGEST_DISPLAY_NAME} characters"})
 
 
 def _within(account: Listed, by: Caller) -> Sequence[Membership]:
@@ -350,7 +363,12 @@ def _listing(review_days: float) -> Select[Any]:
     due = Account.reviewed_at < func.clock_timestamp() - func.make_interval(0, 0, 0, 0, 0, 0, review_days * 86400)
     columns = (Account.id, Account.name, Account.display_name, Account.kind, Account.enabled, Account.created_at)
     more = (Account.used_at, Account.reviewed_at, has_factor(), Account.must_change, Account.rights)
-    ways = (Account.provider, Account.subject, (Account.set_up_expires_at > func.clock_timestamp()).label("set_up"))
+    ways = (
+        Account.provider,
+        Account.subject,
+        Account.public_keys,
+        (Account.set_up_expires_at > func.clock_timestamp()).label("set_up"),
+    )
     chosen: list[Any] = [*columns, *more, *ways, due.label("due"), roles_json().label("roles")]
     return select(*chosen)
 
@@ -373,5 +391,6 @@ def _listed(row: Row[Any], locked: set[str]) -> Listed:
         must_change=row.must_change,
         provider=row.provider,
         bound=bool(row.subject),
+        keys=len(row.public_keys),
         set_up=bool(row.set_up),
     )

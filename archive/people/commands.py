@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from archive.core import Archive
@@ -38,6 +39,9 @@ def register(add: Add) -> None:
     changed = action("roles", _set_roles, "Give an account these roles in place of those before.")
     changed.add_argument("name")
     _roles(changed)
+    keys = action("keys", _keys, "Let a program sign in by these public keys, and no longer by its secret.")
+    keys.add_argument("name")
+    keys.add_argument("file", type=Path, help="public keys: PEM, a JWK or a JWK set")
     for name, run, text in (
         ("disable", _disable, "Let an account in no more; its sessions end."),
         ("enable", _enable, "Let it in again."),
@@ -123,6 +127,16 @@ def _add(archive: Archive, given: argparse.Namespace) -> int:
 
 def _set_roles(archive: Archive, given: argparse.Namespace) -> int:
     archive.people.accounts.set_roles(OPERATOR, _number(archive, given), given.role, given.right)
+    return 0
+
+
+def _keys(archive: Archive, given: argparse.Namespace) -> int:
+    try:
+        text = given.file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidItem(f"{given.file}: {getattr(error, 'strerror', None) or 'no text'}") from None
+    count = archive.people.programs.set_keys(OPERATOR, _number(archive, given), text)
+    print(f"{given.name}: {count} keys; its secret is void", file=sys.stderr)
     return 0
 
 

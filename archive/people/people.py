@@ -59,8 +59,8 @@ class People:
             passwords=passwords,
             seal=seal,
         )
-        self.programs = Programs(engine, trail, self.sessions)
         self.tickets = Tickets(engine, seal)
+        self.programs = Programs(engine, trail, sessions=self.sessions, accounts=self.accounts, tickets=self.tickets)
         self.passkeys = Passkeys(engine, trail, signing_in=self.signing_in, own=self.own, tickets=self.tickets)
         self.set_up = SetUpLinks(
             engine,

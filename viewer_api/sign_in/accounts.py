@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Annotated, Any, Final
 
 import segno
-from fastapi import APIRouter, Form, Request
+from fastapi import APIRouter, Form, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from archive.core import Archive
@@ -15,6 +15,7 @@ from archive.errors import ArchiveError, Conflict, InvalidItem, NotFound, NotPer
 from archive.people.accounts import NOT_FOR_PROGRAMS, PROVINCE_ONLY, Listed
 from archive.people.caller import Caller, Membership
 from archive.people.roles import Right, Role
+from archive.standard.text import fold
 from config.peers import UNKNOWN_FACILITY
 from viewer_api.addresses import base_url
 from viewer_api.deps import ArchiveDep
@@ -31,13 +32,14 @@ router = APIRouter(prefix="/accounts", include_in_schema=False, dependencies=[ne
 _OF_PROVINCE: Final = (Role.ANALYST, Role.PROVINCE_ADMIN)
 _MOST: Final = 100
 _LINK: Final = "link"
+_LONGEST_KEYS: Final = 20_000
 Chosen = Annotated[list[str] | None, Form(max_length=_MOST)]
 
 
 @router.get("")
-def accounts(request: Request, archive: ArchiveDep) -> Response:
-    """All that the caller looks after, those to be reviewed first."""
-    return _list(request, archive)
+def accounts(request: Request, archive: ArchiveDep, find: Annotated[str, Query(max_length=_MOST)] = "") -> Response:
+    """All that the caller looks after, or those whose names have these letters; those to be reviewed first."""
+    return _list(request, archive, find=find)
 
 
 @router.post("")
@@ -94,6 +96,8 @@ def act(
     facility: Field = "",
     right: Chosen = None,
     way: Field = "",
+    display_name: Field = "",
+    keys: Annotated[str, Form(max_length=_LONGEST_KEYS)] = "",
 ) -> Response:
     """Change it, then show it anew, so that reloading does not do it again."""
     people, caller = archive.people.accounts, known_caller(request)
@@ -106,6 +110,10 @@ def act(
             roles = [_membership(*each.split("@", 1)) for each in kept or () if "@" in each]
             roles += [_membership(role, facility)] if role else []
             people.set_roles(caller, number, roles, _rights(str(roles[0].role) if roles else "", right))
+        elif action == "keys":
+            archive.people.programs.set_keys(caller, number, keys)
+        elif action == "rename":
+            people.rename(caller, number, display_name)
         elif action == "way":
             people.sign_in_at(caller, number, _provider(archive, way))
         else:
@@ -128,15 +136,17 @@ def act(
     return RedirectResponse(f"/accounts/{number}", HTTPStatus.SEE_OTHER)
 
 
-def _list(request: Request, archive: Archive, error: ArchiveError | None = None) -> Response:
-    caller = known_caller(request)
-    found = archive.people.accounts.listed(caller)
+def _list(request: Request, archive: Archive, error: ArchiveError | None = None, find: str = "") -> Response:
+    caller, wanted = known_caller(request), fold(find)
+    listed = archive.people.accounts.listed(caller)
+    found = [each for each in listed if wanted in fold(f"{each.name} {each.display_name}")]
     found.sort(key=lambda each: (not each.review_due, not each.enabled, each.name))
     return page(
         request,
         "accounts.html",
         HTTPStatus.OK if error is None else problem_of(error).status,
         accounts=found,
+        find=find,
         message=_message(request, error),
         **_shared(request, archive, caller),
     )

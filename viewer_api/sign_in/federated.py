@@ -11,13 +11,14 @@ from starlette.responses import RedirectResponse, Response
 from archive.core import Archive
 from archive.errors import NotFound, Unavailable
 from archive.people.errors import SessionEnded, WrongCredentials
+from archive.people.signatures import LONGEST
 from viewer_api.addresses import address_of, base_url
 from viewer_api.deps import ArchiveDep
 from viewer_api.gate import OPEN
 from viewer_api.oidc.errors import BadAnswer, ProviderDown
 from viewer_api.oidc.flow import SECONDS, begin, finish
 from viewer_api.oidc.provider import Provider
-from viewer_api.oidc.tokens import LONGEST, OLDEST, logout
+from viewer_api.oidc.tokens import OLDEST, logout
 from viewer_api.problems import problem_of
 from viewer_api.sign_in.cookies import forget_ticket, keep_ticket, ticket_of
 from viewer_api.sign_in.leaving import provider_failed

@@ -115,7 +115,7 @@ def test_the_province_sees_all_and_makes_programs(archive: Archive, browser: htt
     assert "binh" in browser.get("/accounts").text
     form = {"name": "his", "display_name": "HIS", "role": "service", "facility": "*", "right": ["operate", "store"]}
     secret = shown(browser.post("/accounts", data=form))
-    assert archive.people.programs.token("his", secret, HERE)
+    assert archive.people.programs.token(archive.people.programs.by_secret("his", secret, HERE), HERE)
     number = archive.people.accounts.named(OPERATOR, "his").id
     assert "checked" in browser.get(f"/accounts/{number}").text
     changed = {"action": "roles", "kept": "service@*", "right": ["store"]}

@@ -337,7 +337,7 @@ def test_what_nobody_uses_is_disabled(archive: Archive) -> None:
 def test_programs_get_tokens_that_can_be_taken_back(archive: Archive) -> None:
     service = (Membership(Role.SERVICE, "86001"),)
     secret = archive.people.accounts.create(OPERATOR, "ris", "RIS", service, [Right.STORE])
-    token, seconds = archive.people.programs.token("ris", secret, HERE)
+    token, seconds = archive.people.programs.token(archive.people.programs.by_secret("ris", secret, HERE), HERE)
     assert seconds == 900
     session = archive.people.sessions.find(token, "token")
     assert session is not None
@@ -345,11 +345,11 @@ def test_programs_get_tokens_that_can_be_taken_back(archive: Archive) -> None:
     assert archive.people.sessions.find(token, "browser") is None
     for client, wrong in (("ris", secret[:-1]), ("ris", ""), ("other", secret)):
         with pytest.raises(WrongCredentials):
-            archive.people.programs.token(client, wrong, HERE)
+            archive.people.programs.token(archive.people.programs.by_secret(client, wrong, HERE), HERE)
     other = archive.people.accounts.create(OPERATOR, "lis", "LIS", service, [Right.VIEW])
-    archive.people.programs.revoke("lis", other, token, HERE)
+    archive.people.programs.revoke(archive.people.programs.by_secret("lis", other, HERE), token, HERE)
     assert archive.people.sessions.find(token, "token") is not None
-    archive.people.programs.revoke("ris", secret, token, HERE)
+    archive.people.programs.revoke(archive.people.programs.by_secret("ris", secret, HERE), token, HERE)
     assert archive.people.sessions.find(token, "token") is None
     with pytest.raises(WrongCredentials):
         archive.people.signing_in.by_password("ris", secret, HERE)

@@ -449,7 +449,7 @@ def test_credentials_that_cannot_be_read(url: str, header: str) -> None:
 
 def test_a_token_does_not_sign_a_browser_in(archive: Archive, url: str) -> None:
     secret = service(archive)
-    token, _ = archive.people.programs.token("his", secret, "")
+    token, _ = archive.people.programs.token(archive.people.programs.by_secret("his", secret, ""), "")
     assert httpx.get(f"{url}/dicom-web/studies", headers={"Cookie": f"pacs-session={token}"}).status_code == 401
     make(archive)
     session = archive.people.signing_in.by_password("lan", PASSWORD, "").secret
