@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ARRAY, Select, and_, bindparam, case, func, or_, select
+from sqlalchemy import ARRAY, BigInteger, Select, and_, bindparam, case, func, or_, select
 from sqlalchemy.orm import aliased
 
-from archive.access import visible
+from archive.access import ACCOUNT, FACILITIES, holds, visible
 from archive.models import CText, Facility, Patient, Study
 from archive.people.caller import Caller, Kind
 from archive.people.roles import Right
 from archive.reading import Reader
 from archive.reports.models import Report, ReportVersion
 from archive.reports.subject import NOT_IMAGES
+from archive.sharing.models import AccessGrant
 from archive.worklist.models import WorklistItem
 from config.reports import ReportSettings
 
@@ -91,6 +92,8 @@ class Reading:
         where = caller.rights[Right.REPORT]
         given = {_WRITING: None if where is None else sorted(where), "name": caller.name}
         statement = _statement(visible(scope), wanted)
+        if scope.facilities is not None:
+            statement = statement.where(or_(Facility.code == func.any(_codes()), _asked()))
         rows = self._reader.fetch(scope, statement, given, too_slow=TOO_MANY)
         return [self._unread(row) for row in rows]
 
@@ -128,7 +131,7 @@ class Reading:
 
 
 def _statement(seen: Any, wanted: Wanted) -> Select[Any]:
-    codes = bindparam(_WRITING, type_=ARRAY(CText))
+    codes = _codes()
     priority = (
         select(func.upper(WorklistItem.attributes[_PRIORITY]["Value"][0].astext))
         .where(WorklistItem.study_instance_uid == Study.study_instance_uid, WorklistItem.status != "CANCELLED")
@@ -183,3 +186,19 @@ def _statement(seen: Any, wanted: Wanted) -> Select[Any]:
 def _latest() -> Any:
     latest = select(func.max(ReportVersion.number)).where(ReportVersion.report_id == Report.id)
     return latest.correlate(Report).scalar_subquery()
+
+
+def _codes() -> Any:
+    return bindparam(_WRITING, type_=ARRAY(CText))
+
+
+def _asked() -> Any:
+    """Of the studies of others, those that the caller was asked about (`archive.reports.writers`)."""
+    grantees = or_(
+        AccessGrant.facility_id == func.any(bindparam(FACILITIES, type_=ARRAY(BigInteger))),
+        AccessGrant.account_id == bindparam(ACCOUNT, type_=BigInteger),
+    )
+    asked = select(1).where(
+        AccessGrant.study_id == Study.id, AccessGrant.kind.in_(("referral", "consultation")), grantees, holds()
+    )
+    return asked.correlate(Study).exists()

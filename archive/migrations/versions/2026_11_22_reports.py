@@ -82,6 +82,8 @@ def upgrade() -> None:
         op.execute(trigger)
     for name in ("given_out", "given_out_all"):
         op.execute(f"ALTER TABLE report_version ENABLE ALWAYS TRIGGER {name}")
+    # Whether a study is shared to be reported on.
+    op.execute("GRANT SELECT (kind) ON access_grant TO pacs_reader")
     for table, rows in _POLICIES.items():
         op.execute(f"GRANT SELECT ON {table} TO pacs_reader")
         op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")

@@ -331,3 +331,12 @@ def test_what_is_to_be_read_and_how_far_it_is(archive: Archive, an: Caller, binh
     archive.sharings.refer(an, second, "86002", WEEK)
     kept(archive, B, Modality="US")
     assert second in [each.study for each in reading.unread(binh, Wanted())]
+    treated = kept(archive, A, PatientID="BN0009")
+    cared_for = (
+        "INSERT INTO access_grant (study_id, facility_id, kind, purpose, expires_at) SELECT study.id, facility.id, "
+    )
+    cared_for += (
+        "'care', '', now() + interval '1 day' FROM study, facility WHERE study_instance_uid = %s AND code = '86002'"
+    )
+    sql(archive, cared_for, treated)
+    assert treated not in [each.study for each in reading.unread(binh, Wanted())]
