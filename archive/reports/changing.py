@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Row
 from archive.errors import Conflict, InvalidItem
 from archive.reports import statements as sql
 from archive.reports.canonical import canonical, digest
-from archive.reports.records import Author, Version, Written
+from archive.reports.records import Author, Entry, Version, Written
 from archive.reports.signature import Signatures
 from archive.reports.subject import subject_of
 
@@ -86,10 +86,7 @@ def give_out(connection: Connection, number: str, row: Row[Any], giving: GivingO
     found = connection.execute(sql.DRAFT_OF, {"report": row.id}).one_or_none()
     if found is None:
         raise Conflict("nothing is being written in this report now")
-    author = giving.writer.author
-    draft = replace(
-        version_of(found), author=giving.writer.login, author_name=author.name, author_licence=author.licence
-    )
+    draft = by(version_of(found), giving.writer)
     if giving.status != "preliminary" and not draft.conclusion:
         raise InvalidItem.of({"conclusion": "is needed to sign"})
     if not (draft.conclusion or draft.description):
@@ -116,6 +113,12 @@ def give_out(connection: Connection, number: str, row: Row[Any], giving: GivingO
     return version
 
 
+def by(draft: Version, writer: Writer) -> Version:
+    """The draft under the name of who gives it out."""
+    author = writer.author
+    return replace(draft, author=writer.login, author_name=author.name, author_licence=author.licence)
+
+
 def finish(
     connection: Connection, row: Row[Any], ticket: str, status: str, version: int, signed_at: datetime | None
 ) -> None:
@@ -135,6 +138,17 @@ def version_of(row: Row[Any], prefix: str = "") -> Version:
     if values["digest"] is not None:
         values["digest"] = bytes(values["digest"])
     return Version(**values)
+
+
+def entry_of(row: Row[Any]) -> Entry:
+    """The report in the columns of `statements.entries`."""
+    names = ("id", "number", "study", "facility", "owner", "status", "revision", "source", "external")
+    times = ("final_at", "created_at", "updated_at")
+    versions: dict[str, Any] = {
+        "version": version_of(row, "current_") if row.current_number is not None else None,
+        "draft": version_of(row, "draft_") if row.draft_number is not None else None,
+    }
+    return Entry(**{name: getattr(row, name) for name in (*names, *times)}, **versions)
 
 
 def _values(composed: Composed, writer: Writer) -> dict[str, Any]:

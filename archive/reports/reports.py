@@ -17,7 +17,7 @@ from archive.audit.events import Action, AuditEvent
 from archive.audit.looks import Looks
 from archive.audit.trail import Trail
 from archive.database import change, fetch, in_transaction
-from archive.errors import Conflict, InvalidItem, NotFound, NotPermitted, Outdated
+from archive.errors import Conflict, InvalidItem, NotFound, NotPermitted, Outdated, Unavailable
 from archive.models import Study
 from archive.people.caller import Caller, Kind
 from archive.people.roles import Right
@@ -25,11 +25,12 @@ from archive.reading import Reader
 from archive.records import EVERYTHING, Scope
 from archive.reports import changing
 from archive.reports import statements as sql
-from archive.reports.canonical import LONGEST_SHORT, clean_text, cleaned
+from archive.reports.canonical import LONGEST_SHORT, canonical, clean_text, cleaned
+from archive.reports.certificates import METHOD, Certificates
 from archive.reports.changing import Composed, GivingOut, Writer
 from archive.reports.models import Report
 from archive.reports.records import Author, Entry, Event, Version, Written
-from archive.reports.signature import Signatures
+from archive.reports.signature import SignatureCheck, Signatures
 from archive.reports.subject import subject_of
 from archive.reports.templates import Library
 from archive.reports.unread import Reading
@@ -49,9 +50,17 @@ class Reports:
         self._trail = trail
         self._looks = looks
         self._settings = settings
-        self._signatures = Signatures({}, required=settings.signature_required)
+        known = settings.signature_authorities
+        self._signatures = Signatures(
+            {METHOD: Certificates(known)} if known else {}, required=settings.signature_required
+        )
         self.writers = Writers(engine, reader, settings)
-        self.templates = Library(settings.templates)
+        try:
+            methods: dict[str, SignatureCheck] = {METHOD: Certificates(known)} if known else {}
+            self.templates = Library(settings.templates)
+        except ValueError as error:
+            raise Unavailable(f"reports cannot be written: {error}") from None
+        self._signatures = Signatures(methods, required=settings.signature_required)
         self.reading = Reading(reader, settings)
         self.on_signed: Callable[[], None] = lambda: None
         """Called when there are objects to be made."""
@@ -206,6 +215,14 @@ class Reports:
 
         return self._change(caller, number, revision, "signed", work)
 
+    def to_sign(self, caller: Caller, number: str, *, author: Author | None = None) -> bytes:
+        """The text that an electronic signature of the draft would sign. Raises as `sign`."""
+        entry, writer = self.get(caller, number), self._writer(caller, author, signing=True)
+        if entry.draft is None:
+            raise Conflict("nothing is being written in this report now")
+        caller.require(Right.REPORT, entry.facility)
+        return canonical(number, changing.by(entry.draft, writer), self.subject(entry))
+
     def amend(self, caller: Caller, number: str, revision: int, reason: str, *, author: Author | None = None) -> Entry:
         """Begin another version of a signed report, which takes its place when it is signed. Raises as `save`."""
         writer, why = self._writer(caller, author), _reason(reason)
@@ -301,7 +318,7 @@ class Reports:
     ) -> list[Entry]:
         """Those of a scope, narrowed down; of which drafts are shown `drafts` says, None for all."""
         rows = self._reader.fetch(scope, narrow(sql.entries(scope)), {sql.WRITING: drafts})
-        return [_entry(row) for row in rows]
+        return [changing.entry_of(row) for row in rows]
 
     def _writer(self, caller: Caller, author: Author | None, *, signing: bool = False) -> Writer:
         return Writer(caller.name, self.writers.author(caller, author, signing=signing))
@@ -355,16 +372,6 @@ class Reports:
             self._trail.record(event)
         else:
             self._looks.note(event, about=f"report {number}")
-
-
-def _entry(row: Row[Any]) -> Entry:
-    names = ("id", "number", "study", "facility", "owner", "status", "revision", "source", "external")
-    times = ("final_at", "created_at", "updated_at")
-    versions: dict[str, Any] = {
-        "version": changing.version_of(row, "current_") if row.current_number is not None else None,
-        "draft": changing.version_of(row, "draft_") if row.draft_number is not None else None,
-    }
-    return Entry(**{name: getattr(row, name) for name in (*names, *times)}, **versions)
 
 
 def _drafts_of(caller: Caller) -> list[str] | None:

@@ -14,7 +14,6 @@ from typing import Any, Final, Protocol
 from archive.errors import InvalidItem
 
 ACCOUNT: Final = "account"
-LONGEST: Final = 32_768
 
 
 class SignatureCheck(Protocol):

@@ -97,7 +97,7 @@ class Templates:
         return self.by_id.get(name)
 
     def suggested(self, modalities: Iterable[str], body_parts: Iterable[str], description: str) -> list[Template]:
-        """Those for these modalities, the best first."""
+        """Those for these modalities: what fits, the general ones, the rest."""
         wanted, parts, folded = set(modalities), set(body_parts), f" {fold_name(description)} "
 
         def fit(template: Template) -> int:
@@ -105,7 +105,9 @@ class Templates:
             return 4 * words + 2 * len(parts & set(template.body_parts))
 
         fitting = [each for each in self.by_id.values() if not each.modalities or wanted & set(each.modalities)]
-        return sorted(fitting, key=lambda each: (not each.modalities, -fit(each), each.title))
+        # Where nothing speaks for any, the general one comes first: another's normal text would be about another thing.
+        rank = {each.id: 0 if fit(each) else 1 if not each.modalities else 2 for each in fitting}
+        return sorted(fitting, key=lambda each: (rank[each.id], -fit(each), each.title))
 
     def begun(self, template: Template) -> Written:
         """What a report says to begin with."""

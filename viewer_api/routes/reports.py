@@ -45,6 +45,7 @@ Form = Annotated[Literal["xml", "json"], Query(alias="format")]
 UID = Annotated[str, Query(max_length=64, pattern=r"^[0-9.]+$")]
 _FAULTS: Final = "X-Reports-Left-Out"
 _FILES: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {"application/xml": {}, "application/json": {}}}}
+_TEXT_TO_SIGN: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {"application/octet-stream": {}}}}
 _PDF: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {"application/pdf": {}}}}
 
 
@@ -175,6 +176,19 @@ def report_pdf(request: Request, archive: ArchiveDep, number: Number) -> Respons
     archive.audit.record(AuditEvent(Action.VIEW, caller, studies=(entry.study,), detail=detail))
     content = archive.report_objects.printed(number, entry.version, caller.name)
     return Response(content, media_type="application/pdf", headers={"Cache-Control": "no-store"})
+
+
+@router.get(
+    "/reports/{number}/to-sign",
+    summary="The text to be signed",
+    response_class=Response,
+    responses=_TEXT_TO_SIGN,
+    dependencies=[needs(Right.REPORT)],
+)
+def text_to_sign(request: Request, archive: ArchiveDep, number: Number) -> Response:
+    """Of the draft, for a program that signs it electronically for whoever asks."""
+    content = archive.reports.to_sign(who(request), number)
+    return Response(content, media_type="application/octet-stream", headers={"Cache-Control": "no-store"})
 
 
 @router.put("/reports/{number}/draft", summary="Write a draft", dependencies=_WRITE_JSON)

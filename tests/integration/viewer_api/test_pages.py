@@ -101,8 +101,8 @@ def test_the_newest_study_is_first_and_everything_is_shown(filled: httpx.Client)
         "CT ngực",
         "A1",
         "Chưa xác định / Unknown",
-        "1 / 1",
-        "Xem ảnh Chưa đọc Lần chụp khác Trả kết quả Chia sẻ",
+        "1 / 1 Chưa đọc",
+        "Xem ảnh Lần chụp khác Trả kết quả Chia sẻ",
     ]
     assert rows[1][3] == "Nữ / 13 tháng"
 
