@@ -10,10 +10,11 @@ from sqlalchemy import Engine, select
 
 from archive.database import fetch
 from archive.errors import InvalidQuery, NotFound
-from archive.fhir import imaging_studies, patients, service_requests
+from archive.fhir import diagnostic_reports, imaging_studies, patients, service_requests
 from archive.fhir.context import Context
 from archive.fhir.kind import Kind
 from archive.fhir.listed import LISTED, Listed, ListedParameter
+from archive.fhir.ordering import Somebody
 from archive.fhir.paging import Pages, Pairs, Place
 from archive.fhir.parameters import Asking
 from archive.fhir.search import Page, Wanted, read, referring, search, wanted
@@ -26,7 +27,7 @@ from archive.records import Scope
 from config.settings import Settings
 
 KINDS: Final[dict[str, Kind]] = {
-    kind.name: kind for kind in (imaging_studies.KIND, patients.KIND, service_requests.KIND)
+    kind.name: kind for kind in (diagnostic_reports.KIND, imaging_studies.KIND, patients.KIND, service_requests.KIND)
 }
 """Types of resources that are searched in the index."""
 _ROUNDS: Final = 3
@@ -69,6 +70,23 @@ class Fhir:
         if not found:
             raise NotFound(f"there is no such {name}")
         return found[0]
+
+    def patient(self, key: str, scope: Scope, context: Context) -> Somebody:
+        """A patient as an order names them. Raises `NotFound`, `IndexUnavailable`."""
+        asking, source = Asking(self._reader, scope, context), KINDS["Patient"].source
+        rows = self._reader.fetch(scope, source.statement(asking).where(source.by_ids([key])))
+        if not rows or not rows[0].patient_id:
+            raise NotFound("there is no such Patient, or it has no patient ID")
+        row = rows[0]
+        birth_date = row.birth_date.isoformat() if row.birth_date is not None else ""
+        return Somebody(row.patient_id, row.issuer, row.name, birth_date, row.sex)
+
+    def versions(self, number: str, scope: Scope, context: Context, version: int | None = None) -> list[Json]:
+        """The versions of a report, the latest first; or one. Raises `NotFound`, `IndexUnavailable`."""
+        found = diagnostic_reports.versions(Asking(self._reader, scope, context), number, version)
+        if not found:
+            raise NotFound("there is no such DiagnosticReport, or version of it")
+        return found
 
     def search(
         self, name: str, pairs: Pairs, scope: Scope, context: Context, *, strict: bool = False, token: str = ""

@@ -60,6 +60,8 @@ class ReportVersion(Base):
             "status IN ('draft', 'preliminary', 'final', 'amended', 'addendum', 'cancelled')", name="status"
         ),
         CheckConstraint("(signed_at IS NULL) = (signed_by = '')", name="signed"),
+        # FHIR pages through reports by when they were given out.
+        Index(None, "issued_at", "id"),
         Index("uq_report_version_draft", "report_id", unique=True, postgresql_where=text("status = 'draft'")),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 from http import HTTPStatus
@@ -104,6 +104,25 @@ def searchset(kind: str, found: Found, context: Context) -> Json:
     if entries:
         made["entry"] = entries
     return made
+
+
+def history(versions: Sequence[Json], context: Context) -> Json:
+    """The bundle of all versions of one resource, the latest first (http.html 3.1.0.11)."""
+    entries = []
+    for each in versions:
+        address, meta = f"{each['resourceType']}/{each['id']}", each["meta"]
+        first = each is versions[-1]
+        response = {
+            "status": "201" if first else "200",
+            "etag": f'W/"{meta["versionId"]}"',
+            "lastModified": meta["lastUpdated"],
+        }
+        request = {"method": "POST", "url": each["resourceType"]} if first else {"method": "PUT", "url": address}
+        entries.append(
+            {"fullUrl": f"{context.base}/{address}", "resource": each, "request": request, "response": response}
+        )
+    links = [{"relation": "self", "url": f"{context.base}/{versions[0]['resourceType']}/{versions[0]['id']}/_history"}]
+    return {"resourceType": "Bundle", "type": "history", "total": len(entries), "link": links, "entry": entries}
 
 
 def _entries(resources: Iterable[Json], mode: str, context: Context) -> Iterable[Json]:

@@ -55,14 +55,26 @@ def _resource(name: str) -> Json:
         made["supportedProfile"] = [PROFILES[name]]
     made |= {
         "documentation": about,
-        "interaction": [{"code": code} for code in ("read", "search-type")],
-        "versioning": "no-version",
+        "interaction": [{"code": code} for code in _interactions(name)],
+        "versioning": "versioned" if name in _VERSIONED else "no-version",
         "conditionalRead": "full-support",
+        "conditionalCreate": name in _CREATED,
         "searchInclude": includes(name),
         "searchRevInclude": reverse_includes(name),
         "searchParam": [*_parameters(name)],
     }
     return {key: value for key, value in made.items() if value != []}
+
+
+_VERSIONED: Final = ("DiagnosticReport",)
+
+
+_CREATED: Final = ("Patient", "ServiceRequest")
+
+
+def _interactions(name: str) -> tuple[str, ...]:
+    found = ("read", "vread", "history-instance", "search-type") if name in _VERSIONED else ("read", "search-type")
+    return (*found, "create") if name in _CREATED else found
 
 
 def _parameters(name: str) -> Any:

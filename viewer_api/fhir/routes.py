@@ -17,7 +17,7 @@ from archive.people.roles import Right
 from archive.records import Scope
 from viewer_api.audited import who
 from viewer_api.deps import ArchiveDep
-from viewer_api.fhir.answers import ROOT, answer, context_of, negotiate, read_answer, searchset
+from viewer_api.fhir.answers import ROOT, answer, context_of, history, negotiate, read_answer, searchset
 from viewer_api.fhir.capability import capability_statement
 from viewer_api.gate import OPEN, known_caller, needs
 
@@ -98,6 +98,40 @@ def _looked(request: Request, archive: Archive, resource: Json) -> None:
     archive.looks.note(event, about=f"{kind}/{key}")
 
 
+def _history(request: Request, archive: ArchiveDep, key: str) -> Response:
+    """All versions of a report that were given out (http.html 3.1.0.11)."""
+    negotiate(request)
+    context = context_of(request)
+    found = archive.fhir.versions(key, scope_of(request, "DiagnosticReport"), context)
+    _looked(request, archive, found[0])
+    return answer(request, history(found, context))
+
+
+def _version(request: Request, archive: ArchiveDep, key: str, version: str) -> Response:
+    """One version (http.html 3.1.0.3)."""
+    negotiate(request)
+    number = int(version) if version.isascii() and version.isdigit() and len(version) < 10 else 0
+    found = archive.fhir.versions(key, scope_of(request, "DiagnosticReport"), context_of(request), number)
+    _looked(request, archive, found[0])
+    return read_answer(request, found[0])
+
+
+def _printed(request: Request, archive: ArchiveDep, key: str) -> Response:
+    """The printed form of a version of a report, as it was given out."""
+    number, _, version = key.rpartition(".")
+    if not (version.isascii() and version.isdigit() and len(version) < 10):
+        raise NotFound("there is no such Binary")
+    caller = known_caller(request)
+    found = next((each for each in archive.reports.history(caller, number) if each.number == int(version)), None)
+    if found is None:
+        raise NotFound("there is no such Binary")
+    entry = archive.reports.get(caller, number)
+    detail: dict[str, Detail] = {"what": "FHIR Binary", "id": key}
+    archive.looks.note(AuditEvent(Action.VIEW, who(request), studies=(entry.study,), detail=detail), about=key)
+    headers = {"Cache-Control": "private, no-cache", "Content-Disposition": 'inline; filename="report.pdf"'}
+    return Response(archive.report_objects.printed(number, found, caller.name), 200, headers, "application/pdf")
+
+
 def _add(kind: str) -> None:
     """The routes of one type."""
     allowed = [needs(*RIGHTS.get(kind, _VIEW))]
@@ -116,6 +150,16 @@ def _add(kind: str) -> None:
 
 for _kind in (*KINDS, *LISTED):
     _add(_kind)
+
+
+_OF_REPORTS: Final[dict[str, Any]] = {
+    "dependencies": [needs(*_VIEW)],
+    "response_class": Response,
+    "methods": ["GET", "HEAD"],
+}
+router.add_api_route("/DiagnosticReport/{key}/_history", _history, name="fhir_history", **_OF_REPORTS)
+router.add_api_route("/DiagnosticReport/{key}/_history/{version}", _version, name="fhir_vread", **_OF_REPORTS)
+router.add_api_route("/Binary/{key}", _printed, name="fhir_read_Binary", **_OF_REPORTS)
 
 
 def other(path: str) -> Response:

@@ -22,8 +22,10 @@ EXISTS (SELECT FROM study
 
 
 def upgrade() -> None:
+    op.create_index(op.f("ix_report_version_issued_at_id"), "report_version", ["issued_at", "id"])
     op.execute(f"CREATE POLICY seen_by_study ON worklist_item FOR SELECT TO pacs_reader USING ({_MADE_FOR})")
 
 
 def downgrade() -> None:
     op.execute("DROP POLICY seen_by_study ON worklist_item")
+    op.drop_index(op.f("ix_report_version_issued_at_id"), table_name="report_version")
