@@ -7,6 +7,7 @@ import archive.commitment.models
 import archive.correction.models
 import archive.delivery.models
 import archive.feed.models
+import archive.fhir.models
 import archive.figures.models
 import archive.hl7.models
 import archive.identity.models

@@ -18,6 +18,7 @@ from archive.errors import ArchiveError
 from config.logs import configure, fields
 from config.settings import Settings, SettingsError, load
 from viewer_api.app import create_app
+from viewer_api.fhir.notifying import Notifier
 from viewer_api.figure_pushes import FigurePushes
 from viewer_api.https import BadCertificate, context_factory
 from viewer_api.metadata_ahead import MetadataAhead
@@ -106,6 +107,7 @@ def serve(archive: Archive, settings: Settings) -> int:
         audit,
         WebhookDelivery(archive, metrics=metrics),
         MetadataAhead(archive, metrics),
+        Notifier(archive),
     ):
         server.run()
     return 0 if server.started else CANNOT_START

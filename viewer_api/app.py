@@ -15,6 +15,7 @@ from viewer_api.audited import Recorded
 from viewer_api.compression import Compression
 from viewer_api.direct import Direct
 from viewer_api.fhir import routes as fhir
+from viewer_api.fhir import subscribing as fhir_subscribing
 from viewer_api.fhir import writes as fhir_writes
 from viewer_api.fhir.outcomes import Outcomes
 from viewer_api.links import BelowPrefix, LinkSignIn
@@ -112,6 +113,7 @@ def create_app(archive: Archive) -> FastAPI:
         capabilities,
         fhir,
         fhir_writes,
+        fhir_subscribing,
     ):
         app.include_router(module.router)
     app.include_router(passkeys.own)

@@ -96,8 +96,8 @@ def numbers(patient: Json) -> Iterator[tuple[str, str]]:
 
 
 def facility_of(request: Json) -> str:
-    """The facility that an order names as its performer; empty if it names none."""
-    for each in _list(request, "performer"):
+    """The facility that an order names as its performer, or a patient as whose it is; empty if it names none."""
+    for each in (*_list(request, "performer"), _object(request, "managingOrganization")):
         kind, _, key = str(each.get("reference", "")).rpartition("/")
         if kind.rpartition("/")[2] == "Organization":
             return key

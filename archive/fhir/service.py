@@ -18,6 +18,7 @@ from archive.fhir.ordering import Somebody
 from archive.fhir.paging import Pages, Pairs, Place
 from archive.fhir.parameters import Asking
 from archive.fhir.search import Page, Wanted, read, referring, search, wanted
+from archive.fhir.subscriptions import Subscriptions
 from archive.fhir.subset import subset
 from archive.fhir.terms import Json
 from archive.models import Facility
@@ -56,6 +57,7 @@ class Fhir:
         self._engine = engine
         self._reader = reader
         self._settings = settings
+        self.subscriptions = Subscriptions(engine, reader, settings.fhir)
         self._pages = Pages(Seal(settings.access.key_file or settings.data_dir / "access.key"))
 
     def context(self, base: str, site: str) -> Context:

@@ -49,7 +49,7 @@ Body = Annotated[Json, Depends(body_of)]
 
 @router.post("/ServiceRequest", dependencies=[needs(Right.ORDERS)], response_class=Response)
 def create_order(request: Request, archive: ArchiveDep, given: Body) -> Response:
-    """Put an order on the worklist (201); one that is there already is brought up to date, or left with If-None-Exist."""
+    """Put an order on the worklist; one that is there is brought up to date, or left as it is with If-None-Exist."""
     negotiate(request)
     context = context_of(request)
     before = _existing(request, archive, "ServiceRequest", context)
@@ -75,12 +75,15 @@ def create_patient(request: Request, archive: ArchiveDep, given: Body) -> Respon
     if before is not None:
         return _written(request, before, context, HTTPStatus.OK)
     ordering.check_patient(given)
-    facility = _only_facility(request, context)
+    facility = _facility(request, given, context)
+    caller = known_caller(request)
+    if not caller.may_everywhere(Right.ORDERS):
+        caller.require(Right.ORDERS, facility)
     who = ordering.somebody(given, facility, context)
     issuer = who.issuer or archive.peers.facility(facility).issuer
     found = (_identifier(system, value, context) for system, value in ordering.numbers(given))
     facts = Facts(who.name, who.birth_date.replace("-", ""), who.sex, identifiers=tuple(filter(None, found)))
-    archive.identities.update(known_caller(request), Number(issuer, who.patient_id), facts, source="fhir")
+    archive.identities.update(caller, Number(issuer, who.patient_id), facts, source="fhir")
     pairs = [("identifier", f"{context.patient_system(issuer)}|{who.patient_id.replace(',', chr(92) + ',')}")]
     if known_caller(request).may(Right.VIEW):
         matches = archive.fhir.search("Patient", pairs, scope_of(request, "Patient"), context).matches

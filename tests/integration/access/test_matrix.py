@@ -82,6 +82,7 @@ class Action:
 
 _VIEW: Final = frozenset((Right.VIEW,))
 _EITHER: Final = frozenset((Right.VIEW, Right.COPY))
+_ORDERS: Final = frozenset((Right.VIEW, Right.ORDERS))
 _ROOT: Final = "/dicom-web"
 
 
@@ -149,7 +150,7 @@ ACTIONS: Final = (
         }.items()
     ),
     *(
-        Action(f"FHIR {name}", path, _VIEW, search="?" in path(_SAMPLE))
+        Action(f"FHIR {name}", path, _ORDERS if "order" in name else _VIEW, search="?" in path(_SAMPLE))
         for name, path in {
             "study": lambda kept: f"/fhir/ImagingStudy/{kept.study}",
             "study by patient": lambda kept: f"/fhir/ImagingStudy?patient.identifier={kept.patient}&_include=*",

@@ -147,7 +147,13 @@ def test_what_a_hospital_says_of_a_patient_counts_for_who_they_are(web: httpx.Cl
         "identifier": [{"system": "urn:pacs:fhir:patient-id:86001", "value": "BN77"}, PATIENT["identifier"][1]],
     }
     keep(archive, "1.2.1", PatientID="BN77", PatientName="NGUYEN VAN AN", PatientBirthDate="19800203")
-    response = web.post("/fhir/Patient", json=own, headers=FHIR)
     # Without sign-in, nobody has a facility of their own.
-    assert response.status_code == 422
-    assert sql(archive, "SELECT count(*) FROM identity_claim") == [0]
+    assert send(web, own).status_code == 422
+    own["managingOrganization"] = {"reference": "Organization/86001"}
+    told = send(web, own)
+    assert told.status_code == 200 and told.json()["name"][0]["text"] == "NGUYEN VAN AN"
+    unknown = {**own, "identifier": [{"type": {"coding": [{"code": "MR"}]}, "value": "NEW"}]}
+    assert send(web, unknown).status_code == 202
+    assert sql(archive, "SELECT source FROM identity_claim") == ["fhir", "fhir"]
+    known = send(web, own, **{"If-None-Exist": "identifier=urn:pacs:fhir:patient-id:86001|BN77"})
+    assert known.status_code == 200 and known.headers["location"].endswith(f"/Patient/{known.json()['id']}")
