@@ -93,11 +93,11 @@ SELECT coalesce(max(sequence), :position) AS last,
        coalesce(array_agg(DISTINCT study_id)
                 FILTER (WHERE kind IN ('complete', 'visibility', 'corrected')), '{}') AS rows
   FROM (SELECT sequence, kind, study_id FROM change WHERE sequence > :position AND sequence <= :until
-         ORDER BY sequence LIMIT :most) AS some
+         ORDER BY sequence LIMIT :most) AS batch
 """)
 _EVENTS: Final = text("""
 SELECT coalesce(max(id), :position) AS last, coalesce(array_agg(DISTINCT report_id), '{}') AS rows
-  FROM (SELECT id, report_id FROM report_event WHERE id > :position AND id <= :until ORDER BY id LIMIT :most) AS some
+  FROM (SELECT id, report_id FROM report_event WHERE id > :position AND id <= :until ORDER BY id LIMIT :most) AS batch
 """)
 _FORGOTTEN: Final = text("SELECT forgotten FROM feed_cursor")
 

@@ -32,7 +32,7 @@ def capability_statement(context: Context, *, signs_in: bool) -> Json:
                 "mode": "server",
                 "documentation": "What a caller may not see is answered as what does not exist.",
                 "security": _security(signs_in),
-                "resource": [_resource(name) for name in types()],
+                "resource": [*(_resource(name) for name in types()), *_OTHERS],
             }
         ],
     }
@@ -66,6 +66,23 @@ def _resource(name: str) -> Json:
     return {key: value for key, value in made.items() if value != []}
 
 
+_OTHERS: Final[list[Json]] = [
+    {
+        "type": "Binary",
+        "documentation": "The printed form of a version of a report, application/pdf. Needs the right to view.",
+        "interaction": [{"code": "read"}],
+    },
+    {
+        "type": "Subscription",
+        "documentation": "Notifications by rest-hook, to receivers in the settings, with no payload or with ids. "
+        "Needs the right to read the change feed.",
+        "interaction": [{"code": code} for code in ("create", "read", "search-type", "delete")],
+        "searchParam": [
+            {"name": "_id", "definition": f"{_STANDARD}/Resource-id", "type": "token"},
+            {"name": "status", "definition": f"{_STANDARD}/Subscription-status", "type": "token"},
+        ],
+    },
+]
 _VERSIONED: Final = ("DiagnosticReport",)
 
 

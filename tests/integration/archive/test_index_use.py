@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import parse_qsl
 
 import psycopg
 import pytest
@@ -254,3 +255,49 @@ def test_retrieval_in_every_view_uses_indexes(partly_hidden: Archive, plans: lis
     assert len(plans) == len(View)
     for plan in plans:
         assert "Seq Scan" not in plan.replace("Seq Scan on facility", ""), plan
+
+
+# -- FHIR --------------------------------------------------------------------------------------------------------------
+
+FHIR = [
+    ("ImagingStudy", "", "ix_study_"),
+    ("ImagingStudy", "_id=1.2.77,1.2.78", "uq_study_study_instance_uid"),
+    ("ImagingStudy", "identifier=urn:dicom:uid|urn:oid:1.2.77", "uq_study_study_instance_uid"),
+    ("ImagingStudy", "identifier=A77", "ix_study_accession_number_id"),
+    ("ImagingStudy", "patient=Patient/77", "ix_study_patient_id"),
+    ("ImagingStudy", "patient.identifier=urn:pacs:fhir:patient-id:86001|P77", "uq_patient_issuer"),
+    ("ImagingStudy", "patient.identifier=http://fhir.ehealth.gov.vn/core/sid/patient-internal-id|P77", "ix_patient_patient_id_id"),
+    ("ImagingStudy", "patient.name=abc", "patient"),
+    ("ImagingStudy", "started=2022-01-01", "ix_study_"),
+    ("ImagingStudy", "started=ge2022-01-01T08:00&started=lt2022-01-02&modality=CT", "ix_study_"),
+    ("ImagingStudy", "series=1.2.77.1", "ix_series_series_instance_uid"),
+    ("ImagingStudy", "instance=1.2.77.1.1", "ix_instance_sop_instance_uid"),
+    ("Patient", "_id=77", "pk_patient"),
+    ("Patient", "identifier=urn:pacs:fhir:patient-id:86001|P77", "uq_patient_issuer"),
+    ("Patient", "name=abc", "patient"),
+    ("Patient", "family=abc", "patient"),
+    ("Patient", "", "pk_patient"),
+    ("Patient", "_sort=name", "ix_patient_name_fold_id"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "query", "index"), FHIR)
+@pytest.mark.parametrize("scope", [ALL, MINE], ids=["all", "mine"])
+def test_a_fhir_search_uses_its_index(
+    large: Archive, plans: list[str], kind: str, query: str, index: str, scope: Scope
+) -> None:
+    context = large.fhir.context("http://pacs/fhir", "http://pacs")
+    plans.clear()
+    large.fhir.search(kind, parse_qsl(query), scope, context, strict=True)
+    assert any(index in plan for plan in plans), plans
+    for plan in plans:
+        for table in ("patient", "study", "series", "instance", "stored_object"):
+            assert f"Seq Scan on {table} " not in plan, plan
+
+
+def test_the_last_page_of_a_fhir_search_begins_within_the_index(large: Archive, plans: list[str]) -> None:
+    context = large.fhir.context("http://pacs/fhir", "http://pacs")
+    token = large.fhir.search("ImagingStudy", [("started", "lt2021-01-01"), ("_count", "1")], ALL, context).next
+    plans.clear()
+    assert large.fhir.search("ImagingStudy", [], ALL, context, token=token).matches
+    assert re.search(r"Index Cond: .*study_date <= ", plans[0]), plans[0]
