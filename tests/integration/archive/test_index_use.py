@@ -265,7 +265,7 @@ FHIR = [
     ("ImagingStudy", "identifier=urn:dicom:uid|urn:oid:1.2.77", "uq_study_study_instance_uid"),
     ("ImagingStudy", "identifier=A77", "ix_study_accession_number_id"),
     ("ImagingStudy", "patient=Patient/77", "ix_study_patient_id"),
-    ("ImagingStudy", "patient.identifier=urn:pacs:fhir:patient-id:86001|P77", "uq_patient_issuer"),
+    ("ImagingStudy", "patient.identifier=urn:pacs:fhir:patient-id:86001|P77", "ix_patient_patient_id_id"),
     ("ImagingStudy", "patient.identifier=http://fhir.ehealth.gov.vn/core/sid/patient-internal-id|P77", "ix_patient_patient_id_id"),
     ("ImagingStudy", "patient.name=abc", "patient"),
     ("ImagingStudy", "started=2022-01-01", "ix_study_"),
@@ -273,11 +273,9 @@ FHIR = [
     ("ImagingStudy", "series=1.2.77.1", "ix_series_series_instance_uid"),
     ("ImagingStudy", "instance=1.2.77.1.1", "ix_instance_sop_instance_uid"),
     ("Patient", "_id=77", "pk_patient"),
-    ("Patient", "identifier=urn:pacs:fhir:patient-id:86001|P77", "uq_patient_issuer"),
+    ("Patient", "identifier=urn:pacs:fhir:patient-id:86001|P77", "ix_patient_patient_id_id"),
     ("Patient", "name=abc", "patient"),
     ("Patient", "family=abc", "patient"),
-    ("Patient", "", "pk_patient"),
-    ("Patient", "_sort=name", "ix_patient_name_fold_id"),
 ]  # fmt: skip
 
 
@@ -293,6 +291,15 @@ def test_a_fhir_search_uses_its_index(
     for plan in plans:
         for table in ("patient", "study", "series", "instance", "stored_object"):
             assert f"Seq Scan on {table} " not in plan, plan
+
+
+@pytest.mark.parametrize(("query", "index"), [("", "pk_patient"), ("_sort=name", "ix_patient_name_fold_id")])
+def test_fhir_lists_all_patients_in_the_order_of_an_index(
+    large: Archive, plans: list[str], query: str, index: str
+) -> None:
+    large.fhir.search("Patient", parse_qsl(query), ALL, large.fhir.context("http://pacs/fhir", "http://pacs"))
+    assert any(index in plan for plan in plans), plans
+    assert not any("Seq Scan on patient " in plan for plan in plans), plans
 
 
 def test_the_last_page_of_a_fhir_search_begins_within_the_index(large: Archive, plans: list[str]) -> None:
