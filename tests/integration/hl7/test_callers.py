@@ -152,7 +152,8 @@ def test_a_peer_that_hangs_in_a_message_is_let_go(settings: Settings) -> None:
         assert len(log(archive)) == 1
 
 
-def test_one_address_cannot_take_all_places(settings: Settings) -> None:
+def test_one_address_cannot_take_all_places(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("archive.hl7.listener._SPARED", 3600.0)
     few = with_hl7(settings, maximum_connections_of_address=3)
     with Archive.open(few) as archive, listening(archive) as listener:
         held = [connect(listener.port) for _ in range(3)]
