@@ -24,7 +24,7 @@ def fetch(into: Path, package: str) -> Path:
         raise SetupError(
             "npm is not installed; it is needed once, for what browsers load (Debian: apt-get install npm)"
         )
-    command = [npm, "pack", package, "--pack-destination", str(into), "--silent", "--ignore-scripts"]
+    command = [npm, "pack", package, "--pack-destination", str(into.resolve()), "--loglevel=error", "--ignore-scripts"]
     try:
         done = subprocess.run(command, cwd=into, capture_output=True, text=True, timeout=_NPM_SECONDS, check=False)
     except subprocess.TimeoutExpired:

@@ -132,16 +132,14 @@ def _notices() -> None:
         sa.Column("to_facility_id", sa.BigInteger(), nullable=True),
         sa.Column("patient_id", sa.BigInteger(), nullable=False),
         sa.Column("sharing_id", sa.BigInteger(), nullable=True),
-        sa.Column("study_id", sa.BigInteger(), nullable=True),
         sa.Column("created_at", _TIME, server_default=_NOW, nullable=False),
         sa.Column("acknowledged_at", _TIME, nullable=True),
         sa.Column("acknowledged_by_name", _TEXT, server_default="", nullable=False),
-        sa.CheckConstraint("kind IN ('break_glass', 'care', 'stranger')", name=op.f("ck_access_notice_kind")),
+        sa.CheckConstraint("kind IN ('break_glass', 'care')", name=op.f("ck_access_notice_kind")),
         sa.ForeignKeyConstraint(["facility_id"], ["facility.id"], name=op.f("fk_access_notice_facility_id")),
         sa.ForeignKeyConstraint(["to_facility_id"], ["facility.id"], name=op.f("fk_access_notice_to_facility_id")),
         sa.ForeignKeyConstraint(["patient_id"], ["patient.id"], name=op.f("fk_access_notice_patient_id")),
         sa.ForeignKeyConstraint(["sharing_id"], ["sharing.id"], name=op.f("fk_access_notice_sharing_id")),
-        sa.ForeignKeyConstraint(["study_id"], ["study.id"], name=op.f("fk_access_notice_study_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_access_notice")),
     )
     op.create_index(op.f("ix_access_notice_facility_id_id"), "access_notice", ["facility_id", "id"])
@@ -158,13 +156,6 @@ def _notices() -> None:
         ["facility_id", "to_facility_id", "patient_id"],
         unique=True,
         postgresql_where=sa.text("kind = 'care'"),
-    )
-    op.create_index(
-        "uq_access_notice_stranger",
-        "access_notice",
-        ["study_id", "facility_id", "to_facility_id"],
-        unique=True,
-        postgresql_where=sa.text("kind = 'stranger'"),
     )
     op.create_table(
         "break_glass_attempt",

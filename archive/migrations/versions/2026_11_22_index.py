@@ -187,7 +187,6 @@ def upgrade() -> None:
         sa.Column("transport", sa.Text(collation="C"), nullable=False),
         sa.Column("calling_ae_title", sa.Text(collation="C"), nullable=False),
         sa.Column("address", sa.Text(collation="C"), nullable=False),
-        sa.Column("user_name", sa.Text(collation="C"), server_default="", nullable=False),
         sa.Column("warnings", postgresql.ARRAY(sa.Text(collation="C")), nullable=True),
         sa.Column("received_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
         sa.CheckConstraint("state IN ('available', 'missing', 'corrupt')", name=op.f("ck_stored_object_state")),

@@ -43,29 +43,9 @@ def upgrade() -> None:
         sa.Column("factor_step", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("recovery", _TEXTS, server_default=_NONE, nullable=False),
         sa.Column("rights", _TEXTS, server_default=_NONE, nullable=False),
-        sa.Column("provider", _TEXT, server_default="", nullable=False),
-        sa.Column("issuer", _TEXT, server_default="", nullable=False),
-        sa.Column("subject", _TEXT, server_default="", nullable=False),
-        sa.Column("set_up_digest", sa.LargeBinary(), nullable=True),
-        sa.Column("set_up_expires_at", _TIME, nullable=True),
-        sa.Column("public_keys", _TEXTS, server_default=_NONE, nullable=False),
         sa.CheckConstraint("kind IN ('account', 'service')", name=op.f("ck_account_kind")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_account")),
         sa.UniqueConstraint("name", name=op.f("uq_account_name")),
-    )
-    op.create_index(
-        op.f("ix_account_issuer_subject"),
-        "account",
-        ["issuer", "subject"],
-        unique=True,
-        postgresql_where=sa.text("subject <> ''"),
-    )
-    op.create_index(
-        op.f("ix_account_set_up_digest"),
-        "account",
-        ["set_up_digest"],
-        unique=True,
-        postgresql_where=sa.text("set_up_digest IS NOT NULL"),
     )
     op.create_table(
         "account_role",
@@ -87,7 +67,6 @@ def upgrade() -> None:
         postgresql_nulls_not_distinct=True,
     )
     _sessions()
-    _passkeys()
 
 
 def _sessions() -> None:
@@ -105,9 +84,6 @@ def _sessions() -> None:
         sa.Column("ended_at", _TIME, nullable=True),
         sa.Column("address", _TEXT, server_default="", nullable=False),
         sa.Column("agent", _TEXT, server_default="", nullable=False),
-        sa.Column("provider", _TEXT, server_default="", nullable=False),
-        sa.Column("provider_session", _TEXT, server_default="", nullable=False),
-        sa.Column("id_token", sa.LargeBinary(), nullable=True),
         sa.CheckConstraint("kind IN ('browser', 'token')", name=op.f("ck_account_session_kind")),
         sa.CheckConstraint("stage IN ('password', 'enrol', 'code', 'open')", name=op.f("ck_account_session_stage")),
         sa.ForeignKeyConstraint(
@@ -134,34 +110,8 @@ def _sessions() -> None:
     op.create_index(op.f("ix_sign_in_attempts_last_at"), "sign_in_attempts", ["last_at"])
 
 
-def _passkeys() -> None:
-    op.create_table(
-        "passkey",
-        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
-        sa.Column("account_id", sa.BigInteger(), nullable=False),
-        sa.Column("credential", sa.LargeBinary(), nullable=False),
-        sa.Column("public_key", sa.LargeBinary(), nullable=False),
-        sa.Column("uses", sa.BigInteger(), nullable=False),
-        sa.Column("host", _TEXT, nullable=False),
-        sa.Column("name", _TEXT, nullable=False),
-        sa.Column("created_at", _TIME, server_default=_NOW, nullable=False),
-        sa.Column("used_at", _TIME, nullable=True),
-        sa.ForeignKeyConstraint(["account_id"], ["account.id"], name=op.f("fk_passkey_account_id"), ondelete="CASCADE"),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_passkey")),
-        sa.UniqueConstraint("credential", name=op.f("uq_passkey_credential")),
-    )
-    op.create_index(op.f("ix_passkey_account_id"), "passkey", ["account_id"])
-    op.create_table(
-        "spent",
-        sa.Column("digest", sa.LargeBinary(), nullable=False),
-        sa.Column("expires_at", _TIME, nullable=False),
-        sa.PrimaryKeyConstraint("digest", name=op.f("pk_spent")),
-    )
-    op.create_index(op.f("ix_spent_expires_at"), "spent", ["expires_at"])
-
-
 def downgrade() -> None:
-    for table in ("spent", "passkey", "sign_in_attempts", "account_session"):
+    for table in ("sign_in_attempts", "account_session"):
         op.drop_table(table)
     op.drop_table("account_role")
     op.drop_table("account")

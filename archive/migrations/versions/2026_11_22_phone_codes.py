@@ -1,6 +1,6 @@
 """One-time codes by phone, and where facilities are
 
-Revision: 2026_11_22_phone_codes, after 2026_11_22_row_security
+Revision: 2026_11_22_phone_codes, after 2026_11_22_signing_in
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "2026_11_22_phone_codes"
-down_revision = "2026_11_22_row_security"
+down_revision = "2026_11_22_signing_in"
 branch_labels = None
 depends_on = None
 

@@ -16,7 +16,7 @@ import pytest
 from tests.web_server import fresh_archive, serving
 from viewer_api import viewer_setup
 from viewer_api.app import create_app
-from viewer_api.npm_package import SetupError, verify
+from viewer_api.npm_package import SetupError, fetch, verify
 from viewer_api.viewer_config import app_config, content_security_policy, rewrite_index
 from viewer_api.viewer_setup import STAMP, is_installed, unpack
 
@@ -218,3 +218,10 @@ def test_what_is_installed_is_not_fetched_again(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("PATH", "")
     _build(tmp_path / "viewer")
     assert viewer_setup.main(["--to", str(tmp_path / "viewer")]) == 0
+
+
+def test_a_package_is_fetched_into_a_folder_named_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`data_dir` may be relative, and is by default."""
+    monkeypatch.chdir(tmp_path)
+    Path("here").mkdir()
+    assert fetch(Path("here"), "is-number@7.0.0").name == "is-number-7.0.0.tgz"
