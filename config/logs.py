@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TextIO
 
-from config.settings import LogSettings
+from config.services import LogSettings
 
 _correlation: ContextVar[str] = ContextVar("correlation", default="")
 _FIELDS = "pacs_fields"

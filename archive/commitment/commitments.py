@@ -10,7 +10,7 @@ from archive.commitment.check import Checker
 from archive.commitment.listing import Listing
 from archive.commitment.orders import Orders
 from archive.commitment.requests import Requests
-from config.settings import CommitmentSettings
+from config.services import CommitmentSettings
 from storage.base import ObjectStore
 
 

@@ -13,7 +13,7 @@ from archive.ups.channels import EventChannel, drop_excess
 from archive.ups.subscriptions import Subscriptions
 from archive.ups.workitems import Workitems
 from config.logs import fields
-from config.settings import UPSSettings
+from config.services import UPSSettings
 
 log = logging.getLogger(__name__)
 

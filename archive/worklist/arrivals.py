@@ -17,7 +17,7 @@ from archive.worklist.models import PerformedStepItem
 from archive.worklist.models import WorklistItem as Item
 from archive.worklist.rows import WorklistEntry, entries, entry, for_station, set_status
 from config import clock
-from config.settings import WorklistSettings
+from config.services import WorklistSettings
 
 _AT_ONCE: Final = 1000
 """Items that one transaction closes or deletes."""

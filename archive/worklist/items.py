@@ -28,7 +28,7 @@ from archive.worklist.order import CLOSED, FACILITY, OPEN, Order, OrderKey, flat
 from archive.worklist.rows import WorklistEntry, entries, entry, owned, set_status
 from config import clock
 from config.peers import PeerBook
-from config.settings import WorklistSettings
+from config.services import WorklistSettings
 
 _LOCKS: Final = 0x574C
 """Class of the advisory locks on orders."""

@@ -20,7 +20,7 @@ from archive.worklist import matching
 from archive.worklist.models import WorklistItem as Item
 from archive.worklist.rows import for_station, owned, shown
 from config import clock
-from config.settings import WorklistSettings
+from config.services import WorklistSettings
 
 PAGE: Final = 200
 """Items that a query has in memory at once."""

@@ -13,7 +13,7 @@ from pydicom.filebase import DicomBytesIO
 
 from archive.core import Archive
 from archive.errors import ArchiveError
-from config.settings import IngestSettings
+from config.services import IngestSettings
 from tests.web_server import dataset, part10, serving, store, web  # noqa: F401
 from viewer_api.app import create_app
 from viewer_api.problems import PROBLEMS, problem_of

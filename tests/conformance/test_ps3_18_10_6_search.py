@@ -8,7 +8,7 @@ from dicomweb_client.api import DICOMwebClient
 from pydicom.dataset import Dataset
 
 from archive.core import Archive
-from config.settings import IngestSettings
+from config.services import IngestSettings
 from tests.web_server import dataset, part10, serving, shared_web, store  # noqa: F401
 from viewer_api.app import create_app
 

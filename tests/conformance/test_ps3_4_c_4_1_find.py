@@ -14,7 +14,8 @@ from pydicom.sequence import Sequence as Items
 
 from archive.core import Archive
 from config.peers import Peer, PersonNames
-from config.settings import IngestSettings, Settings
+from config.services import IngestSettings
+from config.settings import Settings
 from tests.factories import ct_image, store
 from tests.integration.archive.support import unchecked
 from tests.integration.dicom_node.conftest import node

@@ -15,7 +15,8 @@ from pydicom.dataset import Dataset
 from archive.core import Archive
 from config import clock
 from config.peers import Peer
-from config.settings import IngestSettings, Settings
+from config.services import IngestSettings
+from config.settings import Settings
 from tests.integration.dicom_node.conftest import node
 from tests.integration.dicom_node.peer import COMMAND, DATA, LAST, cancel_rq, command_set, p_data, pdv
 from tests.integration.dicom_node.running import Node, running

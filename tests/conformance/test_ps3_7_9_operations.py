@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from archive.core import Archive
-from config.settings import IngestSettings, Settings, StorageSettings
+from config.services import IngestSettings
+from config.settings import Settings, StorageSettings
 from tests.factories import ct_image, encode
 from tests.integration.dicom_node.conftest import node
 from tests.integration.dicom_node.peer import (

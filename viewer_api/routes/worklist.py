@@ -21,7 +21,7 @@ from archive.standard.uids import check_uid
 from archive.worklist.listing import ItemSearch
 from archive.worklist.rows import WorklistEntry
 from archive.worklist.steps import StepEntry, StepSearch
-from config.settings import ItemStatus
+from config.services import ItemStatus
 from viewer_api.deps import ArchiveDep
 from viewer_api.etags import versions
 from viewer_api.gate import known_caller, needs

@@ -18,7 +18,8 @@ from archive.standard.json_model import dataset_json, header_json
 from archive.worklist.steps import StepSource
 from archive.worklist.upkeep import WorklistUpkeep
 from config import clock
-from config.settings import Settings, WorklistSettings
+from config.services import WorklistSettings
+from config.settings import Settings
 from tests.factories import ct_image, encode, store
 from tests.integration.archive.support import sql
 from tests.integration.archive.test_cli import run

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from config import logs
-from config.settings import LogSettings
+from config.services import LogSettings
 
 log = logging.getLogger("test.logs")
 
