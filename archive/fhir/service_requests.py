@@ -32,10 +32,16 @@ _OID: Final = "urn:oid:"
 
 
 def visible_order(scope: Scope) -> Condition:
-    """Orders of the caller's facilities, and those whose study the caller may see."""
+    """Orders of the caller's facilities, and those whose study the caller may see.
+
+    Who has the right to orders and not to look (the scope of any other right is one of copying) has those of the
+    facilities of that right alone, as on the worklist.
+    """
     if scope.facilities is None:
         return true()
     own: Condition = Item.facility_id == func.any(bindparam(FACILITIES, type_=ARRAY(BigInteger)))
+    if scope.copying:
+        return own
     made = select(1).where(
         Study.study_instance_uid == Item.study_instance_uid,
         own_or_nobodys(Study.facility_id, Item.facility_id),

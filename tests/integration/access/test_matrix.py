@@ -23,12 +23,25 @@ from archive.core import Archive
 from archive.people.caller import ANYBODY, NOBODY, Caller, Kind, Membership, rights_of
 from archive.people.roles import RIGHTS, Right, Role
 from archive.records import Level, Query
+from archive.reports.records import Author, Written
 from config.peers import Peer
 from dicom_node.operation import Caller as Association
-from tests.integration.access.relations import COPIED, HOME, SEEN, Kept, Reach, Relation, copied_by, keep, seen_by
+from tests.integration.access.relations import (
+    COPIED,
+    HOME,
+    OWNER,
+    SEEN,
+    Kept,
+    Reach,
+    Relation,
+    copied_by,
+    keep,
+    seen_by,
+)
 from tests.integration.access.told import assert_told
 from tests.integration.archive.support import sql, url_of
 from tests.web_server import fresh_archive
+from tests.worklist import put
 from viewer_api.app import create_app
 from viewer_api.views import FACILITY_HEADER
 
@@ -69,6 +82,7 @@ class Action:
 
 _VIEW: Final = frozenset((Right.VIEW,))
 _EITHER: Final = frozenset((Right.VIEW, Right.COPY))
+_ORDERS: Final = frozenset((Right.VIEW, Right.ORDERS))
 _ROOT: Final = "/dicom-web"
 
 
@@ -95,6 +109,7 @@ def _uri(kept: Kept) -> str:
     )
 
 
+_SAMPLE: Final = Kept("1", ("1", "1"), ("1", "1"), "1")
 ACTIONS: Final = (
     *(
         Action(f"QIDO {name}", path, _VIEW, search=True)
@@ -134,6 +149,16 @@ ACTIONS: Final = (
             "study as ZIP": (_study, "application/zip"),
         }.items()
     ),
+    *(
+        Action(f"FHIR {name}", path, _ORDERS if "order" in name else _VIEW, search="?" in path(_SAMPLE))
+        for name, path in {
+            "study": lambda kept: f"/fhir/ImagingStudy/{kept.study}",
+            "study by patient": lambda kept: f"/fhir/ImagingStudy?patient.identifier={kept.patient}&_include=*",
+            "patient by identifier": lambda kept: f"/fhir/Patient?identifier={kept.patient}&name=nguy",
+            "report of the study": lambda kept: f"/fhir/DiagnosticReport?study={kept.study}&_include=*",
+            "order for the study": lambda kept: f"/fhir/ServiceRequest?identifier={kept.study}",
+        }.items()
+    ),
     Action("WADO URI as DICOM", lambda kept: f"{_uri(kept)}application/dicom", _VIEW, copies=True),
 )
 
@@ -163,7 +188,22 @@ def site(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Si
         callers = dict(_callers(account, link))
         app = create_app(archive)
         app.state.sign_in = Switch(callers)
-        yield Site(archive, app, callers, {each: keep(archive, each, account, link) for each in Relation})
+        studies = {each: keep(archive, each, account, link) for each in Relation}
+        for relation, kept in studies.items():
+            _report_and_order(archive, relation, kept)
+        yield Site(archive, app, callers, studies)
+
+
+def _report_and_order(archive: Archive, relation: Relation, kept: Kept) -> None:
+    """What FHIR shows of a study beside it."""
+    if relation is Relation.UNKNOWN:
+        return
+    writer = Caller(Kind.SERVICE, "writer", dict.fromkeys(Right))
+    said = Written(conclusion=f"Về {kept.patient}")
+    report = archive.reports.create(writer, kept.study, said, author=Author("BS. An"))
+    archive.reports.sign(writer, report.number, report.revision, author=Author("BS. An", "1/CCHN"))
+    number = {"AccessionNumber": relation.name[:16], "PatientID": kept.patient, "StudyInstanceUID": kept.study}
+    put(archive, Facility=HOME if relation is Relation.OWN else OWNER, **number)
 
 
 def _link(archive: Archive) -> int:
@@ -216,6 +256,8 @@ def expected(caller: Caller, action: Action, relation: Relation) -> int:
     seen, copied = seen_by(caller, Right.VIEW), copied_by(caller)
     if Right.COPY in action.rights and relation in copied:
         return 200
+    if Right.VIEW not in caller.rights and Right.ORDERS in action.rights:
+        return 200 if relation is Relation.OWN else 404
     if relation not in seen:
         return 404
     return 403 if action.copies and relation not in copied else 200
@@ -227,7 +269,10 @@ def test_every_cell_of_studies(site: Site, record_property: Callable[[str, objec
         answer = await client.get(path, headers={"x-caller": name, "accept": action.accept})
         status = answer.status_code
         if action.search and status in (200, 204):
-            found = [each["0020000D"]["Value"][0] for each in (answer.json() if answer.content else [])]
+            if path.startswith("/fhir"):
+                found = _studies_of(answer.json(), site.studies[relation])
+            else:
+                found = [each["0020000D"]["Value"][0] for each in (answer.json() if answer.content else [])]
             assert set(found) <= {site.studies[relation].study}, (name, action.name, relation)
             status = 200 if found else 404
         if status in (206,):
@@ -243,6 +288,18 @@ def test_every_cell_of_studies(site: Site, record_property: Callable[[str, objec
     ]
     _report_size("studies over HTTP", cells, [want for _, want in results], record_property)
     assert not wrong, f"{len(wrong)} of {len(cells)}: " + "; ".join(wrong[:20])
+
+
+def _studies_of(bundle: dict[str, Any], kept: Kept) -> list[str]:
+    """The study, once for each match that is about it; of all else in the bundle something that is no study."""
+    found = []
+    for entry in bundle.get("entry", ()):
+        resource = entry["resource"]
+        if resource["resourceType"] in ("Endpoint", "Organization"):
+            continue
+        about = kept.study in str(resource) or kept.patient in str(resource)
+        found.append(kept.study if about else f"other {resource['resourceType']}")
+    return found
 
 
 async def _all(app: FastAPI, cells: list[Any], ask: Callable[..., Any]) -> list[Any]:
@@ -319,6 +376,10 @@ ROUTES: Final[tuple[tuple[str, str, frozenset[Right], bool], ...]] = (
     ("POST", "/sharing/consultations", frozenset((Right.SHARE,)), False),
     ("POST", "/sharing/break-glass", frozenset((Right.BREAK_GLASS,)), False),
     ("GET", "/viewer", _VIEW, False),
+    ("GET", "/fhir/ServiceRequest", frozenset((Right.VIEW, Right.ORDERS)), False),
+    ("GET", "/fhir/DiagnosticReport/x/_history", _VIEW, False),
+    ("GET", "/fhir/Binary/x.1", _VIEW, False),
+    ("POST", "/fhir/Patient/_search", _VIEW, False),
 )
 
 
