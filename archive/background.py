@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -69,3 +70,26 @@ class Background:
         except Exception:
             log.exception("work in the background failed", extra=fields(work=self._name))
         return self._pause
+
+
+class Backgrounds:
+    """Several of them, which end at the same time: each may wait for an answer. `close` is called when all have."""
+
+    def __init__(self, threads: Sequence[Background], close: Callable[[], object]) -> None:
+        self._threads = threads
+        self._close = close
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.__enter__()
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        ending = [threading.Thread(target=partial(thread.__exit__, None, None, None)) for thread in self._threads]
+        for each in ending:
+            each.start()
+        for each in ending:
+            each.join()
+        self._close()

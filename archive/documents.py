@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from typing import Final
 
 from pydicom.dataset import Dataset
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import ExplicitVRLittleEndian
 
-from archive.records import DicomJSON
+from archive.ingest import Receiving
+from archive.records import DicomJSON, Receipt, Source
 
 TRANSFER_SYNTAX: Final = str(ExplicitVRLittleEndian)
 _KEPT: Final = frozenset(
@@ -68,6 +70,26 @@ def observer(who: str) -> list[Dataset]:
     name.ValueType, name.ConceptNameCodeSequence = "PNAME", [code("121008", "Person Observer Name")]
     name.PersonName = who[:64]
     return [kind, name]
+
+
+def store(begin: Callable[..., Receiving], document: Dataset, facility: str, issuer: str, ae_title: str) -> Receipt:
+    """Take a document of ours in by the one ingest, as whose study it is. Raises what `Receiving.finish` does."""
+    source = Source(
+        facility=facility,
+        issuer_of_patient_id=issuer,
+        transport="import",
+        calling_ae_title=ae_title,
+        self_made=True,
+    )
+    receiving = begin(
+        source,
+        sop_class_uid=str(document.SOPClassUID),
+        sop_instance_uid=str(document.SOPInstanceUID),
+        transfer_syntax_uid=TRANSFER_SYNTAX,
+    )
+    with receiving:
+        receiving.write(encoded(document))
+        return receiving.finish()
 
 
 def encoded(document: Dataset) -> bytes:

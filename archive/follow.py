@@ -31,6 +31,16 @@ SELECT DISTINCT virtualtransaction FROM pg_locks
    AND pid IS DISTINCT FROM pg_backend_pid()
 """
 
+PATIENTS_OF_OBJECTS: Final = """
+SELECT count(*), coalesce(max(id), %(position)s), array_agg(DISTINCT patient_id) FILTER (WHERE quarantine = '')
+  FROM (SELECT stored_object.id, study.patient_id, study.quarantine
+          FROM stored_object JOIN instance ON instance.id = stored_object.instance_id
+          JOIN series ON series.id = instance.series_id JOIN study ON study.id = series.study_id
+         WHERE stored_object.id > %(position)s AND stored_object.id <= %(horizon)s
+         ORDER BY stored_object.id LIMIT %(most)s) AS new
+"""
+"""Whose the next objects are; how many there were, and the id of the last. For `Look`."""
+
 Look = Callable[[int, int], tuple[int, int]]
 """Does something about the objects behind the first id and up to the second, or about the first of them; gives how many
 it looked at and the id of the last."""

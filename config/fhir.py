@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import Field, model_validator
 
-from config.feed import web_address
-from config.section import Section, secret
+from config.receivers import Receiver
+from config.section import Section
 
 _VN_CORE = "http://fhir.ehealth.gov.vn/core/sid"
 
@@ -27,28 +26,15 @@ class FhirSystems(Section):
     """MA_CSKCB."""
 
 
-class FhirReceiver(Section):
-    """A system that Subscriptions may notify. Whoever is not listed here is sent nothing."""
+class FhirReceiver(Receiver):
+    """A system that Subscriptions may notify. Whoever is not listed here is sent nothing.
+
+    Its `url` is what ``channel.endpoint`` of a Subscription is, or begins with up to a slash.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
-    url: Annotated[str, AfterValidator(web_address)]
-    """What ``channel.endpoint`` of a Subscription is, or begins with up to a slash."""
-    secret: SecretStr = SecretStr("")
-    """What signs each notification, as with webhooks."""
-    secret_file: Path | None = None
-    ca_file: Path | None = None
-    """Certificates of the authorities that may vouch for the receiver, in PEM."""
     payload: Literal["empty", "id-only"] = "empty"
     """The most that a notification says: that there is something, or which resources."""
-    timeout: float = Field(default=10, gt=0, le=120)
-    """Seconds for each of connecting, sending and waiting for the answer."""
-
-    @model_validator(mode="after")
-    def _read_secret(self) -> Self:
-        object.__setattr__(self, "secret", secret(self.secret, self.secret_file, "secret"))
-        if len(self.secret.get_secret_value()) < 16:
-            raise ValueError("a receiver needs a secret of at least 16 characters, or a secret_file")
-        return self
 
     def takes(self, endpoint: str) -> bool:
         """Whether this address is one of the receiver's."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import Field, model_validator
 
-from config.feed import SHORTEST_SECRET, check_authorities, web_address
-from config.section import Section, secret
+from config.receivers import Subscriber
+from config.section import Section
 
 RequiredField = Literal[
     "patient_id",
@@ -47,23 +46,9 @@ class FigureReports(Section):
     """Days after the end of a period, so that late images and results are in."""
 
 
-class FigurePush(Section):
+class FigurePush(Subscriber):
     """A receiver of indicators, such as the IOC of the province behind its LGSP."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
-    url: Annotated[str, AfterValidator(web_address)]
-    enabled: bool = True
-    secret: SecretStr = SecretStr("")
-    """What signs each request; ``whsec_`` and Base64, or any text."""
-    secret_file: Path | None = None
-    old_secret: SecretStr = SecretStr("")
-    """While the secret is being changed: what was valid before. Requests carry a signature by each."""
-    old_secret_file: Path | None = None
-    ca_file: Path | None = None
-    """Certificates of the authorities that may vouch for the receiver, in PEM; those of the operating system when
-    unset."""
-    timeout: float = Field(default=10, gt=0, le=120)
-    """Seconds for each of connecting, sending and waiting for the answer."""
     every: Literal["hour", "day", "week", "month", "quarter", "year"] = "day"
     after_minutes: float = Field(default=15, ge=0, le=60 * 24 * 31)
     """Minutes after the end of a period until its figures are sent."""
@@ -86,14 +71,9 @@ class FigurePush(Section):
     """Days after which a request that was not taken is not tried again."""
 
     @model_validator(mode="after")
-    def _read_secrets(self) -> Self:
-        object.__setattr__(self, "secret", secret(self.secret, self.secret_file, "secret"))
-        object.__setattr__(self, "old_secret", secret(self.old_secret, self.old_secret_file, "old_secret"))
-        if len(self.secret.get_secret_value()) < SHORTEST_SECRET:
-            raise ValueError(f"a push needs a secret of at least {SHORTEST_SECRET} characters, or a secret_file")
+    def _public_figures_are_coarse(self) -> Self:
         if self.public and self.every in ("hour", "day", "week"):
             raise ValueError("public figures are pushed by the month, quarter or year")
-        check_authorities(self.ca_file, self.url)
         return self
 
 

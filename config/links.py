@@ -2,47 +2,26 @@
 
 from __future__ import annotations
 
-import ssl
-from pathlib import Path
-from typing import Self
-from urllib.parse import urlsplit
+from typing import Annotated
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field
 
-from config.section import Section, secret
+from config.receivers import Receiver, web_address
+from config.section import Section
 
 
-class MessageGateway(Section):
+def _address_or_none(value: str) -> str:
+    return web_address(value) if value else value
+
+
+class MessageGateway(Receiver):
     """Sends short messages (SMS, Zalo) for the archive: a program of the province's, or of its provider's.
 
-    It is sent ``{"to": "+84...", "text": "..."}``, signed like webhooks, and answers 2xx when it has taken the message.
+    It is sent ``{"to": "+84...", "text": "..."}``, and answers 2xx when it has taken the message.
     """
 
-    url: str = ""
+    url: Annotated[str, AfterValidator(_address_or_none)] = ""
     """None: there are no one-time codes by phone."""
-    secret: SecretStr = SecretStr("")
-    secret_file: Path | None = None
-    ca_file: Path | None = None
-    """Certificates of the authorities that may vouch for it, in PEM; those of the operating system when unset."""
-    timeout: float = Field(default=10, gt=0, le=60)
-    """Seconds for each of connecting, sending and waiting for the answer."""
-
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        object.__setattr__(self, "secret", secret(self.secret, self.secret_file, "secret"))
-        if not self.url:
-            return self
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
-            raise ValueError("url begins with https:// or http://, names a host and no user")
-        if len(self.secret.get_secret_value()) < 16:
-            raise ValueError("the gateway needs a secret of at least 16 characters, or a secret_file")
-        if self.ca_file is not None:
-            try:
-                ssl.create_default_context(cafile=str(self.ca_file))
-            except (OSError, ssl.SSLError) as error:
-                raise ValueError(f"ca_file {self.ca_file}: {getattr(error, 'strerror', None) or error}") from None
-        return self
 
 
 class LinkSettings(Section):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
+from collections.abc import Sequence
 from functools import partial
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
-from archive.background import Background
+from archive.background import Background, Backgrounds
 from archive.core import Archive
 from archive.figures.pushes import CannotPost
 from archive.index_session import IndexSession
@@ -71,30 +70,19 @@ class FigureDelivery:
             raise CannotPost(str(error)) from None
 
 
-class FigurePushes:
+class FigurePushes(Backgrounds):
     """All pushes of the settings, as long as the ``with`` block lives."""
 
     def __init__(self, archive: Archive, interval: float = INTERVAL) -> None:
         pushes = [push for push in archive.settings.figures.pushes if push.enabled]
-        self._deliveries = [FigureDelivery(archive, push, interval) for push in pushes]
-        self._threads = [
+        deliveries = [FigureDelivery(archive, push, interval) for push in pushes]
+        threads = [
             Background(f"figures to {push.name}", delivery.step)
-            for push, delivery in zip(pushes, self._deliveries, strict=True)
+            for push, delivery in zip(pushes, deliveries, strict=True)
         ]
+        super().__init__(threads, partial(_close, deliveries))
 
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.__enter__()
-        return self
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        # At the same time: each may wait for an answer.
-        ending = [threading.Thread(target=partial(thread.__exit__, None, None, None)) for thread in self._threads]
-        for each in ending:
-            each.start()
-        for each in ending:
-            each.join()
-        for delivery in self._deliveries:
-            delivery.close()
+def _close(deliveries: Sequence[FigureDelivery]) -> None:
+    for delivery in deliveries:
+        delivery.close()

@@ -15,15 +15,12 @@ import hashlib
 import hmac
 import logging
 import random
-import threading
 import time
-from functools import partial
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import orjson
 
-from archive.background import Background
+from archive.background import Background, Backgrounds
 from archive.core import Archive
 from archive.errors import Forgotten
 from archive.feed.feed import Page, Wanted
@@ -140,7 +137,7 @@ class Delivery:
             log.warning("a webhook does not take changes", extra=fields(**about, error=error))
 
 
-class WebhookDelivery:
+class WebhookDelivery(Backgrounds):
     """All webhooks of the settings; delivers as long as the ``with`` block lives. Raises `IndexUnavailable`."""
 
     def __init__(self, archive: Archive, interval: float = INTERVAL, metrics: Metrics | None = None) -> None:
@@ -149,10 +146,11 @@ class WebhookDelivery:
         webhooks = [webhook for webhook in archive.settings.webhooks if webhook.enabled]
         counters = metrics or Metrics()
         self._deliveries = [Delivery(archive, webhook, cursors, interval, counters) for webhook in webhooks]
-        self._threads = [
+        threads = [
             Background(f"webhook {webhook.name}", delivery.step)
             for webhook, delivery in zip(webhooks, self._deliveries, strict=True)
         ]
+        super().__init__(threads, self._end)
         try:
             if webhooks:
                 cursors.begin([webhook.name for webhook in webhooks])
@@ -160,20 +158,7 @@ class WebhookDelivery:
             self._session.close()
             raise
 
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.__enter__()
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        # At the same time: each may wait for an answer.
-        ending = [threading.Thread(target=partial(thread.__exit__, None, None, None)) for thread in self._threads]
-        for each in ending:
-            each.start()
-        for each in ending:
-            each.join()
+    def _end(self) -> None:
         for delivery in self._deliveries:
             delivery.close()
         self._session.close()

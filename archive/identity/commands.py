@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 import time
 from collections.abc import Callable
 
+from archive.actions import add_action, operator
 from archive.core import Archive
 from archive.errors import NotFound
 from archive.identity.linker import Linker
 from archive.identity.linking import Looked
 from archive.identity.records import Number
 from archive.identity.score import probability
-from archive.people.caller import Caller, Kind
-from archive.people.roles import Right
 from config.settings import Settings
 
 Add = Callable[[str, Callable[[Settings, argparse.Namespace], int], str], argparse.ArgumentParser]
@@ -24,40 +22,25 @@ def register(add: Add) -> None:
     """Add the command."""
     identity = add("identity", _run, "Persons: link all patients, list what is to be decided, show, merge, undo.")
     actions = identity.add_subparsers(required=True, metavar="ACTION")
-    _action(actions, "link", _link, "look at all patients that are new or have changed, now")
-    command = _action(actions, "review", _review, "pairs that may be the same person, the likeliest first")
+    add_action(actions, "link", _link, "look at all patients that are new or have changed, now")
+    command = add_action(actions, "review", _review, "pairs that may be the same person, the likeliest first")
     command.add_argument("--limit", type=int, default=50)
-    command = _action(actions, "show", _show, "the numbers of a person, and what was done to them")
+    command = add_action(actions, "show", _show, "the numbers of a person, and what was done to them")
     command.add_argument("issuer", metavar="ISSUER")
     command.add_argument("number", metavar="PATIENT_ID")
-    command = _action(actions, "merge", _merge, "two persons are one")
+    command = add_action(actions, "merge", _merge, "two persons are one")
     command.add_argument("source", type=int, metavar="PERSON")
     command.add_argument("target", type=int, metavar="PERSON")
     command.add_argument("--reason", required=True)
-    command = _action(actions, "undo", _undo, "take back what was done under a number of the trace")
+    command = add_action(actions, "undo", _undo, "take back what was done under a number of the trace")
     command.add_argument("event", type=int)
     command.add_argument("--reason", required=True)
-
-
-def _action(
-    actions: argparse._SubParsersAction[argparse.ArgumentParser],
-    name: str,
-    run: Callable[[Archive, argparse.Namespace], None],
-    text: str,
-) -> argparse.ArgumentParser:
-    command = actions.add_parser(name, help=text, description=text)
-    command.set_defaults(act=run)
-    return command
 
 
 def _run(settings: Settings, given: argparse.Namespace) -> int:
     with Archive.open(settings, application="pacs identity") as archive:
         given.act(archive, given)
     return 0
-
-
-def _operator() -> Caller:
-    return Caller(Kind.SYSTEM, getpass.getuser(), dict.fromkeys(Right))
 
 
 def _link(archive: Archive, given: argparse.Namespace) -> None:
@@ -80,7 +63,7 @@ def _link(archive: Archive, given: argparse.Namespace) -> None:
 
 
 def _review(archive: Archive, given: argparse.Namespace) -> None:
-    for each in archive.reviews.open(_operator(), limit=given.limit):
+    for each in archive.reviews.open(operator(), limit=given.limit):
         why = ", ".join(f"{name} {level}" for name, (level, _) in each.evidence.items())
         mark = "conflict" if each.conflict else f"{probability(each.likelihood):.0%}"
         print(f"{each.one.person} {each.other.person}  {mark}  {why}")
@@ -99,10 +82,10 @@ def _show(archive: Archive, given: argparse.Namespace) -> None:
 
 
 def _merge(archive: Archive, given: argparse.Namespace) -> None:
-    done = archive.identities.merge(_operator(), given.source, given.target, given.reason)
+    done = archive.identities.merge(operator(), given.source, given.target, given.reason)
     print(f"done under number {done.event}: person {done.person}")
 
 
 def _undo(archive: Archive, given: argparse.Namespace) -> None:
-    done = archive.identities.unmerge(_operator(), given.event, given.reason)
+    done = archive.identities.unmerge(operator(), given.event, given.reason)
     print(f"done under number {done.event}")

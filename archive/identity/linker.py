@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, Final
 
 from archive.background import Background
-from archive.follow import Follower
+from archive.follow import PATIENTS_OF_OBJECTS, Follower
 from archive.identity import sql
 from archive.identity.book import Book, lock, named
 from archive.identity.linking import Looked, look
@@ -116,7 +116,7 @@ class Linker:
     def _follow(self, connection: Connection) -> bool:
         def entered(position: int, horizon: int) -> tuple[int, int]:
             given = {"position": position, "horizon": horizon, "most": _MOST}
-            count, last, patients = connection.execute(sql.PATIENTS_OF_OBJECTS, given).fetchone() or (0, position, None)
+            count, last, patients = connection.execute(PATIENTS_OF_OBJECTS, given).fetchone() or (0, position, None)
             self._enter(connection, _ids(connection, sql.CHANGED, {"patients": patients or []}))
             return count, last
 

@@ -278,14 +278,6 @@ ON CONFLICT (record_id, other_id) DO UPDATE
 
 # -- what is new -----------------------------------------------------------------------------------------------------
 
-PATIENTS_OF_OBJECTS: Final = """
-SELECT count(*), coalesce(max(id), %(position)s), array_agg(DISTINCT patient_id) FILTER (WHERE quarantine = '')
-  FROM (SELECT stored_object.id, study.patient_id, study.quarantine
-          FROM stored_object JOIN instance ON instance.id = stored_object.instance_id
-          JOIN series ON series.id = instance.series_id JOIN study ON study.id = series.study_id
-         WHERE stored_object.id > %(position)s AND stored_object.id <= %(horizon)s
-         ORDER BY stored_object.id LIMIT %(most)s) AS new
-"""
 CHANGED: Final = """
 SELECT patient.id FROM patient LEFT JOIN identity_record AS record ON record.patient_id = patient.id
  WHERE patient.id = ANY(%(patients)s) AND record.seen IS DISTINCT FROM patient.xmin::text::bigint

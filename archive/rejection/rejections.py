@@ -14,11 +14,11 @@ from typing import Any, Final
 from sqlalchemy import Engine, text
 
 from archive.database import change, fetch
-from archive.documents import TRANSFER_SYNTAX, encoded
+from archive.documents import store
 from archive.errors import InvalidQuery, NotFound
 from archive.ingest import Receiving
 from archive.reading import Reader
-from archive.records import EVERYTHING, Receipt, Scope, Source
+from archive.records import EVERYTHING, Receipt, Scope
 from archive.rejection import sql
 from archive.rejection.causes import BY_CODE, NOTES, Hidden
 from archive.rejection.compose import Reason, Rejected, compose
@@ -197,22 +197,7 @@ class Rejections:
         home: tuple[Any, ...] = tuple(fetch(self._engine, _HOME, {"study": study, "scope": None})[0])
         attributes, issuer, facility = home
         document = compose(study, attributes, rejected, reason)
-        source = Source(
-            facility=facility,
-            issuer_of_patient_id=issuer,
-            transport="import",
-            calling_ae_title=self._ae_title,
-            self_made=True,
-        )
-        receiving = self._begin(
-            source,
-            sop_class_uid=str(document.SOPClassUID),
-            sop_instance_uid=str(document.SOPInstanceUID),
-            transfer_syntax_uid=TRANSFER_SYNTAX,
-        )
-        with receiving:
-            receiving.write(encoded(document))
-            return receiving.finish()
+        return store(self._begin, document, facility, issuer, self._ae_title)
 
     def _record(self, action: str, subject: str, who: str, why: str, instances: int) -> None:
         said = {"action": action, "subject": subject, "who": who, "why": why, "instances": instances}

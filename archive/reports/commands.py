@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 import sys
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
+from archive.actions import add_action, operator
 from archive.core import Archive
-from archive.people.caller import Caller, Kind
-from archive.people.roles import Right
 from config import clock
 from config.settings import Settings
 
@@ -22,28 +20,17 @@ def register(add: Add) -> None:
     """Add the command."""
     reports = add("reports", _run, "Reports: export, objects that wait, licences, verification.")
     actions = reports.add_subparsers(required=True, metavar="ACTION")
-    command = _action(actions, "export", _export, "write what a facility signed on a day to a file")
+    command = add_action(actions, "export", _export, "write what a facility signed on a day to a file")
     command.add_argument("facility", metavar="FACILITY")
     command.add_argument("file", type=Path, metavar="FILE")
     command.add_argument("--day", type=date.fromisoformat, help="YYYY-MM-DD; today unless given")
     command.add_argument("--kind", choices=("xml4", "hosobenhan"), default="xml4")
     command.add_argument("--format", choices=("xml", "json"), default="xml")
-    _action(actions, "objects", _objects, "signed reports whose DICOM objects are not made yet")
-    command = _action(actions, "licence", _licence, "set the number of somebody's practising licence (MA_BS_DOC_KQ)")
+    add_action(actions, "objects", _objects, "signed reports whose DICOM objects are not made yet")
+    command = add_action(actions, "licence", _licence, "set the number of somebody's practising licence (MA_BS_DOC_KQ)")
     command.add_argument("account", metavar="NAME")
     command.add_argument("number", metavar="LICENCE")
-    _action(actions, "verify", _verify, "check that no version that was given out has been changed")
-
-
-def _action(
-    actions: argparse._SubParsersAction[argparse.ArgumentParser],
-    name: str,
-    act: Callable[[Archive, argparse.Namespace], int],
-    text: str,
-) -> argparse.ArgumentParser:
-    command = actions.add_parser(name, help=text, description=text)
-    command.set_defaults(act=act)
-    return command
+    add_action(actions, "verify", _verify, "check that no version that was given out has been changed")
 
 
 def _run(settings: Settings, given: argparse.Namespace) -> int:
@@ -55,7 +42,7 @@ def _run(settings: Settings, given: argparse.Namespace) -> int:
 def _export(archive: Archive, given: argparse.Namespace) -> int:
     """Exit code 1 if something is missing in some of them; those are left out of XML4."""
     day = given.day or clock.today()
-    found = archive.report_exports.day(_operator(), given.facility, day, given.kind, given.format)
+    found = archive.report_exports.day(operator(), given.facility, day, given.kind, given.format)
     given.file.write_bytes(found.content)
     print(f"{found.reports} reports of {day.isoformat()} written to {given.file}")
     for fault in found.faults:
@@ -73,7 +60,7 @@ def _objects(archive: Archive, given: argparse.Namespace) -> int:
 
 
 def _licence(archive: Archive, given: argparse.Namespace) -> int:
-    by = _operator()
+    by = operator()
     archive.reports.set_licence(by, archive.people.accounts.named(by, given.account).id, given.number)
     return 0
 
@@ -85,7 +72,3 @@ def _verify(archive: Archive, given: argparse.Namespace) -> int:
         print(f"{number} version {version} is not what was given out", file=sys.stderr)
     print(f"{checked} versions checked, {len(changed)} changed")
     return 1 if changed else 0
-
-
-def _operator() -> Caller:
-    return Caller(Kind.SYSTEM, getpass.getuser(), dict.fromkeys(Right))

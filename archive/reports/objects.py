@@ -16,10 +16,10 @@ from sqlalchemy import Engine, Row, text
 
 from archive.background import Background
 from archive.database import change, fetch
-from archive.documents import TRANSFER_SYNTAX, encoded
+from archive.documents import store
 from archive.errors import ArchiveError, ConflictingDuplicate
 from archive.ingest import Receiving
-from archive.records import DicomJSON, Source
+from archive.records import DicomJSON
 from archive.rejection.rejections import Rejections
 from archive.reports.pdf import Copy, printed
 from archive.reports.records import Entry, Version
@@ -148,28 +148,11 @@ class ReportObjects:
         else:
             content = self.printed(entry.number, version, _BY)
             document = encapsulated_pdf(entry.number, version, attributes, before, content)
-        source = Source(
-            facility=home.code,
-            issuer_of_patient_id=home.issuer,
-            transport="import",
-            calling_ae_title=self._settings.node.ae_title,
-            self_made=True,
-        )
-        receiving = self._begin(
-            source,
-            sop_class_uid=str(document.SOPClassUID),
-            sop_instance_uid=str(document.SOPInstanceUID),
-            transfer_syntax_uid=TRANSFER_SYNTAX,
-        )
-        with receiving:
-            receiving.write(encoded(document))
-            try:
-                receiving.finish()
-            except ConflictingDuplicate:
-                # Made before, by another release in other bytes, and the settings keep the first.
-                log.info(
-                    "the object of a signed report is there already", extra=fields(instance=document.SOPInstanceUID)
-                )
+        try:
+            store(self._begin, document, home.code, home.issuer, self._settings.node.ae_title)
+        except ConflictingDuplicate:
+            # Made before, by another release in other bytes, and the settings keep the first.
+            log.info("the object of a signed report is there already", extra=fields(instance=document.SOPInstanceUID))
 
     def _hide(self, entry: Entry, version: Version, before: list[int]) -> None:
         kinds: tuple[Kind, ...] = ("sr", "pdf")

@@ -24,7 +24,7 @@ from psycopg.rows import namedtuple_row
 from archive.audit.events import Action, AuditEvent
 from archive.audit.trail import Trail
 from archive.background import Background
-from archive.follow import Follower
+from archive.follow import PATIENTS_OF_OBJECTS, Follower
 from archive.identity.sql import GATE, LOCK_SHARED
 from archive.index_session import Connection, IndexSession
 from archive.people.caller import Caller, Kind
@@ -99,7 +99,7 @@ class Care:
 
     def _look(self, connection: Connection, position: int, horizon: int) -> tuple[int, int]:
         given = {"position": position, "horizon": horizon, "most": MOST}
-        count, last, patients = connection.execute(sql.PATIENTS_OF_OBJECTS, given).fetchone() or (0, position, None)
+        count, last, patients = connection.execute(PATIENTS_OF_OBJECTS, given).fetchone() or (0, position, None)
         if count:
             tell_of_strangers(connection, self._trail, position, last)
         if patients:

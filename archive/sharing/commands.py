@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 from collections.abc import Callable
 from typing import Final
 
+from archive.actions import add_action, operator
 from archive.core import Archive
-from archive.people.caller import Caller, Kind
-from archive.people.roles import Right
 from archive.sharing.sharings import Grant, Members, Shared, Terms
 from config.settings import Settings
 
@@ -21,31 +19,31 @@ def register(add: Add) -> None:
     """Add the command."""
     sharing = add("sharing", _run, "Referrals and consultations: list, open, end; who sees what; what owners are told.")
     actions = sharing.add_subparsers(required=True, metavar="ACTION")
-    command = _action(actions, "list", _list, "referrals, consultations and broken glass that hold")
+    command = add_action(actions, "list", _list, "referrals, consultations and broken glass that hold")
     command.add_argument("--all", action="store_true", help="also those that have ended")
-    command = _action(actions, "refer", _refer, "let another facility see a study")
+    command = add_action(actions, "refer", _refer, "let another facility see a study")
     command.add_argument("study", metavar="STUDY_UID")
     command.add_argument("to", metavar="FACILITY")
     command.add_argument("--whole-patient", action="store_true", help="all of the patient, also what comes")
     _terms(command)
-    command = _action(actions, "consult", _consult, "open a consultation")
+    command = add_action(actions, "consult", _consult, "open a consultation")
     command.add_argument("title", metavar="TITLE")
     command.add_argument("--study", action="append", required=True, metavar="UID")
     command.add_argument("--facility", action="append", default=[], metavar="CODE")
     command.add_argument("--account", action="append", default=[], metavar="NAME")
     _terms(command)
-    command = _action(actions, "close", _close, "end a referral or consultation")
+    command = add_action(actions, "close", _close, "end a referral or consultation")
     command.add_argument("number", type=int)
-    command = _action(actions, "grants", _grants, "to whom studies are open")
+    command = add_action(actions, "grants", _grants, "to whom studies are open")
     command.add_argument("--study", metavar="UID")
     command.add_argument("--all", action="store_true", help="also those that have ended")
-    command = _action(actions, "withdraw", _withdraw, "take one grant back")
+    command = add_action(actions, "withdraw", _withdraw, "take one grant back")
     command.add_argument("number", type=int)
-    command = _action(actions, "own", _own, "make a study another facility's, whose it is; what it shared ends")
+    command = add_action(actions, "own", _own, "make a study another facility's, whose it is; what it shared ends")
     command.add_argument("study", metavar="STUDY_UID")
     command.add_argument("facility", metavar="FACILITY")
     command.add_argument("--reason", required=True)
-    command = _action(actions, "notices", _notices, "what owners of studies are told and have not taken note of")
+    command = add_action(actions, "notices", _notices, "what owners of studies are told and have not taken note of")
 
 
 def _terms(command: argparse.ArgumentParser) -> None:
@@ -54,66 +52,51 @@ def _terms(command: argparse.ArgumentParser) -> None:
     command.add_argument("--may-copy", action="store_true", help="whole objects may be taken, too")
 
 
-def _action(
-    actions: argparse._SubParsersAction[argparse.ArgumentParser],
-    name: str,
-    run: Callable[[Archive, argparse.Namespace], None],
-    text: str,
-) -> argparse.ArgumentParser:
-    command = actions.add_parser(name, help=text, description=text)
-    command.set_defaults(act=run)
-    return command
-
-
 def _run(settings: Settings, given: argparse.Namespace) -> int:
     with Archive.open(settings, application="pacs sharing") as archive:
         given.act(archive, given)
     return 0
 
 
-def _operator() -> Caller:
-    return Caller(Kind.SYSTEM, getpass.getuser(), dict.fromkeys(Right))
-
-
 def _list(archive: Archive, given: argparse.Namespace) -> None:
-    for each in archive.sharings.decisions(_operator(), closed=given.all, limit=1000):
+    for each in archive.sharings.decisions(operator(), closed=given.all, limit=1000):
         _show(each)
 
 
 def _refer(archive: Archive, given: argparse.Namespace) -> None:
     _show(
-        archive.sharings.refer(_operator(), given.study, given.to, _terms_of(given), whole_patient=given.whole_patient)
+        archive.sharings.refer(operator(), given.study, given.to, _terms_of(given), whole_patient=given.whole_patient)
     )
 
 
 def _consult(archive: Archive, given: argparse.Namespace) -> None:
     members = Members(tuple(given.facility), tuple(given.account))
-    _show(archive.sharings.consult(_operator(), given.title, members, given.study, _terms_of(given)))
+    _show(archive.sharings.consult(operator(), given.title, members, given.study, _terms_of(given)))
 
 
 def _close(archive: Archive, given: argparse.Namespace) -> None:
-    _show(archive.sharings.close(_operator(), given.number))
+    _show(archive.sharings.close(operator(), given.number))
 
 
 def _grants(archive: Archive, given: argparse.Namespace) -> None:
-    for each in archive.sharings.grants(_operator(), given.study, ended=given.all, limit=1000):
+    for each in archive.sharings.grants(operator(), given.study, ended=given.all, limit=1000):
         _show_grant(each)
 
 
 def _withdraw(archive: Archive, given: argparse.Namespace) -> None:
-    _show_grant(archive.sharings.withdraw(_operator(), given.number))
+    _show_grant(archive.sharings.withdraw(operator(), given.number))
 
 
 def _notices(archive: Archive, given: argparse.Namespace) -> None:
     del given
-    for each in archive.break_glass.notices(_operator(), limit=1000):
+    for each in archive.break_glass.notices(operator(), limit=1000):
         whom = each.opened_by or each.to_facility
         what = each.study or each.reason
         print(f"{each.id}  {each.created_at:{_TIME}}  {each.kind}  {each.facility} -> {whom}  {what}".rstrip())
 
 
 def _own(archive: Archive, given: argparse.Namespace) -> None:
-    before = archive.ownership.give(_operator(), given.study, given.facility, given.reason)
+    before = archive.ownership.give(operator(), given.study, given.facility, given.reason)
     print(f"{given.study}  {before} -> {given.facility}")
 
 

@@ -170,14 +170,6 @@ NOTIFY_OF_CARE: Final = """
 INSERT INTO access_notice (kind, facility_id, to_facility_id, patient_id)
 SELECT 'care', owner, %(to)s, %(patient)s FROM unnest(%(owners)s::bigint[]) AS owner ON CONFLICT DO NOTHING
 """
-PATIENTS_OF_OBJECTS: Final = """
-SELECT count(*), coalesce(max(id), %(position)s), array_agg(DISTINCT patient_id) FILTER (WHERE quarantine = '')
-  FROM (SELECT stored_object.id, study.patient_id, study.quarantine
-          FROM stored_object JOIN instance ON instance.id = stored_object.instance_id
-          JOIN series ON series.id = instance.series_id JOIN study ON study.id = series.study_id
-         WHERE stored_object.id > %(position)s AND stored_object.id <= %(horizon)s
-         ORDER BY stored_object.id LIMIT %(most)s) AS new
-"""
 # An order is committed some time after the moment that it carries. It may be for a person of whom only others have
 # images.
 PATIENTS_OF_ORDERS: Final = """

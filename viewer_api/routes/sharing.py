@@ -210,6 +210,7 @@ class Owner(BaseModel):
 @router.post(
     "/owners",
     summary="Make a study another facility's",
+    responses={422: {"description": "Something is missing or wrong; `errors` names each"}},
     dependencies=[needs(Right.GRANTS, everywhere=True), *_CHANGES],
 )
 def give_study(request: Request, archive: ArchiveDep, body: Owner) -> Response:
