@@ -92,7 +92,7 @@ def test_a_person_adds_a_passkey_and_signs_in_by_it(archive: Archive) -> None:
             page.screenshot(path=SCREENSHOTS / "accounts_1400.png", full_page=True)
             page.set_viewport_size({"width": 390, "height": 844})
             page.screenshot(path=SCREENSHOTS / "accounts_390.png", full_page=True)
-            form = page.locator("form[action='/accounts']")
+            form = page.locator("form#new")
             form.locator("input[name=name]").fill("mai.lo")
             form.locator("input[name=display_name]").fill("Lò Thị Mai")
             form.locator("select[name=role]").select_option("clinician")

@@ -531,7 +531,6 @@ def test_the_provider_signs_people_out_once(
     sign_in(browser, provider)
     assert httpx.post(address, data={"logout_token": token}).status_code == 400
     assert browser.get("/profile").status_code == 200
-    assert httpx.post(address, data={"logout_token": provider.logout_token()}).status_code == 400
     provider.claims.pop("sid")
     assert httpx.post(address, data={"logout_token": provider.logout_token()}).status_code == 200
     assert browser.get("/profile").status_code == 303

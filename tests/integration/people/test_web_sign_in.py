@@ -373,7 +373,7 @@ def test_an_address_that_tries_many_names_is_slowed_down() -> None:
 def test_rights_of_nobody_open_nothing(archive: Archive, browser: httpx.Client) -> None:
     make(archive, "sotrung", Membership(Role.ANALYST, None))
     enter(browser, "sotrung")
-    assert browser.get("/").headers["location"] == "/profile"
+    assert browser.get("/").headers["location"] == "/dashboard"
     assert browser.get("/profile").status_code == 200
     for path in ("/worklist", "/dicom-web/studies", "/metrics", "/queues"):
         assert browser.get(path).status_code == 403
