@@ -161,9 +161,9 @@ def _priority(request: Json) -> str:
     given = request.get("priority")
     if given is None:
         return ""
-    if given not in _DICOM_PRIORITY:
+    if not isinstance(given, str) or given not in _DICOM_PRIORITY:
         raise _wrong("priority", f"is one of {', '.join(_DICOM_PRIORITY)}")
-    return _DICOM_PRIORITY[str(given)]
+    return _DICOM_PRIORITY[given]
 
 
 def _procedure(request: Json) -> dict[str, Any]:

@@ -130,7 +130,7 @@ def test_the_keyboard_is_enough(page: Page) -> None:
 
 def test_a_study_opens_in_the_viewer_and_the_logo_leads_back(page: Page) -> None:
     page.goto("/")
-    page.locator("tbody tr", has_text="CT sọ não").get_by_role("link").click()
+    page.locator("tbody tr", has_text="CT sọ não").get_by_role("link", name="Xem ảnh").click()
     page.wait_for_url("**/viewer/viewer?StudyInstanceUIDs=*")
     page.wait_for_function(
         "() => window.cornerstone?.getEnabledElements?.()[0]?.viewport.viewportStatus === 'rendered'", timeout=60_000

@@ -24,7 +24,7 @@ from archive.demo.generated.images import STUDY_COLUMNS, Imaging, Uids
 from archive.demo.generated.paperwork import Paperwork, delays
 from archive.demo.generated.places import PLACES, WEIGHT_OF
 from archive.demo.generated.visits import DAY, OFFSET, ZONE, Diary, Visits
-from archive.errors import ArchiveError
+from archive.errors import Conflict
 from config.settings import DatabaseSettings
 
 BATCH: Final = 10_000
@@ -39,7 +39,7 @@ _STUDIES_A_PERSON: Final = 2.7
 Say = Callable[[str], None]
 
 
-class NotEmpty(ArchiveError):
+class NotEmpty(Conflict):
     """The index holds something already; the generated province is not mixed with real patients."""
 
 

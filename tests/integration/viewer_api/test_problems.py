@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -53,6 +56,9 @@ def test_every_domain_error_is_in_the_table() -> None:
 
 
 def test_errors_for_use_inside_one_module_have_the_row_of_a_public_one() -> None:
+    for module in pkgutil.walk_packages([str(Path(errors.__file__).parent)], "archive."):
+        if "migrations" not in module.name and not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
     for cls in set(_tree(errors.ArchiveError)) - set(ALL):
         assert problem_of(cls) != PROBLEMS[errors.ArchiveError]
 
