@@ -56,9 +56,14 @@ def ahead(items: Iterator[bytes]) -> Iterator[bytes]:
     return chain((next(items),), items)
 
 
-def keeping(cache: DiskCache, name: str, chunks: Iterable[bytes]) -> Generator[bytes, None, None]:
-    """The chunks as they come; they become an entry once all have been taken, unless they are too many."""
-    held: list[bytes] | None = []
+def keeping(
+    cache: DiskCache, name: str, chunks: Iterable[bytes], expected: int | None = None
+) -> Generator[bytes, None, None]:
+    """The chunks as they come; they become an entry once all have been taken, unless they are too many.
+
+    With the `expected` bytes known, none are held of what will be too large.
+    """
+    held: list[bytes] | None = None if expected is not None and expected > LARGEST_KEPT else []
     size = 0
     for chunk in chunks:
         size += len(chunk)

@@ -160,7 +160,7 @@ def _part(archive: Archive, given: _Given) -> multipart.Part:
     if kept is not None:
         return multipart.Part(content_type, (kept,), len(kept))
     made = transcode(archive.store, inst, given.target, archive.settings.web.maximum_decoded_bytes)
-    return multipart.Part(content_type, keeping(archive.frames, name, made.chunks), made.size)
+    return multipart.Part(content_type, keeping(archive.frames, name, made.chunks, made.size), made.size)
 
 
 def _content_type(given: _Given) -> str:
