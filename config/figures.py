@@ -94,9 +94,23 @@ class FiguresSettings(Section):
     backlog_days: int = Field(default=90, ge=1)
     """Studies without a report count as unread backlog for so many days after they arrived."""
     silent_hours: float = Field(default=24, gt=0)
-    """Hours without an image after which a facility is reported to be silent."""
+    """Hours without an image after which a facility is reported to be silent, without a message an HL7 sender."""
+    never_heard_hours: float = Field(default=72, gt=0)
+    """Hours for which a facility, device or HL7 sender may be listed in the settings and not be heard of at all."""
     queue_hours: float = Field(default=1, gt=0)
-    """Hours that the oldest object of a forwarding queue may wait until the queue is reported."""
+    """Hours that the oldest object or message of a queue may wait until the queue is reported."""
+    queue_growth: int = Field(default=200, ge=1)
+    """Objects or messages by which a queue may become longer within `growth_hours` until that is reported."""
+    growth_hours: float = Field(default=3, ge=0.5, le=168)
+    """Hours within which a queue is looked at to tell whether it grows."""
+    failed_hours: float = Field(default=72, gt=0)
+    """Hours for which HL7 messages that were refused or set aside are reported, unless they are done again before."""
+    backlog_growth: float = Field(default=0.5, gt=0)
+    """Share by which a facility's studies without a report may be more than a week ago until that is reported."""
+    backlog_least: int = Field(default=50, ge=1)
+    """A facility with fewer studies without a report is not reported for that."""
+    behind_hours: float = Field(default=0.5, gt=0)
+    """Hours for which something new may not be counted, forwarded or on record until that is reported."""
     forecast_days: int = Field(default=180, ge=1)
     """Days ahead of which it is reported that storage will be full."""
     capacity_bytes: int = Field(default=0, ge=0)

@@ -101,6 +101,7 @@ def serve(archive: Archive, settings: Settings) -> int:
     with (
         archive.recorder(),
         archive.figures.keeper(),
+        archive.figures.watcher(),
         archive.figures.reports.maker(),
         FigurePushes(archive),
         archive.linker().running() if settings.identity.link == "on" else nullcontext(),

@@ -6,13 +6,16 @@ from datetime import date
 
 from sqlalchemy import Engine
 
+from archive.figures.alerts import Alert, Alerts
 from archive.figures.ask import ask
 from archive.figures.forecast import Forecast
 from archive.figures.keep import Keeper
 from archive.figures.pushes import Pushes
 from archive.figures.question import Answer, Question
+from archive.figures.queues import Facilities
 from archive.figures.reports import FigureReportsKept
-from archive.figures.state import Alert, Facilities, FacilityState, Gateways, Now, State
+from archive.figures.state import FacilityState, Gateways, Now, State
+from archive.figures.watch import Watch, Watcher
 from archive.routing.routing import Routing
 from config.settings import Settings
 
@@ -27,6 +30,8 @@ class Figures:
         self._engine = engine
         self._settings = settings
         self._state = State(engine, settings, routing)
+        self.watch = Watch(engine, settings, routing)
+        self._alerts = Alerts(engine, settings, routing, self._state, self.watch)
         self.reports = FigureReportsKept(engine, self.ask, settings.figures.reports)
         self.pushes = Pushes(engine, self.ask)
 
@@ -57,8 +62,12 @@ class Figures:
 
     def alerts(self, facilities: Facilities = None) -> list[Alert]:
         """What somebody should look at, the worst first."""
-        return self._state.alerts(facilities)
+        return self._alerts.listed(facilities)
 
     def keeper(self, interval: float = 2.0) -> Keeper:
         """What keeps the figures, in a thread; see `archive.figures.keep`."""
         return Keeper(self._settings.database, self._settings.figures, interval)
+
+    def watcher(self) -> Watcher:
+        """What notes how queues stand, in a thread; see `archive.figures.watch`."""
+        return Watcher(self.watch)

@@ -198,6 +198,32 @@ class FigureSource(Base):
     received_at: Mapped[datetime]
 
 
+class FigureSample(Base):
+    """How long a queue was, every some minutes of the last hours: whether it grows is seen by that."""
+
+    __tablename__ = "figure_sample"
+
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    """Of which kind the queue is: `archive.figures.queues.Queue.kind`, or ``forward``."""
+    name: Mapped[str] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(primary_key=True)
+    """The beginning of the stretch for which it stands: processes that look in the same one add no second row."""
+    waiting: Mapped[int]
+
+
+class FigureListed(Base):
+    """Since when the settings have a facility, device or sender: who was never heard of for long is told."""
+
+    __tablename__ = "figure_listed"
+    __table_args__ = (CheckConstraint("kind IN ('facility', 'device', 'sender')", name="kind"),)
+
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    since: Mapped[datetime]
+    seen_at: Mapped[datetime]
+    """When a process last had it in its settings; some days later it is forgotten."""
+
+
 class FigureReport(Base):
     """A report of the whole province, as it was made. Made again, it is another one: what was given out stays."""
 

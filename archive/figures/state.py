@@ -1,4 +1,4 @@
-"""How things stand now: live counters, backlog, storage, devices and queues, and what somebody should look at."""
+"""How things stand now: live counters, backlog, storage, devices and queues."""
 
 from __future__ import annotations
 
@@ -6,53 +6,46 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from sqlalchemy import Engine, text
 
 from archive.database import fetch
-from archive.feed.webhooks import Webhooks
 from archive.figures.forecast import Forecast, forecast
+from archive.figures.queues import Facilities, MessageQueue, Queues
 from archive.routing.routing import QueueState, Routing
 from config import clock
 from config.settings import Settings
 
-Facilities = frozenset[str] | None
-"""Codes of those that the caller may count; None for all."""
-
-_MINE: Final = "(CAST(:facilities AS text[]) IS NULL OR facility.code = ANY(:facilities))"
+MINE: Final = "(CAST(:facilities AS text[]) IS NULL OR facility.code = ANY(:facilities))"
+"""Whether ``facility`` is one of those that are counted; see `mine`."""
 _NOW: Final = text(f"""
 SELECT (SELECT coalesce(sum(studies), 0) FROM study_sum JOIN facility ON facility.id = facility_id
-         WHERE cube = 1 AND day = :today AND {_MINE})::bigint AS studies_today,
+         WHERE cube = 1 AND day = :today AND {MINE})::bigint AS studies_today,
        arrived.*, reports.*, unread.*, looked.*
   FROM (SELECT count(*) AS arrived_today, coalesce(sum(instances), 0)::bigint AS images_today,
                coalesce(sum(bytes), 0)::bigint AS bytes_today, count(DISTINCT person_id) AS patients_today,
                count(*) FILTER (WHERE first_image_at >= now() - interval '1 hour') AS arrived_last_hour,
                count(DISTINCT facility_id) AS facilities_today
           FROM study_fact JOIN facility ON facility.id = facility_id
-         WHERE first_image_at >= :midnight AND {_MINE}) AS arrived,
+         WHERE first_image_at >= :midnight AND {MINE}) AS arrived,
        (SELECT count(*) AS reported_today FROM study_fact JOIN facility ON facility.id = facility_id
-         WHERE final_at >= :midnight AND {_MINE}) AS reports,
+         WHERE final_at >= :midnight AND {MINE}) AS reports,
        (SELECT count(*) AS unread, min(first_image_at) AS oldest_unread
           FROM study_fact JOIN facility ON facility.id = facility_id
-         WHERE final_at IS NULL AND first_image_at >= :backlog AND {_MINE}) AS unread,
+         WHERE final_at IS NULL AND first_image_at >= :backlog AND {MINE}) AS unread,
        (SELECT count(*) AS cross_views_today FROM study_look JOIN study_fact USING (study_id)
-          JOIN facility ON facility.id = study_fact.facility_id WHERE looked_at >= :today AND {_MINE}) AS looked
+          JOIN facility ON facility.id = study_fact.facility_id WHERE looked_at >= :today AND {MINE}) AS looked
 """)
 _LAST_IMAGE: Final = text(f"""
 SELECT facility.code, facility.name, facility.district, last.received_at FROM facility
   CROSS JOIN LATERAL (SELECT max(received_at) AS received_at FROM figure_source
                        WHERE figure_source.facility_id = facility.id) AS last
- WHERE {_MINE} ORDER BY facility.code
+ WHERE {MINE} ORDER BY facility.code
 """)
 _DEVICES: Final = text(f"""
 SELECT facility.code, calling_ae_title, received_at FROM figure_source JOIN facility ON facility.id = facility_id
- WHERE {_MINE} ORDER BY 1, 2
-""")
-_PUSHED: Final = text("""
-SELECT name, 'push', count(*) FILTER (WHERE state = 'waiting'), bool_or(state = 'waiting' AND tries > 0),
-       min(made_at) FILTER (WHERE state = 'waiting'), coalesce(max(error) FILTER (WHERE state = 'waiting'), '')
-  FROM figure_pushed GROUP BY name ORDER BY name
+ WHERE {MINE} ORDER BY 1, 2
 """)
 # Backlog at the end of a day: what had come, without what had been read. All in one pass over those that matter.
 _BACKLOG: Final = text(f"""
@@ -60,7 +53,7 @@ SELECT day::date AS day, count(study_id) AS unread
   FROM generate_series(CAST(:since AS timestamptz), CAST(:until AS timestamptz), interval '1 day') AS day
   LEFT JOIN (SELECT study_id, first_image_at, final_at FROM study_fact JOIN facility ON facility.id = facility_id
               WHERE (final_at IS NULL OR final_at >= CAST(:since AS timestamptz))
-                AND first_image_at >= CAST(:earliest AS timestamptz) AND {_MINE}) AS open
+                AND first_image_at >= CAST(:earliest AS timestamptz) AND {MINE}) AS open
     ON first_image_at < day + interval '1 day' AND first_image_at >= day - make_interval(days => :days)
    AND (final_at IS NULL OR final_at >= day + interval '1 day')
  GROUP BY day ORDER BY day
@@ -104,25 +97,13 @@ class FacilityState:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device, PACS or gateway that sends, or is listed as a peer."""
+    """A device, PACS or gateway that sends, or is listed as a peer that may."""
 
     ae_title: str
     facility: str
     description: str
     received_at: datetime | None
     listed: bool
-
-
-@dataclass(frozen=True, slots=True)
-class MessageQueue:
-    """A queue of HL7 messages or of changes (webhooks)."""
-
-    name: str
-    kind: Literal["hl7", "webhook", "push"]
-    waiting: int
-    failing: bool
-    oldest: datetime | None
-    error: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,20 +115,7 @@ class Gateways:
     forwarding: list[QueueState] = field(default_factory=list)
     """Empty for who may not see the whole province."""
     messages: list[MessageQueue] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Alert:
-    """What somebody should look at."""
-
-    kind: Literal["silent", "never_heard", "queue", "disk", "messages", "backlog", "behind"]
-    level: Literal["warning", "critical"]
-    subject: str
-    """Code of the facility, AE title of the destination, name of the queue; empty for the whole."""
-    since: datetime | None = None
-    value: float | None = None
-    """Hours of silence or delay, days until full, studies in the backlog."""
-    text: str = ""
+    """Of some facilities, only those that are theirs alone."""
 
 
 class State:
@@ -157,7 +125,7 @@ class State:
         self._engine = engine
         self._settings = settings
         self._routing = routing
-        self._webhooks = Webhooks(engine, settings.webhooks)
+        self._queues = Queues(engine, settings)
         self._peers = settings.peer_book()
 
     def now(self, facilities: Facilities = None) -> Now:
@@ -168,7 +136,7 @@ class State:
             "today": today,
             "midnight": midnight(today),
             "backlog": at - timedelta(days=self._settings.figures.backlog_days),
-            **_given(facilities),
+            **mine(facilities),
         }
         (row,) = fetch(self._engine, _NOW, given)
         return Now(as_of=at, **row._mapping)
@@ -182,7 +150,7 @@ class State:
             "until": last,
             "earliest": first - timedelta(days=days),
             "days": days,
-            **_given(facilities),
+            **mine(facilities),
         }
         rows = fetch(self._engine, _BACKLOG, given)
         return [(since + timedelta(days=number), row.unread) for number, row in enumerate(rows)]
@@ -202,14 +170,19 @@ class State:
 
     def gateways(self, facilities: Facilities = None) -> Gateways:
         """Who was heard of when, and queues. Raises `IndexUnavailable`."""
-        heard = fetch(self._engine, _DEVICES, _given(facilities))
+        queues = self._routing.queues() if facilities is None else []
+        return Gateways(self.facilities(facilities), self.devices(facilities), queues, self.messages(facilities))
+
+    def devices(self, facilities: Facilities = None) -> list[Device]:
+        """Those that have sent, and peers that may. Raises `IndexUnavailable`."""
+        heard = fetch(self._engine, _DEVICES, mine(facilities))
         found = {(row.code, row.calling_ae_title): row.received_at for row in heard}
         listed = {
             (peer.facility, peer.ae_title): peer
             for peer in self._peers.listed
-            if facilities is None or peer.facility in facilities
+            if peer.may("store") and (facilities is None or peer.facility in facilities)
         }
-        devices = [
+        return [
             Device(
                 ae_title=key[1],
                 facility=key[0],
@@ -219,15 +192,10 @@ class State:
             )
             for key in sorted({*found, *listed})
         ]
-        queues = self._routing.queues() if facilities is None else []
-        return Gateways(self.facilities(facilities), devices, queues, self._messages() if facilities is None else [])
 
-    def _messages(self) -> list[MessageQueue]:
-        hooks = [
-            MessageQueue(each.name, "webhook", each.waiting, each.failures > 0, each.oldest, each.error)
-            for each in self._webhooks.list()
-        ]
-        return hooks + [MessageQueue(*values) for values in map(tuple, fetch(self._engine, _PUSHED))]
+    def messages(self, facilities: Facilities = None) -> list[MessageQueue]:
+        """Queues of messages: HL7 by partner, webhooks, pushes. Raises `IndexUnavailable`."""
+        return self._queues.listed(facilities)
 
     def facilities(self, facilities: Facilities = None) -> list[FacilityState]:
         """When each facility was last heard of. Raises `IndexUnavailable`."""
@@ -240,56 +208,9 @@ class State:
                 row.received_at,
                 silent=row.received_at is not None and row.received_at < limit,
             )
-            for row in fetch(self._engine, _LAST_IMAGE, _given(facilities))
+            for row in fetch(self._engine, _LAST_IMAGE, mine(facilities))
             if row.code in self._peers.facilities and (row.code != "UNKNOWN" or row.received_at)
         ]
-
-    def alerts(self, facilities: Facilities = None) -> list[Alert]:
-        """What somebody should look at, the worst first. Raises `IndexUnavailable`."""
-        at = datetime.now(UTC)
-        found = [
-            Alert("silent", "critical", each.code, each.received_at, _hours(at, each.received_at), each.name)
-            for each in self.facilities(facilities)
-            if each.silent
-        ]
-        if facilities is None:
-            found += self._queues(at)
-            found += [
-                Alert("messages", "warning", each.name, each.oldest, _hours(at, each.oldest), each.error)
-                for each in self._messages()
-                if each.failing
-            ]
-            found += self._disk()
-        return sorted(found, key=lambda each: (each.level != "critical", each.kind, each.subject))
-
-    def _queues(self, at: datetime) -> list[Alert]:
-        limit = timedelta(hours=self._settings.figures.queue_hours)
-        return [
-            Alert(
-                "queue",
-                "critical" if queue.failures or queue.failed else "warning",
-                queue.ae_title,
-                queue.oldest,
-                _hours(at, queue.oldest),
-                queue.error,
-            )
-            for queue in self._routing.queues()
-            if queue.failed or (queue.oldest is not None and at - queue.oldest > limit)
-        ]
-
-    def _disk(self) -> list[Alert]:
-        found = self.forecast()
-        if found.full_early is None:
-            return []
-        left = (found.full_early - clock.today()).days
-        if left > self._settings.figures.forecast_days:
-            return []
-        level: Literal["warning", "critical"] = "critical" if left < _SOON else "warning"
-        return [Alert("disk", level, "", None, float(left), "")]
-
-
-_SOON: Final = 30
-"""Days until the disk is full from which on that is critical."""
 
 
 def midnight(day: date) -> datetime:
@@ -297,10 +218,7 @@ def midnight(day: date) -> datetime:
     return datetime.combine(day, time(), clock.VIETNAM)
 
 
-def _hours(at: datetime, since: datetime | None) -> float | None:
-    return None if since is None else round((at - since).total_seconds() / 3600, 1)
-
-
-def _given(facilities: Facilities) -> dict[str, Any]:
+def mine(facilities: Facilities) -> dict[str, Any]:
+    """The parameter of `MINE`."""
     codes: Sequence[str] | None = None if facilities is None else sorted(facilities)
     return {"facilities": codes}

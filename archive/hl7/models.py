@@ -12,6 +12,7 @@ from archive.models import Base, _key, _now
 
 _INCOMING = text("direction = 'in'")
 _OPEN = text("state IN ('received', 'waiting')")
+_TROUBLED = text("state IN ('refused', 'set_aside')")
 
 
 class HL7Message(Base):
@@ -24,6 +25,7 @@ class HL7Message(Base):
         # The same message sent again is the same row, whichever process takes it.
         Index("uq_hl7_message_incoming", "peer", "control_id", "digest", unique=True, postgresql_where=_INCOMING),
         Index("ix_hl7_message_open", "direction", "peer", "id", postgresql_where=_OPEN),
+        Index("ix_hl7_message_troubled", "direction", "peer", "done_at", postgresql_where=_TROUBLED),
         Index(None, "peer", "id"),
         Index(None, "received_at"),
         Index("ix_hl7_message_about", "about", postgresql_using="gin"),

@@ -21,15 +21,16 @@ from starlette.responses import Response, StreamingResponse
 from archive.audit.events import Action, AuditEvent
 from archive.core import Archive
 from archive.errors import ArchiveError
+from archive.figures.alerts import Alert
 from archive.figures.question import By, Measure
-from archive.figures.state import Alert
+from archive.figures.state import Gateways
 from archive.people.roles import Right
 from config import clock
 from viewer_api.audited import who
 from viewer_api.charts import script_of
 from viewer_api.deps import ArchiveDep
 from viewer_api.gate import known_caller, needs
-from viewer_api.pages.dashboard_numbers import Numbers
+from viewer_api.pages.dashboard_numbers import NOTHING, Numbers
 from viewer_api.pages.dashboard_panels import Panel, Panels, Tile
 from viewer_api.pages.dashboard_wanted import NARROWING, RANGES, Wanted, read
 from viewer_api.pages.language import Texts, language_of, texts
@@ -77,6 +78,21 @@ class Line(NamedTuple):
     ago: str
     state: str
     """``good``, ``warning`` or ``critical``."""
+    word: str
+    """The state as a word."""
+
+
+class Queue(NamedTuple):
+    """A queue, and how it stands."""
+
+    name: str
+    kind: str
+    waiting: str
+    oldest: str
+    failed: str
+    last: str
+    state: str
+    word: str
 
 
 class Notice(NamedTuple):
@@ -84,6 +100,9 @@ class Notice(NamedTuple):
 
     level: str
     text: str
+    advice: str
+    """What to do."""
+    kind: str
 
 
 @router.get("/dashboard")
@@ -93,6 +112,7 @@ def dashboard(request: Request, archive: ArchiveDep) -> Response:
     facilities = known_caller(request).rights[Right.STATISTICS]
     wanted = read(request.query_params, clock.today())
     archive.looks.note(AuditEvent(Action.SEARCH, who(request), detail={"what": "dashboard"}), about="dashboard")
+    stands = archive.figures.gateways(facilities)
     panels = Panels(archive, wanted, facilities, text, partial(facility_name, archive))
     return page(
         request,
@@ -106,8 +126,9 @@ def dashboard(request: Request, archive: ArchiveDep) -> Response:
         tiles=panels.tiles(),
         panels=_panels(panels, facilities),
         notices=_notices(archive, facilities, text),
-        lines=_lines(archive, facilities, text),
-        devices=_devices(archive, facilities, text),
+        lines=_lines(stands, text),
+        devices=_devices(archive, stands, text),
+        queues=_queues(stands, text),
         printed=f"{clock.now():%H:%M %d/%m/%Y}",
         chart_script=script_of(archive.settings.viewer_dir),
         wall_address=_with_wall(wanted, wall=not wanted.wall),
@@ -220,62 +241,106 @@ def _notices(archive: Archive, facilities: Facilities, text: Texts) -> list[Noti
     """Alerts as text; of many stations that are silent, for some have no patient every day, one line tells."""
     numbers, places = Numbers(text), archive.peers.facilities
     shown: list[Alert] = []
-    stations: list[Alert] = []
+    stations: dict[str, list[Alert]] = {"silent": [], "never_heard": []}
     for alert in archive.figures.alerts(facilities):
         place = places.get(alert.subject)
-        small = alert.kind == "silent" and place is not None and place.care_level == "primary"
-        (stations if small else shown).append(alert)
-    if len(stations) <= _STATIONS:
-        shown, stations = [*shown, *stations], []
-    notices = [Notice(alert.level, _said(alert, archive, text, numbers)) for alert in shown]
-    if stations:
-        notices.append(Notice("warning", text("dash_stations", count=numbers.count(len(stations)))))
-    return notices
+        small = alert.kind in stations and place is not None and place.care_level == "primary"
+        (stations[alert.kind] if small else shown).append(alert)
+    told = []
+    for kind, found in stations.items():
+        if len(found) <= _STATIONS:
+            shown += found
+        else:
+            said = text(f"dash_stations_{kind}", count=numbers.count(len(found)))
+            told.append(Notice("warning", said, text(f"dash_do_{kind}"), kind))
+    return [_notice(alert, archive, text, numbers) for alert in shown] + told
 
 
-def _said(alert: Alert, archive: Archive, text: Texts, numbers: Numbers) -> str:
-    name = facility_name(archive, alert.subject) if alert.kind in ("silent", "never_heard") else alert.subject
-    value = alert.value
-    time = numbers.minutes(None if value is None else value * 60)
-    template = text.get(f"dash_alert_{alert.kind}")
-    if template is None:
-        return f"{name} {alert.text}".strip()
-    return template.format(name=name, time=time, count=numbers.count(value), reason=alert.text)
+def _notice(alert: Alert, archive: Archive, text: Texts, numbers: Numbers) -> Notice:
+    name = alert.subject
+    if alert.kind in ("silent", "never_heard", "backlog"):
+        name = facility_name(archive, name)
+    elif alert.kind == "behind":
+        name = text(f"dash_part_{name}")
+    if alert.of:
+        name = text(f"dash_queue_{alert.of}", name=name)
+    hours = alert.value if alert.value is None else alert.value * 60
+    values = {
+        "name": name,
+        "time": numbers.minutes(hours),
+        "count": numbers.count(alert.value),
+        "before": numbers.count(alert.before),
+        "span": numbers.minutes(archive.settings.figures.growth_hours * 60),
+    }
+    said = text(f"dash_alert_{alert.kind}", **values)
+    if alert.text and alert.kind in ("queue", "messages", "messages_failed", "device_never_heard"):
+        said = f"{said} ({alert.text})"
+    return Notice(alert.level, said, text(f"dash_do_{alert.kind}"), alert.kind)
 
 
-def _lines(archive: Archive, facilities: Facilities, text: Texts) -> list[Line]:
+def _lines(stands: Gateways, text: Texts) -> list[Line]:
     """Facilities, those first of which nothing was heard for long."""
     numbers = Numbers(text)
     lines = []
-    for each in archive.figures.facilities(facilities):
+    for each in stands.facilities:
         state = "critical" if each.silent else "good" if each.received_at else "warning"
         moment, ago = numbers.moment(each.received_at), numbers.ago(each.received_at)
-        lines.append(Line(each.name, each.district, moment, ago, state))
+        lines.append(Line(each.name, each.district, moment, ago, state, text(f"dash_state_{state}")))
     return sorted(lines, key=lambda line: (line.state == "good", line.state == "warning", line.name))
 
 
-def _devices(archive: Archive, facilities: Facilities, text: Texts) -> list[Line]:
-    """Queues that send on, then gateways and devices."""
-    numbers, found = Numbers(text), archive.figures.gateways(facilities)
-    queues = [
-        Line(
-            queue.ae_title,
-            text("dash_queue", count=numbers.count(queue.waiting)),
-            numbers.moment(queue.sent_at),
-            numbers.ago(queue.oldest) if queue.waiting else "",
-            "critical" if queue.failed else "warning" if queue.failures else "good",
-        )
-        for queue in found.forwarding
-    ]
-    devices = [
+def _devices(archive: Archive, stands: Gateways, text: Texts) -> list[Line]:
+    """Gateways and devices, those first that have sent."""
+    numbers = Numbers(text)
+    lines = [
         Line(
             each.ae_title,
             each.description or facility_name(archive, each.facility),
             numbers.moment(each.received_at),
             numbers.ago(each.received_at),
             "good" if each.received_at else "warning",
+            text("dash_state_good" if each.received_at else "dash_state_warning"),
         )
-        for each in sorted(found.devices, key=lambda each: (not each.listed, each.ae_title))
+        for each in sorted(stands.devices, key=lambda each: (each.received_at is None, each.ae_title))
         if each.listed
     ]
-    return [*queues, *devices][:_DEVICES]
+    return lines[:_DEVICES]
+
+
+def _queues(stands: Gateways, text: Texts) -> list[Queue]:
+    """Where images are sent on to, then HL7 by partner, webhooks and pushes."""
+    numbers = Numbers(text)
+    forwarding = [
+        Queue(
+            queue.ae_title,
+            text("dash_kind_forward"),
+            numbers.count(queue.waiting),
+            numbers.ago(queue.oldest) if queue.waiting else NOTHING,
+            numbers.count(queue.failed),
+            numbers.moment(queue.sent_at),
+            *_queue_state(text, failed=queue.failed, failing=queue.failures > 0, paused=queue.state == "paused"),
+        )
+        for queue in stands.forwarding
+    ]
+    messages = [
+        Queue(
+            each.name,
+            text(f"dash_kind_{each.kind}"),
+            numbers.count(each.waiting),
+            numbers.ago(each.oldest) if each.waiting else NOTHING,
+            numbers.count(each.failed),
+            numbers.moment(each.last_at),
+            *_queue_state(text, failed=each.failed_lately, failing=each.failing, paused=each.paused),
+        )
+        for each in stands.messages
+    ]
+    return [*forwarding, *messages]
+
+
+def _queue_state(text: Texts, *, failed: int, failing: bool, paused: bool) -> tuple[str, str]:
+    """Colour and word."""
+    if failed:
+        return "critical", text("dash_queue_failed")
+    if failing:
+        return "warning", text("dash_queue_failing")
+    return ("warning", text("dash_queue_paused")) if paused else ("good", text("dash_state_good"))

@@ -91,14 +91,16 @@ def figures(request: Request, archive: ArchiveDep) -> Response:
     return Response(write(question, answer, datetime.now(UTC), language), headers=headers, media_type=media_type)
 
 
-@router.get("/now", summary="Live counters, devices and alerts", response_class=Response, name="figures_now")
+@router.get(
+    "/now", summary="Live counters, facilities, devices, queues and alerts", response_class=Response, name="figures_now"
+)
 def now(request: Request, archive: ArchiveDep) -> Response:
     """How things stand; storage, queues and devices of the province for who may count all of it."""
     where = known_caller(request).rights[Right.STATISTICS]
     archive.looks.note(AuditEvent(Action.SEARCH, who(request), detail={"what": "figures now"}), about="now")
     body = {
         "now": asdict(archive.figures.now(where)),
-        "facilities": [asdict(each) for each in archive.figures.facilities(where)],
+        **asdict(archive.figures.gateways(where)),
         "alerts": [asdict(each) for each in archive.figures.alerts(where)],
         **({"storage": asdict(archive.figures.forecast())} if where is None else {}),
     }
