@@ -16,10 +16,11 @@ from archive.core import Archive, migrate
 from archive.embedded import EmbeddedPostgres
 from config.logs import JSONFormatter, TextFormatter
 from config.settings import Settings, load
-from tests import patient_pynetdicom
+from tests import patient_httpx, patient_pynetdicom
 
 TEMPLATE = "pacs_template"
 patient_pynetdicom.install()
+patient_httpx.install()
 
 # How long an example takes tells of what else the machine does.
 hypothesis.settings.register_profile("pacs", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])

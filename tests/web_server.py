@@ -51,7 +51,7 @@ def serving(app: FastAPI) -> Iterator[str]:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="web server")
         thread.start()
         try:
-            assert server.ready.wait(30)
+            assert server.ready.wait(120)
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
             server.should_exit = True

@@ -526,7 +526,7 @@ def test_9_3_4_3_a_move_is_cancelled_between_sub_operations(settings: Settings) 
         on_its_way.clear()
         asking[0].send_c_cancel(77, None, STUDY_ROOT + MOVE)
         # pynetdicom sends on another thread: the object is answered when the cancellation lies in the node's socket.
-        assert on_its_way.wait(10)
+        assert on_its_way.wait(120)
         return got.answer(event)
 
     sent_something = (evt.EVT_DATA_SENT, lambda _: on_its_way.set())

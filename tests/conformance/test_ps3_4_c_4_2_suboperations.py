@@ -135,7 +135,7 @@ def test_9_3_4_3_a_cancellation_stops_all_associations(settings: Settings) -> No
         if not cancelled.is_set():
             cancelled.set()
             asking[0].send_c_cancel(77, None, STUDY_ROOT + MOVE)
-        assert on_its_way.wait(10)
+        assert on_its_way.wait(120)
         return got.answer(event)
 
     sent_something = (evt.EVT_DATA_SENT, lambda _: on_its_way.set() if cancelled.is_set() else None)
@@ -182,7 +182,7 @@ def test_c_4_2_a_node_that_stops_does_not_wait_for_a_silent_destination(settings
             answers = association.send_c_move(asked, "VIEWER", STUDY_ROOT + MOVE)
             asking = threading.Thread(target=list, args=(answers,))
             asking.start()
-            assert begun.wait(20)
+            assert begun.wait(120)
             # With its idle timeout of five minutes, only being woken can end it.
             node.server.stop()
             wait_until(lambda: node.server.associations == 0, "the association of the move has ended")

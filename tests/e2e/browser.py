@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import Self
+from typing import Any, Final, Self
 
 import httpx
 import numpy as np
 from PIL import Image
-from playwright.sync_api import Browser, ConsoleMessage, Page, Response, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Response, expect, sync_playwright
 from pydicom import dcmread
 from pydicom.uid import generate_uid
 
@@ -27,6 +27,8 @@ BUILD = Path(__file__).parents[2] / "build"
 VIEWER = BUILD / "viewer"
 SCREENSHOTS = BUILD / "screenshots"
 CHROMIUM = "/usr/bin/chromium"
+PATIENCE: Final = 120_000
+"""Milliseconds."""
 ARGUMENTS = [
     "--no-sandbox",
     "--use-angle=swiftshader",
@@ -70,13 +72,32 @@ class Sample:
         return f"/dicom-web/studies/{self.study}/series/{self.series}/instances/{self.instance}"
 
 
+def _patient(browser: Browser) -> Browser:
+    """The same browser, whose waits last as long as a busy machine may need."""
+    make_context, make_page = browser.new_context, browser.new_page
+
+    def new_context(**how: Any) -> BrowserContext:
+        context = make_context(**how)
+        context.set_default_timeout(PATIENCE)
+        return context
+
+    def new_page(**how: Any) -> Page:
+        page = make_page(**how)
+        page.set_default_timeout(PATIENCE)
+        return page
+
+    browser.new_context, browser.new_page = new_context, new_page  # type: ignore[method-assign]
+    expect.set_options(timeout=PATIENCE)
+    return browser
+
+
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """The browser of the system."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         try:
-            yield browser
+            yield _patient(browser)
         finally:
             browser.close()
 

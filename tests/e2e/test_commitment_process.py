@@ -83,7 +83,7 @@ def test_a_node_killed_while_its_report_is_out_reports_again(
         changed = with_asker(settings, port)
         with node_process(changed, tmp_path) as node:
             transaction = request(node, images)
-            assert gate.reached.wait(30)
+            assert gate.reached.wait(120)
             node.kill()
         gate.opened.set()
         assert states(settings) == ["ready"]

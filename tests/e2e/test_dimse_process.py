@@ -98,7 +98,7 @@ def test_sigterm_lets_a_transfer_finish_and_ends_the_idle(settings: Settings, tm
         assert busy.aborted() == (0, 0)
         busy.close()
         idle.close()
-        assert node.process.wait(30) == 0
+        assert node.process.wait(120) == 0
         assert "Traceback" not in node.log()
     with Archive.open(settings) as archive:
         assert [digest for digest, _ in stored_digests(settings, archive)] == [sha256(encode(image))]

@@ -378,7 +378,7 @@ def test_a_stop_does_not_wait_for_a_silent_destination(settings: Settings, tmp_p
         with node.peer().associate() as sender:
             assert sender.store(image.SOPInstanceUID, encode(image)) == 0
             sender.release()
-        assert begun.wait(30)
+        assert begun.wait(120)
         assert node.terminate() == 0
         over.set()
         assert "Traceback" not in node.log()

@@ -34,7 +34,7 @@ def test_the_page_follows_the_queues_and_steers_them(settings: Settings) -> None
         store(archive, image)
         archive.routing.send(image.StudyInstanceUID, "TINH_PACS")
         # Nobody reloads it.
-        expect(waiting).to_have_text("1", timeout=20_000)
+        expect(waiting).to_have_text("1")
         sql(
             archive,
             "UPDATE route_task SET state = 'failed', refusals = 5, error = 'status 0122: SOP class not supported'",

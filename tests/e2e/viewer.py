@@ -17,7 +17,7 @@ from tests.e2e.browser import SCREENSHOTS, picture
 
 # What OHIF itself complains about, whatever it is given.
 HARMLESS = re.compile(r"third-party cookie|Download the React DevTools", re.IGNORECASE)
-PATIENCE = 60_000
+PATIENCE = 120_000
 
 _RENDERED = """([study, index]) => {
     const enabled = window.cornerstone?.getEnabledElements?.() ?? [];

@@ -73,7 +73,7 @@ class Launched:
         before = self.processes()
         self.process.send_signal(number)
         code = self.process.wait(PATIENCE)
-        gone, alive = psutil.wait_procs(before, timeout=20)
+        gone, alive = psutil.wait_procs(before, timeout=120)
         assert not alive, f"left behind: {alive}"
         assert gone
         return code
@@ -224,7 +224,7 @@ def test_a_service_that_dies_ends_everything_and_shows_why(launch: Any, own_sett
     assert launched.process.wait(PATIENCE) == 1
     assert "viewer_api ended by itself (exit code -9)" in launched.output
     assert "web service starts" in launched.output, "the end of its log"
-    _, alive = psutil.wait_procs(before, timeout=20)
+    _, alive = psutil.wait_procs(before, timeout=120)
     assert not alive
 
 

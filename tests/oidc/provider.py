@@ -76,7 +76,7 @@ def real_provider() -> Iterator[RealProvider]:
     finally:
         assert process.stdin is not None
         process.stdin.close()
-        process.wait(30)
+        process.wait(120)
         assert process.stdout is not None
         process.stdout.close()
 

@@ -172,4 +172,4 @@ class Gate:
 
     def __call__(self, event: evt.Event) -> None:
         self.reached.set()
-        assert self.opened.wait(20)
+        assert self.opened.wait(120)

@@ -39,7 +39,7 @@ def queue(archive: Archive, destination: str = "VIEWER") -> QueueState:
     return next(state for state in archive.routing.queues() if state.ae_title == destination)
 
 
-def wait_until_empty(archive: Archive, destination: str = "VIEWER", patience: float = 30) -> None:
+def wait_until_empty(archive: Archive, destination: str = "VIEWER", patience: float = 120) -> None:
     """Until nothing waits for the destination."""
 
     def empty() -> bool:

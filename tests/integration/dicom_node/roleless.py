@@ -59,5 +59,5 @@ def roleless_peer() -> Iterator[int]:
         thread = threading.Thread(target=_serve, args=(server,), daemon=True)
         thread.start()
         yield int(server.getsockname()[1])
-        thread.join(20)
+        thread.join(120)
         assert not thread.is_alive()

@@ -22,7 +22,7 @@ from dicom_node.commitment.desk import Desk
 from dicom_node.server import DicomServer
 from tests.integration.dicom_node.peer import RawPeer
 
-PATIENCE = 20.0
+PATIENCE = 120.0
 
 
 def wait_until(true: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:

@@ -82,7 +82,7 @@ def test_a_peer_that_releases_while_the_report_is_out_gets_it_on_another_associa
         images = stored(node.archive, 2)
         with asking(node, here) as association:
             assert ask(association, about(images)) == 0
-            assert gate.reached.wait(20)
+            assert gate.reached.wait(120)
             association.abort()
             gate.opened.set()
         (report,) = there.wait()
@@ -222,7 +222,7 @@ def test_a_node_that_stops_does_not_wait_for_a_peer(settings: Settings) -> None:
     with listening(reports) as port, Archive.open(with_peer(settings, host="127.0.0.1", port=port)) as archive:
         with running(archive.settings, archive, committing=True) as node:
             request(node, stored(archive, 1))
-            assert gate.reached.wait(20)
+            assert gate.reached.wait(120)
         assert states(node) == ["ready"]
         assert column(node, "attempts") == [1]
         gate.opened.set()

@@ -310,7 +310,7 @@ def test_the_command_waits_for_an_answer_that_comes_to_the_running_node(settings
         with subprocess.Popen(
             command, cwd=ROOT, env=environment(node.settings, settings.data_dir), stdout=subprocess.PIPE, text=True
         ) as process:
-            assert keeper.came.acquire(timeout=30)
+            assert keeper.came.acquire(timeout=120)
             assert keeper.report_to(node.port) == 0
             said, _ = process.communicate(timeout=60)
     assert said == "committed: 1; failed: 0; no answer yet: 0\n"

@@ -282,7 +282,7 @@ def test_an_answer_within_an_operation_of_several_responses(serving: Serving, re
         number = receive_event(peer)
         find = command_set({2: b"1.2", 0x100: 0x20, 0x110: 9, 0x700: 0, 0x800: 1})
         peer.send(message(ECHO_CONTEXT, find, b"identifier"))
-        assert serving.slow.polled.wait(20)
+        assert serving.slow.polled.wait(120)
         send_answer(peer, number, reply=reply)
         serving.source.wait(0)
         serving.slow.release.set()

@@ -368,7 +368,7 @@ def test_several_associations_to_one_destination(settings: Settings) -> None:
             new = id(event.assoc) not in seen
             seen.add(id(event.assoc))
         if new and len(seen) <= 3:
-            together.wait(20)
+            together.wait(120)
         return got.answer(event)
 
     with viewer(got, answer=answer) as peer:

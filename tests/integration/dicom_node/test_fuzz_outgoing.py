@@ -161,7 +161,7 @@ def test_commitment_results_for_a_malicious_requestor(settings: Settings) -> Non
                 node.sql("UPDATE commitment_request SET due_at = now() WHERE leased_until IS NULL")
                 return taken(scp, transactions)
 
-            wait_until(there, "all results are there", 60)
+            wait_until(there, "all results are there", 300)
             node.wait_until_idle()
     print(f"{scp.sessions} associations: " + ", ".join(f"{what} {count}" for what, count in sorted(scp.did.items())))
 

@@ -77,7 +77,7 @@ def test_each_thread_has_its_own_id(stream: io.StringIO) -> None:
 
     def work(name: str) -> None:
         with logs.correlated(name):
-            barrier.wait(10)
+            barrier.wait(120)
             log.info(name)
 
     threads = [threading.Thread(target=work, args=(name,)) for name in ("first", "second")]

@@ -188,12 +188,12 @@ def module(tmp_path: Path):
     yield make
     for child in made:
         child.kill()
-        child.wait(10)
+        child.wait(120)
 
 
 def test_a_child_that_ends_is_noticed_with_its_last_words(module, tmp_path: Path) -> None:
     child, ended = module("import sys\nprint('one')\nsys.exit('bad luck')")
-    assert ended.get(timeout=20) is child
+    assert ended.get(timeout=120) is child
     assert child.exit_code == 1
     assert child.last_lines() == "one\nbad luck"
     assert (tmp_path / "logs" / "service.log").read_text() == "one\nbad luck\n"
@@ -201,7 +201,7 @@ def test_a_child_that_ends_is_noticed_with_its_last_words(module, tmp_path: Path
 
 def test_only_the_last_lines_are_shown(module) -> None:
     child, ended = module("for n in range(100): print(n)")
-    ended.get(timeout=20)
+    ended.get(timeout=120)
     assert child.last_lines().splitlines() == [str(n) for n in range(85, 100)]
 
 
@@ -224,7 +224,7 @@ def test_a_child_is_asked_first_and_killed_last(module, tmp_path: Path) -> None:
         assert child.is_running
     assert not child.wait(0)
     child.kill()
-    assert child.wait(10)
+    assert child.wait(120)
     assert child.exit_code == -signal.SIGKILL
     assert child.last_lines() == "asked"
 
@@ -247,7 +247,7 @@ def test_a_child_does_not_outlive_a_killed_launcher(tmp_path: Path) -> None:
         service = psutil.Process(int(launcher.stdout.readline()))
         launcher.kill()
         launcher.wait()
-        psutil.wait_procs([service], timeout=20)
+        psutil.wait_procs([service], timeout=120)
     assert not service.is_running()
 
 
