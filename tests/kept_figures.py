@@ -56,7 +56,7 @@ class Kept:
 
     def from_scratch(self, now: datetime | None = None) -> None:
         """Forget all facts and sums, then make them anew."""
-        sql(self.archive, "TRUNCATE study_fact, study_sum, study_spread")
+        sql(self.archive, "TRUNCATE study_fact, study_sum, study_spread, study_person")
         sql(self.archive, "UPDATE study_look SET counted = false, avoided = false")
         rebuild(self.session)
         self.keep(now)
@@ -78,6 +78,7 @@ class Kept:
             "facts": sql(self.archive, f"SELECT {', '.join(Fact._fields)} FROM study_fact ORDER BY study_id"),  # type: ignore[arg-type]
             "sums": sql(self.archive, "SELECT * FROM study_sum ORDER BY 1, 2, 3, 4, 5, 6, 7, 8"),
             "spreads": sql(self.archive, "SELECT * FROM study_spread ORDER BY 1, 2, 3, 4, 5"),
+            "persons": sql(self.archive, "SELECT * FROM study_person ORDER BY 1, 2, 3, 4, 5"),
             "looks": sql(self.archive, looks),
         }
 

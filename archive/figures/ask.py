@@ -5,17 +5,17 @@ The result is the same.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
 from typing import Any, Final
 
 from sqlalchemy import Engine, text
 
 from archive.database import fetch
-from archive.figures.plan import CLOCK, PEOPLE, TIMES, Piece, bounds, pieces, whole_months
+from archive.figures.plan import CLOCK, PEOPLE, TIMES, Piece, bounds, months_between, pieces, whole_months
 from archive.figures.question import Answer, By, Measure, Question
-from archive.figures.spread import SPANS, quantile
+from archive.figures.spread import SPANS, told_minutes
+from archive.figures.statements import Statement, level_of
 from archive.figures.sums import EVENTS
 from archive.figures.suppress import suppressed
 
@@ -23,29 +23,16 @@ FEW: Final = 5
 """Of fewer durations, no median is made public."""
 TOO_SLOW: Final = "this takes too long: ask about a shorter time, or with fewer breakdowns"
 
-_TRUNCATED: Final = {
-    By.HOUR: "hour",
-    By.DAY: "day",
-    By.WEEK: "week",
-    By.MONTH: "month",
-    By.QUARTER: "quarter",
-    By.YEAR: "year",
-}
 _FORMATS: Final = {By.HOUR: "%Y-%m-%dT%H", By.DAY: "%Y-%m-%d", By.WEEK: "%G-W%V", By.MONTH: "%Y-%m", By.YEAR: "%Y"}
-_OF_FACILITY: Final = {
-    By.FACILITY: "facility.code",
-    By.DISTRICT: "facility.district",
-    By.CARE_LEVEL: "facility.care_level",
-}
+# Which duration, and in which column of `_RANKED` the quantile is.
 _SPREAD_MEASURES: Final = {
-    Measure.ORDER_TO_IMAGES: (1, 0.5),
-    Measure.IMAGES_TO_REPORT: (2, 0.5),
-    Measure.ORDER_TO_REPORT: (3, 0.5),
-    Measure.ORDER_TO_IMAGES_P90: (1, 0.9),
-    Measure.IMAGES_TO_REPORT_P90: (2, 0.9),
-    Measure.ORDER_TO_REPORT_P90: (3, 0.9),
+    Measure.ORDER_TO_IMAGES: (1, "half"),
+    Measure.IMAGES_TO_REPORT: (2, "half"),
+    Measure.ORDER_TO_REPORT: (3, "half"),
+    Measure.ORDER_TO_IMAGES_P90: (1, "most"),
+    Measure.IMAGES_TO_REPORT_P90: (2, "most"),
+    Measure.ORDER_TO_REPORT_P90: (3, "most"),
 }
-_FROM: Final = "{source} AS event JOIN facility ON facility.id = event.facility_id"
 # What is not in the figures yet: the oldest note that is due, the oldest change that was not read.
 _STATE: Final = text("""
 SELECT least(now(), (SELECT noted_at FROM figure_dirty WHERE due_at <= now() ORDER BY due_at, id LIMIT 1),
@@ -59,154 +46,146 @@ _TOOK: Final = f"""
         AS took (span, bucket)
   WHERE bucket IS NOT NULL)
 """
+# The bucket that half of all, or nine of ten, did not exceed.
+_RANKED: Final = """
+SELECT {keys} span, total, min(bucket) FILTER (WHERE 2 * upto >= total) AS half,
+       min(bucket) FILTER (WHERE 10 * upto >= 9 * total) AS most
+  FROM (SELECT {keys} span, bucket, sum(studies) OVER of_all AS total,
+               sum(studies) OVER (of_all ORDER BY bucket) AS upto
+          FROM ({counted}) AS counted WINDOW of_all AS (PARTITION BY {keys} span)) AS ranked
+ GROUP BY {keys} span, total
+"""
 
-Cells = dict[tuple[Any, ...], Any]
+Key = tuple[Any, ...]
+Found = Mapping[Key, Sequence[Any]]
+"""Values of some measures, by the breakdowns."""
 
 
 def ask(engine: Engine, question: Question, small: int, round_to: int) -> Answer:
     """The answer. Raises `InvalidQuery`, `TooManyMatches` for what takes too long, `IndexUnavailable`."""
     since, until = bounds(question)
     state = fetch(engine, _STATE)
-    columns: dict[Measure, Cells] = {}
-    wanted = set(question.measures) | ({Measure.STUDIES} if question.public else set())
-    spreads = wanted & _SPREAD_MEASURES.keys()
-    sums = wanted - spreads - {Measure.PATIENTS}
-    if sums:
-        columns.update(_sums(engine, question, since, until, sums))
-    if spreads:
-        columns.update(_spreads(engine, question, since, until, spreads))
-    if Measure.PATIENTS in wanted:
-        columns[Measure.PATIENTS] = _patients(engine, question, since, until)
-    keys = sorted({key for cells in columns.values() for key in cells})
+    wanted = list(dict.fromkeys((*question.measures, *((Measure.STUDIES,) if question.public else ()))))
+    values = _values(engine, question, since, until, wanted)
     held = 0
     if question.public:
-        columns, held = suppressed(columns, keys, small, round_to)
+        columns, held = suppressed(
+            {name: {key: row[number] for key, row in values.items()} for number, name in enumerate(wanted)},
+            sorted(values),
+            small,
+            round_to,
+        )
+        values = {key: [columns[name].get(key) for name in wanted] for key in values}
+    asked = len(question.measures)
+    named = _Names(question.by)
     return Answer(
         columns=(*(by.value for by in question.by), *(measure.value for measure in question.measures)),
-        rows=[(*_named(key, question.by), *(columns[name].get(key) for name in question.measures)) for key in keys],
+        rows=[(*named.of(key), *values[key][:asked]) for key in sorted(values)],
         as_of=state[0].as_of if state else datetime.fromtimestamp(0, UTC),
         suppressed=held,
         whole=bool(state) and state[0].swept_at is not None,
     )
 
 
-def _sums(
-    engine: Engine, question: Question, since: datetime, until: datetime, wanted: set[Measure]
-) -> dict[Measure, Cells]:
-    counters = sorted({"studies", "reported", *(measure.value for measure in wanted - {Measure.UNREAD})})
-    totals: dict[tuple[Any, ...], list[int]] = {}
-    selected = ", ".join(f"sum({name})::bigint" for name in counters)
-    for piece in pieces(since, until, (*question.by, *question.where)):
-        for row in _rows(engine, question, piece, EVENTS, selected):
-            key, values = tuple(row[: len(question.by)]), row[len(question.by) :]
-            known = totals.setdefault(key, [0] * len(counters))
-            for position, value in enumerate(values):
-                known[position] += value
-    # A look at a study of another time makes a row without studies; it is one only where looks are asked for.
-    found = {key: dict(zip(counters, values, strict=True)) for key, values in totals.items() if any(values)}
-    columns: dict[Measure, Cells] = {}
+def _values(
+    engine: Engine, question: Question, since: datetime, until: datetime, wanted: Sequence[Measure]
+) -> dict[Key, Sequence[Any]]:
+    """All that is wanted, in this order; None where there is nothing."""
+    kinds: dict[Any, list[Measure]] = {}
     for measure in wanted:
-        if measure is Measure.UNREAD:
-            columns[measure] = {key: values["studies"] - values["reported"] for key, values in found.items()}
-        else:
-            columns[measure] = {key: values[measure.value] for key, values in found.items()}
-    return columns
+        kind = _spreads if measure in _SPREAD_MEASURES else _patients if measure is Measure.PATIENTS else _sums
+        kinds.setdefault(kind, []).append(measure)
+    found = [(names, kind(engine, Statement(question, since, until), question, names)) for kind, names in kinds.items()]
+    if len(found) == 1 and found[0][0] == wanted:
+        return dict(found[0][1])
+    values: dict[Key, Sequence[Any]] = {}
+    for names, rows in found:
+        places = [wanted.index(name) for name in names]
+        for key, row in rows.items():
+            known: Any = values.setdefault(key, [None] * len(wanted))
+            for place, value in zip(places, row, strict=True):
+                known[place] = value
+    return values
 
 
-def _spreads(
-    engine: Engine, question: Question, since: datetime, until: datetime, wanted: set[Measure]
-) -> dict[Measure, Cells]:
+def _sums(engine: Engine, statement: Statement, question: Question, wanted: Sequence[Measure]) -> Found:
+    counters = sorted({"studies", "reported", *(measure.value for measure in set(wanted) - {Measure.UNREAD})})
+    parts = [
+        statement.part(piece, EVENTS, "study_sum", counters, "" if piece.cube is None else f"cube = {int(piece.cube)}")
+        for piece in pieces(*statement.stretch, (*question.by, *question.where))
+    ]
+    keys = statement.keys
+    told = [f"{name} AS told_{number}" for number, name in enumerate(_UNREAD.get(each, each.value) for each in wanted)]
+    # A look at a study of another time makes a row without studies; it is one only where looks are asked for.
+    counted = f"""
+SELECT {", ".join((*keys, *told))} FROM ({statement.total(parts, (), counters)}) AS counted
+ WHERE {" OR ".join(f"{name} <> 0" for name in counters)}"""
+    width = len(keys)
+    return {row[:width]: row[width:] for row in _rows(engine, counted, statement)}
+
+
+_UNREAD: Final = {Measure.UNREAD: "studies - reported"}
+
+
+def _spreads(engine: Engine, statement: Statement, question: Question, wanted: Sequence[Measure]) -> Found:
     spans = sorted({_SPREAD_MEASURES[measure][0] for measure in wanted})
     monthly = not {*question.by, *question.where} & (CLOCK | PEOPLE | {By.HOUR, By.DAY, By.WEEK})
+    since, until = statement.stretch
     parts = whole_months(since, until) if monthly else [Piece(None, since, until)]
-    buckets: dict[tuple[int, tuple[Any, ...]], Counter[int]] = defaultdict(Counter)
-    for piece in parts:
-        for *key, span, bucket, count in _rows(
-            engine, question, piece, _TOOK, "span, bucket, sum(studies)::bigint", ("span", "bucket"), spans
-        ):
-            buckets[span, tuple(key)][bucket] += count
-    small = question.public
-    return {
-        measure: {
-            key: quantile(counts, part)
-            for (number, key), counts in buckets.items()
-            if number == span and not (small and sum(counts.values()) < FEW)
-        }
-        for measure in wanted
-        for span, part in (_SPREAD_MEASURES[measure],)
-    }
-
-
-def _patients(engine: Engine, question: Question, since: datetime, until: datetime) -> Cells:
-    """Distinct persons cannot be added up: they are counted, from an index alone where that has what is asked for."""
-    names = [f"k{number}" for number in range(len(question.by))]
-    by, conditions, parameters = _parts(question, Piece(None, since, until))
-    inner = ", ".join((*(f"{each} AS {name}" for each, name in zip(by, names, strict=True)), "person_id"))
-    source = "(SELECT studied_at AS at, * FROM study_fact)"
-    keys = ", ".join(names)
-    statement = (
-        f"SELECT {', '.join((*names, 'count(*)'))} FROM (SELECT DISTINCT {inner} FROM {_FROM.format(source=source)}"
-        f" WHERE {conditions}) AS persons" + (f" GROUP BY {keys}" if names else "")
+    statement.parameters["spans"] = spans
+    columns = ("span", "bucket", "studies")
+    counted = statement.total(
+        [statement.part(piece, _TOOK, "study_spread", columns, "span = ANY(:spans)") for piece in parts],
+        ("span", "bucket"),
+        ("studies",),
     )
-    rows = fetch(engine, text(statement), parameters, too_slow=TOO_SLOW)
-    return {tuple(row[:-1]): row[-1] for row in rows if row[-1]}
+    ranked = _RANKED.format(keys="".join(f"{name}, " for name in statement.keys), counted=counted)
+    found: dict[Key, list[float | None]] = {}
+    for *key, span, total, half, most in _rows(engine, ranked, statement):
+        if question.public and total < FEW:
+            continue
+        row = found.setdefault(tuple(key), [None] * len(wanted))
+        for place, measure in enumerate(wanted):
+            if _SPREAD_MEASURES[measure][0] == span:
+                row[place] = told_minutes(half if _SPREAD_MEASURES[measure][1] == "half" else most)
+    return found
 
 
-def _rows(
-    engine: Engine,
-    question: Question,
-    piece: Piece,
-    events: str,
-    selected: str,
-    more: Sequence[str] = (),
-    spans: Sequence[int] = (),
-) -> Sequence[Any]:
-    by, conditions, parameters = _parts(question, piece)
-    if spans:
-        source = events if piece.cube is None else "study_spread"
-        conditions += " AND span = ANY(:spans)"
-        parameters["spans"] = list(spans)
+def _patients(engine: Engine, statement: Statement, question: Question, wanted: Sequence[Measure]) -> Found:
+    """Distinct persons cannot be added up: from months that say who is new in them, else counted one by one."""
+    del wanted  # the one
+    level, months = level_of(question), months_between(*statement.stretch)
+    if level is None or months is None:
+        counted = statement.persons_of_facts(Piece(None, *statement.stretch))
     else:
-        source = events if piece.cube is None else "study_sum"
-        conditions += "" if piece.cube is None else f" AND cube = {int(piece.cube)}"
-    grouped = ", ".join((*by, *more))
-    statement = f"SELECT {', '.join((*by, selected))} FROM {_FROM.format(source=source)} WHERE {conditions}" + (
-        f" GROUP BY {grouped}" if grouped else " HAVING count(*) > 0"
-    )
-    return fetch(engine, text(statement), parameters, too_slow=TOO_SLOW)
+        counted = statement.persons(months, level)
+    return {row[:-1]: row[-1:] for row in _rows(engine, counted, statement) if row[-1]}
 
 
-def _parts(question: Question, piece: Piece) -> tuple[list[str], str, dict[str, object]]:
-    """The breakdowns, the conditions and the parameters of a statement about a piece."""
-    at = "at" if piece.cube is None else "day"
-    conditions = [f"{at} >= :since AND {at} < :until"]
-    parameters: dict[str, object] = {"since": piece.since, "until": piece.until}
-    for name, values in question.where.items():
-        conditions.append(f"{_expression(name, piece)} = ANY(:where_{name.value})")
-        parameters[f"where_{name.value}"] = [int(value) for value in values] if name in CLOCK else list(values)
-    if question.facilities is not None:
-        conditions.append("facility.code = ANY(:facilities)")
-        parameters["facilities"] = sorted(question.facilities)
-    return [_expression(name, piece) for name in question.by], " AND ".join(conditions), parameters
+def _rows(engine: Engine, statement: str, given: Statement) -> Sequence[tuple[Any, ...]]:
+    rows = fetch(engine, text(statement), given.parameters, too_slow=TOO_SLOW)
+    return [tuple(row) for row in rows]
 
 
-def _expression(name: By, piece: Piece) -> str:
-    if name in _OF_FACILITY:
-        return _OF_FACILITY[name]
-    if name in TIMES:
-        return f"date_trunc('{_TRUNCATED[name]}', {'at' if piece.cube is None else 'day::timestamp'})"
-    if name is By.HOUR_OF_DAY:
-        return "extract(hour FROM at)::int" if piece.cube is None else "clock % 24"
-    if name is By.DAY_OF_WEEK:
-        return "extract(isodow FROM at)::int" if piece.cube is None else "clock / 24 + 1"
-    return name.value
+class _Names:
+    """Writes times as answers do; each of them once, for there are many rows of each."""
+
+    def __init__(self, by: Sequence[By]) -> None:
+        self._place = next((place for place, name in enumerate(by) if name in TIMES), None)
+        self._by = None if self._place is None else by[self._place]
+        self._known: dict[Any, str] = {}
+
+    def of(self, key: Key) -> Key:
+        if self._by is None or self._place is None:
+            return key
+        moment = key[self._place]
+        name = self._known.get(moment)
+        if name is None:
+            name = self._known[moment] = _text(moment, self._by)
+        return (*key[: self._place], name, *key[self._place + 1 :])
 
 
-def _named(key: tuple[Any, ...], by: Sequence[By]) -> tuple[Any, ...]:
-    return tuple(_text(value, name) if name in TIMES else value for value, name in zip(key, by, strict=True))
-
-
-def _text(moment: datetime, name: By) -> str:
+def _text(moment: date, name: By) -> str:
     if name is By.QUARTER:
         return f"{moment.year}-Q{(moment.month + 2) // 3}"
     return moment.strftime(_FORMATS[name])

@@ -105,12 +105,18 @@ def _step(connection: Connection, settings: FiguresSettings, now: datetime, hurr
     taken, noted = connection.execute(sql.DUE, given).fetchone() or (0, [])
     behind = count == _CHANGES or looked.behind or taken == AT_ONCE
     swept: list[int] = []
+    fast = hurry or swept_at is None
     if sweep is not None and not behind:
-        fast = hurry or swept_at is None
         swept, sweep = _sweep(connection, sweep, AT_ONCE if fast else _SLOWLY)
         behind = fast and sweep is not None
     studies = sorted({*told, *noted, *swept, *looked.studies})
-    others = refresh(connection, studies, settings, now)
+    # While the first sweep goes on, sums of what it has found so far would help nobody: they are made at its end, at
+    # once, which takes less than following each study.
+    certain = {*swept} - {*told, *noted} if fast else frozenset[int]()
+    others = refresh(connection, studies, settings, now, summing=swept_at is not None, swept=certain)
+    if swept_at is None and sweep is None:
+        connection.execute("SET LOCAL statement_timeout = 0")
+        resum(connection)
     return Kept(len(studies), behind or others > 0, sweep=sweep)
 
 

@@ -147,6 +147,29 @@ class StudySpread(Base):
     studies: Mapped[int] = _counter()
 
 
+class StudyPerson(Base):
+    """How many persons were seen in a month, by the month in which they were seen before."""
+
+    __tablename__ = "study_person"
+    __table_args__ = (
+        CheckConstraint("level BETWEEN 1 AND 4", name="level"),
+        # So that what was taken away is found without reading all.
+        Index("ix_study_person_none", "level", postgresql_where=text("persons = 0")),
+    )
+
+    level: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    """`archive.figures.persons.Level`: what "before" looks at."""
+    day: Mapped[date] = mapped_column(primary_key=True)
+    """The first of the month."""
+    before: Mapped[date] = mapped_column(primary_key=True)
+    """The first of the last month before it; 1900-01-01 where there is none."""
+    facility_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    """0 where facilities are not told apart."""
+    modality: Mapped[str] = mapped_column(primary_key=True)
+    """Empty where modalities are not told apart."""
+    persons: Mapped[int] = _counter()
+
+
 class FigureCursor(Base):
     """How far the figures have come. One row; none while nobody keeps any. Who keeps them holds its lock."""
 

@@ -79,6 +79,11 @@ def pieces(since: datetime, until: datetime, names: Iterable[By]) -> list[Piece]
     ]
 
 
+def months_between(since: datetime, until: datetime) -> Piece | None:
+    """The whole months of a stretch, if there are any."""
+    return next((piece for piece in whole_months(since, until) if piece.cube), None)
+
+
 def whole_months(since: datetime, until: datetime) -> list[Piece]:
     """The same where there is nothing but months and facts."""
     return _split(Cube.MONTHS, since, until, _month_up, _month_down)

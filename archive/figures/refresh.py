@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from archive.figures import sql
+from archive.figures import persons, sql
 from archive.figures.fact import Fact, Raw, fact_of, local
 from archive.figures.sums import Delta, Look
 from archive.index_session import Connection
@@ -25,15 +25,34 @@ Facts = dict[int, Fact]
 Looks = dict[int, list[Look]]
 
 
-def refresh(connection: Connection, studies: Sequence[int], settings: FiguresSettings, now: datetime) -> int:
-    """Bring the figures of these studies up to date; give how many others were found to be out of date."""
+def refresh(
+    connection: Connection,
+    studies: Sequence[int],
+    settings: FiguresSettings,
+    now: datetime,
+    *,
+    summing: bool = True,
+    swept: Set[int] = frozenset(),
+) -> int:
+    """Bring the figures of these studies up to date; give how many others were found to be out of date.
+
+    Without `summing` only facts are made, of which all sums must be made anew once all are there. Those `swept` are
+    looked at together with all others, so nothing is to be found out by them.
+    """
     others = 0
     for start in range(0, len(studies), AT_ONCE):
-        others += _refresh(connection, list(studies[start : start + AT_ONCE]), settings, now)
+        others += _refresh(connection, list(studies[start : start + AT_ONCE]), settings, now, summing, swept)
     return others
 
 
-def _refresh(connection: Connection, studies: list[int], settings: FiguresSettings, now: datetime) -> int:
+def _refresh(
+    connection: Connection,
+    studies: list[int],
+    settings: FiguresSettings,
+    now: datetime,
+    summing: bool,
+    swept: Set[int],
+) -> int:
     before = _facts(connection.execute(sql.FACTS, {"studies": studies}))
     after = {}
     for row in connection.execute(sql.RAW, {"studies": studies}):
@@ -45,14 +64,20 @@ def _refresh(connection: Connection, studies: list[int], settings: FiguresSettin
     looks = _looks(connection, concerned)
     after.update(decided(after, concerned, settings))
     decided_now = decided_looks(after, looks, settings, local(now))
-    delta, changed = _delta(before, after, looks, decided_now)
+    delta, changed = _delta(before, after, looks, decided_now, summing)
     gone = [number for number in changed if number not in after]
+    people = persons.moved((before.get(number), after.get(number)) for number in changed) if summing else []
+    counted = persons.seen(connection, people)
     _keep(connection, [after[number] for number in changed if number in after], gone)
     _keep_looks(connection, looks, decided_now)
     _note_due(connection, before, after, looks, settings, now)
-    delta.apply(connection)
+    if summing:
+        delta.apply(connection)
+        persons.move(connection, counted, persons.seen(connection, people))
     connection.execute(sql.SOURCES, {"studies": studies})
-    patients = sorted({after[number].patient_id for number in studies if number in after})
+    patients = sorted({after[number].patient_id for number in studies if number in after and number not in swept})
+    if not patients:
+        return 0
     return connection.execute(sql.OTHERWISE, {"patients": patients, "studies": studies}).rowcount
 
 
@@ -160,7 +185,7 @@ def _neighbours(
     return around, concerned
 
 
-def _delta(before: Facts, after: Facts, looks: Looks, decided_now: Looks) -> tuple[Delta, list[int]]:
+def _delta(before: Facts, after: Facts, looks: Looks, decided_now: Looks, summing: bool) -> tuple[Delta, list[int]]:
     delta, changed = Delta(), []
     for number in sorted({*before, *after}):
         old, new = before.get(number), after.get(number)
@@ -168,7 +193,7 @@ def _delta(before: Facts, after: Facts, looks: Looks, decided_now: Looks) -> tup
         now = decided_now.get(number, [])
         if old != new:
             changed.append(number)
-        if old != new or was != now:
+        if summing and (old != new or was != now):
             delta.add(old, was, -1)
             delta.add(new, now, 1)
     return delta, changed

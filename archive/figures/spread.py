@@ -7,8 +7,8 @@ same whichever sums it was read from.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from datetime import datetime
+from functools import cache
 from typing import Final
 
 PER_OCTAVE: Final = 8
@@ -27,17 +27,7 @@ def bucket(start: datetime | None, end: datetime | None) -> int | None:
     return 0 if minutes < 1 else min(LONGEST, 1 + math.floor(PER_OCTAVE * math.log2(minutes)))
 
 
-def minutes_of(number: int) -> float:
-    """The middle of a bucket, in minutes."""
-    return 0.5 if number == 0 else 2 ** ((number - 0.5) / PER_OCTAVE)
-
-
-def quantile(buckets: Mapping[int, int], part: float) -> float | None:
-    """The duration in minutes that this part of all did not exceed; None of none."""
-    total = sum(buckets.values())
-    rank = max(1, math.ceil(part * total))
-    for number in sorted(buckets):
-        rank -= buckets[number]
-        if rank <= 0 and total > 0:
-            return round(minutes_of(number), 1)
-    return None
+@cache
+def told_minutes(number: int) -> float:
+    """The middle of a bucket, in minutes, as answers have it."""
+    return round(0.5 if number == 0 else 2 ** ((number - 0.5) / PER_OCTAVE), 1)

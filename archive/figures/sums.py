@@ -12,6 +12,7 @@ from datetime import date, datetime
 from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
+from archive.figures import persons
 from archive.figures.fact import Fact
 from archive.figures.spread import SPANS
 from archive.index_session import Connection
@@ -115,9 +116,10 @@ class Delta:
 
 def resum(connection: Connection) -> None:
     """Make all sums anew, in the transaction of the caller."""
-    connection.execute("DELETE FROM study_sum")
-    connection.execute("DELETE FROM study_spread")
-    for statement in (*FROM_SCRATCH.values(), SPREADS_FROM_SCRATCH):
+    for table in ("study_sum", "study_spread", "study_person"):
+        connection.execute(f"DELETE FROM {table}")
+    of_persons = (persons.INSERT + each for each in persons.FROM_SCRATCH.values())
+    for statement in (*FROM_SCRATCH.values(), SPREADS_FROM_SCRATCH, *of_persons):
         connection.execute(statement)
 
 
@@ -127,6 +129,9 @@ def wrong(connection: Connection) -> int:
     for cube, statement in FROM_SCRATCH.items():
         kept = f"SELECT {', '.join((*KEYS, *COUNTERS))} FROM study_sum WHERE cube = {int(cube)}"
         found += _difference(connection, kept, statement.partition(")")[2])
+    for level, right in persons.FROM_SCRATCH.items():
+        kept = f"SELECT {', '.join(persons.KEYS)}, persons FROM study_person WHERE level = {int(level)}"
+        found += _difference(connection, kept, right)
     kept = f"SELECT {', '.join(_SPREAD_KEYS)}, studies FROM study_spread"
     return found + _difference(connection, kept, SPREADS_FROM_SCRATCH.partition(")")[2])
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from archive.core import Archive
 from archive.figures.keep import step
 from archive.figures.question import By, Measure
+from archive.figures.spread import told_minutes
 from archive.index_session import IndexSession
 from tests.factories import ct_image, store
 from tests.integration.archive.support import sql
@@ -185,10 +186,72 @@ def _same_whatever_the_way(kept: Kept, data: Any) -> None:
             if parts
             else not any(map(any, whole))
         )
-    spread = Measure.ORDER_TO_IMAGES
-    months = dict(kept.ask(spread, by=(By.MONTH,)).rows)
-    from_facts = {month: value for month, _, value in kept.ask(spread, by=(By.MONTH, By.SEX)).rows}
-    assert months.keys() == from_facts.keys()
+    _same_persons(kept, span, data)
+    _same_quantiles(kept, span)
+
+
+_PERSONS_ORACLE = """
+SELECT {keys}, count(DISTINCT person_id) FROM study_fact JOIN facility ON facility.id = facility_id
+ WHERE studied_at >= %s AND studied_at < %s GROUP BY {keys} ORDER BY {keys}
+"""
+_KEY_SQL = {
+    By.MONTH: "to_char(studied_at, 'YYYY-MM')",
+    By.QUARTER: """to_char(studied_at, 'YYYY-"Q"Q')""",
+    By.YEAR: "to_char(studied_at, 'YYYY')",
+    By.DAY: "to_char(studied_at, 'YYYY-MM-DD')",
+    By.FACILITY: "facility.code",
+    By.DISTRICT: "facility.district",
+    By.MODALITY: "modality",
+    By.SEX: "sex",
+}
+
+
+def _same_persons(kept: Kept, span: dict[str, datetime], data: Any) -> None:
+    """Distinct persons from months, with ends of any length, are those that are counted one by one."""
+    time = data.draw(st.sampled_from([None, By.MONTH, By.QUARTER, By.YEAR, By.DAY]))
+    others = data.draw(st.lists(st.sampled_from([By.FACILITY, By.DISTRICT, By.MODALITY, By.SEX]), unique=True))
+    by = (*([time] if time else []), *others)
+    for stretch in (span, {**span, "since": datetime(2026, 1, 1)}, YEAR):
+        keys = ", ".join(_KEY_SQL[each] for each in by) or "''::text"
+        statement = _PERSONS_ORACLE.format(keys=keys).replace(
+            "GROUP BY ''::text ORDER BY ''::text", "HAVING count(*) > 0"
+        )
+        counted = sql(kept.archive, statement.replace("''::text, ", ""), stretch["since"], stretch["until"])
+        # One column comes as values, not rows.
+        right = [each if isinstance(each, tuple) else (each,) for each in counted]
+        assert kept.ask(Measure.PATIENTS, by=by, **stretch).rows == right
+    for facility in (NEAR, FAR):
+        narrowed = {"facilities": frozenset({facility}), "where": {By.MODALITY: ("CT",)}}
+        (right,) = sql(
+            kept.archive,
+            "SELECT count(DISTINCT person_id) FROM study_fact JOIN facility ON facility.id = facility_id"
+            " WHERE studied_at >= %s AND studied_at < %s AND code = %s AND modality = 'CT'",
+            *(span["since"], span["until"], facility),
+        )
+        assert kept.one(Measure.PATIENTS, **span, **narrowed) == right
+
+
+def _same_quantiles(kept: Kept, span: dict[str, datetime]) -> None:
+    """From months and ends, from facts alone, and by hand."""
+    buckets: dict[str, list[int]] = {}
+    rows = sql(
+        kept.archive,
+        "SELECT modality, order_to_images FROM study_fact WHERE order_to_images IS NOT NULL"
+        " AND studied_at >= %s AND studied_at < %s ORDER BY order_to_images",
+        *(span["since"], span["until"]),
+    )
+    for modality, number in rows:
+        buckets.setdefault(modality, []).append(number)
+    right = {
+        name: (told_minutes(of[(len(of) + 1) // 2 - 1]), told_minutes(of[(9 * len(of) + 9) // 10 - 1]))
+        for name, of in buckets.items()
+    }
+    measures = (Measure.ORDER_TO_IMAGES, Measure.ORDER_TO_IMAGES_P90)
+    answer = kept.ask(*measures, by=(By.MODALITY,), **span)
+    assert {row[0]: row[1:] for row in answer.rows} == right
+    # What months do not tell apart.
+    parts = kept.ask(*measures, by=(By.MODALITY, By.SEX), **span).rows
+    assert {row[0] for row in parts} == right.keys()
 
 
 def test_two_processes_keep_figures_while_objects_come(archive: Archive) -> None:
