@@ -20,6 +20,7 @@ class IdentitySettings(Section):
     """Evidence, in bits over even odds, from which a pair is put on the review list: 2 means that four in five of such
     pairs should be the same person."""
     largest_group: int = Field(default=30, ge=2, le=200)
-    """A number that more patients share names nobody, such as one that is typed where none is known."""
+    """A number that more patients of different names or birth years share names nobody, such as one that is typed where
+    none is known; nor does one that ten times as many have."""
     most_candidates: int = Field(default=5, ge=1, le=50)
     """Pairs of one patient on the review list, the best first."""

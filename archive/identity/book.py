@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -17,51 +16,12 @@ from psycopg.rows import namedtuple_row
 
 from archive.identity import sql
 from archive.identity.numbers import Identifier, Kind
+from archive.identity.place import Moved, Place, place_of
 from archive.identity.records import Facts, Number, Record, describe, of_dicom
 from archive.index_session import Connection
 
 UNKNOWN: Final = Facts()
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """To whom a record belongs, and why."""
-
-    person: int
-    how: str
-    score: float | None = None
-    linked_by: str = ""
-    linked_at: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """For the trace, and to put it back."""
-        return {
-            "person_id": self.person,
-            "how": self.how,
-            "score": self.score,
-            "linked_by": self.linked_by,
-            "linked_at": self.linked_at,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Moved:
-    """That a record went from one place to another."""
-
-    record: Record
-    before: Place
-    after: Place
-
-    def to_json(self) -> dict[str, Any]:
-        """For the trace."""
-        before, after = self.before.to_json(), self.after.to_json()
-        return {
-            "record": self.record.id,
-            "issuer": self.record.issuer,
-            "identity": self.record.identity,
-            "before": before,
-            "after": after,
-        }
+_KINDS: Final = {kind.value: kind for kind in Kind}
 
 
 def lock(connection: Connection) -> None:
@@ -126,16 +86,15 @@ class Book:
         wanted = sorted(set(records))
         if not wanted:
             return {}
-        numbers: dict[int, list[Identifier]] = {}
-        for record, kind, *rest in self._connection.execute(sql.NUMBERS, {"records": wanted}).fetchall():
-            numbers.setdefault(record, []).append(Identifier(Kind(kind), *rest))
-        rows = named(self._connection, sql.LOAD, {"records": wanted})
-        return {row.id: _loaded(row, tuple(numbers.get(row.id, ()))) for row in rows}
+        return self._load(sql.LOAD, {"records": wanted})
 
-    def of_persons(self, persons: Collection[int]) -> list[int]:
-        """The records of these persons."""
-        rows = self._connection.execute(sql.OF_PERSONS, {"persons": sorted(persons)}).fetchall()
-        return sorted(row[0] for row in rows)
+    def load_with_persons(self, records: Collection[int]) -> dict[int, Record]:
+        """These records, and all others of the same persons."""
+        return self._load(sql.LOAD_WITH_PERSONS, {"records": sorted(records)}) if records else {}
+
+    def load_of_persons(self, persons: Collection[int]) -> dict[int, Record]:
+        """All records of these persons."""
+        return self._load(sql.LOAD_OF_PERSONS, {"persons": sorted(persons)}) if persons else {}
 
     def living(self, person: int) -> int | None:
         """The person whom this one was merged into, or itself; None if there is no such person."""
@@ -188,7 +147,7 @@ class Book:
         went = [each for each in moved if each.before.person != each.after.person]
         persons = {place.person for each in moved for place in (each.before, each.after)}
         members: dict[int, list[Record]] = {person: [] for person in persons}
-        for record in self.load(self.of_persons(persons)).values():
+        for record in self.load_of_persons(persons).values():
             members[record.person].append(record)
         heirs: dict[int, Counter[int]] = {}
         for each in went:
@@ -222,7 +181,7 @@ class Book:
     def refresh_persons(self, persons: Collection[int]) -> None:
         """Repeat in these persons what their records say."""
         members: dict[int, list[Record]] = {}
-        for record in self.load(self.of_persons(persons)).values():
+        for record in self.load_of_persons(persons).values():
             members.setdefault(record.person, []).append(record)
         before = self.persons(list(members))
         rows = [
@@ -241,6 +200,10 @@ class Book:
         self._connection.execute("UPDATE person SET kind = %s WHERE id = %s AND kind <> %s", (kind, person, kind))
 
     # -- parts -------------------------------------------------------------------------------------------------------
+
+    def _load(self, statement: str, given: Mapping[str, Any]) -> dict[int, Record]:
+        rows = self._connection.execute(statement, given).fetchall()
+        return {row[0]: _loaded(*row) for row in rows}
 
     def _find(self, numbers: Iterable[Number]) -> dict[Number, int]:
         rows = self._connection.execute(sql.FIND_ALL, {"rows": _wanted(numbers)}).fetchall()
@@ -321,11 +284,6 @@ def _wanted(numbers: Iterable[Number]) -> str:
     return json.dumps([{"issuer": each.issuer, "identity": each.id} for each in numbers])
 
 
-def place_of(record: Record) -> Place:
-    """Where a record is."""
-    return Place(record.person, record.how, *record.extra.get("place", (None, "", None)))
-
-
 def _described(row: Any) -> Record:
     said = {source: Facts.from_json(facts) for source, facts in (row.claims or {}).items()}
     if row.patient is not None:
@@ -336,26 +294,29 @@ def _described(row: Any) -> Record:
     return record
 
 
-def _loaded(row: Any, identifiers: tuple[Identifier, ...]) -> Record:
+def _loaded(
+    number: int, numbers: Sequence[Sequence[str]] | None, score: float | None, by: str, at: datetime, *rest: Any
+) -> Record:
+    issuer, identity, own, name, born, year, sex, phone, patient, person, how, seen, name_fold, name_key, given = rest
     return Record(
-        row.issuer,
-        row.identity,
-        row.number,
-        row.name,
-        row.birth_date,
-        row.birth_year,
-        row.sex,
-        row.phone,
-        identifiers,
-        row.id,
-        row.patient_id,
-        row.person_id,
-        row.how,
-        row.seen,
-        row.name_fold,
-        row.name_key,
-        row.given,
-        {"place": (row.score, row.linked_by, _iso(row.linked_at))},
+        issuer=issuer,
+        identity=identity,
+        number=own,
+        name=name,
+        birth_date=born,
+        birth_year=year,
+        sex=sex,
+        phone=phone,
+        identifiers=tuple(Identifier(_KINDS[kind], *values) for kind, *values in numbers or ()),
+        id=number,
+        patient=patient,
+        person=person,
+        how=how,
+        seen=seen,
+        name_fold=name_fold,
+        name_key=name_key,
+        given=given,
+        extra={"place": (score, by, at)},
     )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import time
 from collections.abc import Callable
+from typing import Final
 
 from archive.actions import add_action, operator
 from archive.core import Archive
@@ -15,6 +17,7 @@ from archive.identity.records import Number
 from archive.identity.score import probability
 from config.settings import Settings
 
+_TELL_SECONDS: Final = 5.0
 Add = Callable[[str, Callable[[Settings, argparse.Namespace], int], str], argparse.ArgumentParser]
 
 
@@ -45,21 +48,45 @@ def _run(settings: Settings, given: argparse.Namespace) -> int:
 
 def _link(archive: Archive, given: argparse.Namespace) -> None:
     del given
+    # What there is by now stays to the end: looking through it for garbage again and again takes time.
+    gc.freeze()
     linker: Linker = archive.linker()
     begun = time.monotonic()
     done = Looked()
     try:
         linker.begin()
-        entered = linker.enter_all(lambda count: print(f"  {count} patients entered", flush=True))
+        new = linker.not_entered()
+        entering = _Progress("entered", new)
+        entered = linker.enter_all(entering.tell)
+        comparing = _Progress("compared", linker.waiting())
         while (looked := linker.look()).records:
             done.add(looked)
-            print(f"  {done.records} compared, {done.linked} linked, {done.proposed} to be decided", flush=True)
+            comparing.tell(done.records, f"{done.linked} linked, {done.proposed} to be decided")
     finally:
         linker.close()
     print(
         f"new or changed: {entered}; compared: {done.records}; linked: {done.linked}; taken apart: {done.split}; "
         f"to be decided: {done.proposed}; {time.monotonic() - begun:.0f} s"
     )
+
+
+class _Progress:
+    """Says every few seconds how far it is, and how long the rest should take."""
+
+    def __init__(self, what: str, whole: int) -> None:
+        self._what = what
+        self._whole = whole
+        self._begun = self._said = time.monotonic()
+
+    def tell(self, done: int, more: str = "") -> None:
+        """So many are done."""
+        now = time.monotonic()
+        if now < self._said + _TELL_SECONDS:
+            return
+        self._said = now
+        rate = done / (now - self._begun)
+        left = f", {max(0, self._whole - done) / rate:.0f} s left" if rate and self._whole else ""
+        print(f"  {self._what} {done} of {max(self._whole, done)}{left}{'; ' if more else ''}{more}", flush=True)
 
 
 def _review(archive: Archive, given: argparse.Namespace) -> None:

@@ -14,7 +14,8 @@ from typing import Any, Final, Literal
 
 from archive.errors import Conflict, InvalidItem, NotFound
 from archive.identity import sql
-from archive.identity.book import Book, Place, named
+from archive.identity.book import Book, named
+from archive.identity.place import Place
 from archive.identity.records import Facts, Number, Record
 from archive.identity.trace import Act, Done, write
 from archive.index_session import Connection
@@ -197,7 +198,7 @@ def _of_numbers(book: Book, numbers: Collection[Number]) -> dict[Number, Record]
 
 
 def _records(book: Book, persons: Collection[int]) -> dict[int, Record]:
-    records = book.load(book.of_persons(persons))
+    records = book.load_of_persons(persons)
     if len(records) > MOST_RECORDS:
         raise Conflict(f"a person with more than {MOST_RECORDS} numbers cannot be decided about as a whole")
     return records

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from calendar import isleap
 from collections.abc import Collection, Iterable, Mapping
+from datetime import date
+from functools import lru_cache
 from typing import Any, Final
 
 from archive.identity import sql
@@ -83,12 +86,29 @@ def _numbers(record: Record) -> Iterable[tuple[str, str, str]]:
 
 
 def _row(record: Record) -> dict[str, Any]:
+    born = record.birth_date
+    # The first of January is what systems write who know the year alone: it tells no day.
+    years = _near(record.birth_year) if born and (born.month, born.day) != (1, 1) else []
     return {
         "id": record.id,
-        "name_fold": record.name_fold,
         "name_key": record.name_key,
+        "rest": record.name_fold[: len(record.name_fold) - len(record.given)],
         "given": record.given,
-        "birth_date": record.birth_date.isoformat() if record.birth_date else None,
+        "birth_date": born.isoformat() if born else None,
         "birth_year": record.birth_year,
+        "years": years,
+        "days": [day.isoformat() for year in years if born and (day := _same_day(born, year))],
         "phone": record.phone,
     }
+
+
+@lru_cache(maxsize=512)
+def _near(year: int) -> list[int]:
+    """The years of which one of the last two digits differs, and this one."""
+    tens = [year // 10 * 10 + digit for digit in range(10)]
+    return sorted({*tens, *(year // 100 * 100 + digit * 10 + year % 10 for digit in range(10))})
+
+
+def _same_day(born: date, year: int) -> date | None:
+    """The day in another year; None for 29 February where there is none."""
+    return None if (born.month, born.day) == (2, 29) and not isleap(year) else born.replace(year=year)

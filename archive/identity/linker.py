@@ -9,6 +9,7 @@ that compares. So a process that dies leaves nothing undone, and several may run
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -18,7 +19,7 @@ from archive.background import Background
 from archive.follow import PATIENTS_OF_OBJECTS, Follower
 from archive.identity import sql
 from archive.identity.book import Book, lock, named
-from archive.identity.linking import Looked, look
+from archive.identity.linking import MOST, Looked, look
 from archive.identity.records import Number, of_dicom
 from archive.index_session import Connection, IndexSession
 from config.identity import IdentitySettings
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 INTERVAL: Final = 5.0
 _MOST: Final = 2000
 _SWEEP_SECONDS: Final = 600.0
+_TELL_SECONDS: Final = 60.0
 _ORDERS_AGAIN: Final = 900.0
 _ALL_ORDERS: Final = 400 * 86_400.0
 _ORDERS: Final = 1000
@@ -44,6 +46,7 @@ class Linker:
         self._follower = Follower("identity_cursor", _MOST)
         self._swept_to: int | None = None
         self._people: int | None = None
+        self._told_at = -_TELL_SECONDS
 
     def begin(self) -> None:
         """Follow from now on; what is there already comes with the first sweep. Raises `IndexUnavailable`."""
@@ -55,19 +58,36 @@ class Linker:
         ordered = self._session.run(lambda connection: self._orders(connection, _ORDERS_AGAIN))
         sweeping = self._session.run(self._sweep)
         looked = self.look()
+        self._tell(looked)
+        return behind or ordered or sweeping or looked.records > 0
+
+    def _tell(self, looked: Looked) -> None:
         if looked.linked or looked.split or looked.proposed:
             counts = fields(linked=looked.linked, split=looked.split, proposed=looked.proposed)
             log.info("patients were linked to persons", extra=counts)
-        return behind or ordered or sweeping or looked.records > 0
+        if looked.records == MOST and time.monotonic() > self._told_at + _TELL_SECONDS:
+            # The first run after an import takes minutes: say how far it is.
+            self._told_at = time.monotonic()
+            log.info("patients wait to be compared", extra=fields(waiting=self.waiting()))
 
-    def look(self) -> Looked:
-        """Look at the next records that are due. Raises `IndexUnavailable`."""
+    def waiting(self) -> int:
+        """How many records are due. Raises `IndexUnavailable`."""
+        (found,) = self._session.run(lambda connection: connection.execute(sql.WAITING).fetchone()) or (0,)
+        return int(found)
+
+    def not_entered(self) -> int:
+        """How many patients have no record yet, about. Raises `IndexUnavailable`."""
+        (found,) = self._session.run(lambda connection: connection.execute(sql.NOT_ENTERED).fetchone()) or (0,)
+        return int(found)
+
+    def look(self, most: int = MOST) -> Looked:
+        """Look at the next records that are due, at most so many. Raises `IndexUnavailable`."""
 
         def work(connection: Connection) -> Looked:
             if self._people is None:
                 (self._people,) = connection.execute(sql.PEOPLE).fetchone() or (0,)
             with connection.transaction():
-                return look(connection, self._settings, self._people)
+                return look(connection, self._settings, self._people, most)
 
         looked = self._session.run(work)
         if not looked.records:

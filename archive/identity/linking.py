@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from archive.identity import sql
-from archive.identity.book import Book, Moved, Place, lock
+from archive.identity.book import Book, lock
 from archive.identity.find import Finder, Pair
+from archive.identity.neighbourhood import Neighbourhood
 from archive.identity.partition import Group, divide
+from archive.identity.place import Moved, Place
 from archive.identity.records import Record
 from archive.identity.score import Comparison
 from archive.identity.trace import Act, write_all
@@ -64,21 +66,14 @@ class _Look:
         self._book = Book(connection)
         self._finder = Finder(connection, settings, people)
         self._due = frozenset(due)
-        self._records: dict[int, Record] = self._book.load(due)
-        self._compared: dict[Pair, Comparison] = {}
+        self._near = Neighbourhood(self._book, self._finder, due)
 
     def run(self) -> Looked:
         """Link, then propose."""
-        mine = list(self._records.values())
-        strong = {_ordered(pair) for pair in self._finder.by_numbers(mine)}
-        alike = {_ordered(pair) for pair in self._finder.by_facts(mine)}
-        self._records = self._finder.load_neighbours(self._book, strong | alike, self._records)
-        self._compared = self._finder.compare(strong | alike, self._records)
-        whole = self._members(strong)
-        inside = _inside(whole)
-        self._compared.update(self._finder.compare(inside - set(self._compared), self._records))
+        near = self._near
+        near.add(self._finder.by_facts([near.records[number] for number in self._due]))
         apart = self._apart()
-        moved = self._link(whole, apart)
+        moved = self._link(near.whole, apart)
         return Looked(
             len(self._due),
             sum(len(each) for each in moved["link"]),
@@ -88,22 +83,11 @@ class _Look:
 
     # -- linking -----------------------------------------------------------------------------------------------------
 
-    def _members(self, strong: Iterable[Pair]) -> dict[int, Record]:
-        """All records of the persons whom a number brings together, and of those who are looked at."""
-        numbers = self._due | {number for pair in strong for number in pair if number in self._records}
-        persons = {self._records[number].person for number in numbers}
-        members = set(self._book.of_persons(persons))
-        self._records.update(self._book.load(members - set(self._records)))
-        return {number: self._records[number] for number in members}
-
     def _link(self, whole: Mapping[int, Record], apart: Collection[Pair]) -> dict[str, list[list[Moved]]]:
         if self._settings.link == "off":
             return {"link": [], "split": []}
-        automatic = [
-            pair for pair, found in self._compared.items() if found.automatic and pair[0] in whole and pair[1] in whole
-        ]
-        automatic.sort(key=lambda pair: (-self._compared[pair].likelihood, pair))
-        groups = divide(whole, automatic, apart, self._contradicts)
+        automatic = sorted(self._near.links, key=lambda pair: (-self._weight(pair), pair))
+        groups = divide(whole, automatic, apart, self._near.contradicts)
         best = self._best(automatic)
         places = self._places(groups, whole, best)
         moved = self._book.assign(places, whole)
@@ -132,7 +116,7 @@ class _Look:
         best: dict[int, float] = {}
         for pair in pairs:
             for number in pair:
-                best[number] = max(best.get(number, -1e9), self._compared[pair].likelihood)
+                best[number] = max(best.get(number, -1e9), self._weight(pair))
         return best
 
     def _trace(self, moved: Sequence[Moved]) -> dict[str, list[list[Moved]]]:
@@ -153,14 +137,8 @@ class _Look:
         write_all(self._connection, acts)
         return written
 
-    def _contradicts(self, one: int, other: int) -> bool:
-        pair = (min(one, other), max(one, other))
-        if pair not in self._compared:
-            self._compared.update(self._finder.compare([pair], self._records))
-        return self._compared[pair].contradicts
-
     def _apart(self) -> set[Pair]:
-        rows = self._connection.execute(sql.APART, {"records": sorted(self._records)}).fetchall()
+        rows = self._connection.execute(sql.APART, {"records": sorted(self._near.records)}).fetchall()
         return {(int(one), int(other)) for one, other in rows}
 
     # -- proposing ---------------------------------------------------------------------------------------------------
@@ -168,11 +146,11 @@ class _Look:
     def _propose(self, apart: Collection[Pair]) -> int:
         """Put on the list what is likely enough or contradictory; take off what is not any more."""
         best: dict[tuple[int, int], Pair] = {}
-        for pair, found in self._compared.items():
+        for pair, found in self._near.compared.items():
             if pair in apart or not self._worth(pair, found):
                 continue
             for number, other in (pair, pair[::-1]):
-                key = (number, self._records[other].person)
+                key = (number, self._near.records[other].person)
                 if number in self._due and (key not in best or self._weight(pair) > self._weight(best[key])):
                     best[key] = pair
         chosen: set[Pair] = set()
@@ -186,9 +164,9 @@ class _Look:
             {
                 "record_id": pair[0],
                 "other_id": pair[1],
-                "likelihood": round(self._compared[pair].likelihood, 2),
-                "conflict": self._compared[pair].conflict,
-                "evidence": self._compared[pair].to_json(),
+                "likelihood": round(self._near.compared[pair].likelihood, 2),
+                "conflict": self._near.compared[pair].conflict,
+                "evidence": self._near.compared[pair].to_json(),
             }
             for pair in sorted(chosen)
         ]
@@ -198,28 +176,9 @@ class _Look:
         return len(rows)
 
     def _worth(self, pair: Pair, found: Comparison) -> bool:
-        one, other = (self._records[number] for number in pair)
+        one, other = (self._near.records[number] for number in pair)
         likely = found.likelihood >= self._settings.review_bits
         return one.person != other.person and (likely or found.conflict or found.automatic)
 
     def _weight(self, pair: Pair) -> float:
-        return self._compared[pair].likelihood
-
-
-def _inside(records: Mapping[int, Record]) -> set[Pair]:
-    """Pairs of records that are one person by themselves: whether that still holds is to be asked."""
-    persons: dict[int, list[int]] = {}
-    for number, record in records.items():
-        persons.setdefault(record.person, []).append(number)
-    return {
-        (one, other)
-        for members in persons.values()
-        if any(not records[number].decided for number in members)
-        for one in members
-        for other in members
-        if one < other
-    }
-
-
-def _ordered(pair: Pair) -> Pair:
-    return (min(pair), max(pair))
+        return self._near.compared[pair].likelihood

@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 
 class Kind(StrEnum):
@@ -73,8 +72,7 @@ _IDENTITY_CARD: Final = re.compile(r"[0-9]{9}")
 _LONGEST: Final = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Identifier:
+class Identifier(NamedTuple):
     """A number of somebody."""
 
     kind: Kind
@@ -87,7 +85,7 @@ class Identifier:
     @property
     def key(self) -> tuple[str, str]:
         """What is equal for the same number."""
-        return (self.kind.value, f"{self.issuer}\x1f{self.value}" if self.kind is Kind.FACILITY else self.value)
+        return (self.kind, f"{self.issuer}\x1f{self.value}" if self.kind is Kind.FACILITY else self.value)
 
 
 def kind_of(label: str) -> Kind | None:

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 from archive.identity import names
@@ -81,6 +80,9 @@ class Record:
     name_key: str = ""
     given: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
+    # Kept by hand: `functools.cached_property` takes a lock, and these are asked for in every comparison.
+    _by_kind: dict[Kind, frozenset[str]] | None = field(default=None, init=False, repr=False, compare=False)
+    _citizens: frozenset[str] | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.name and not self.name_fold:
@@ -93,17 +95,20 @@ class Record:
         """Somebody has said to whom it belongs, so nothing moves it by itself."""
         return self.how in ("review", "hl7", "manual")
 
-    @cached_property
+    @property
     def by_kind(self) -> dict[Kind, frozenset[str]]:
         """Its numbers by what they are; hospitals' numbers with their issuer."""
-        found: dict[Kind, set[str]] = {}
-        for each in self.identifiers:
-            found.setdefault(each.kind, set()).add(each.key[1])
-        if self.number and self.issuer:
-            found.setdefault(Kind.FACILITY, set()).add(Identifier(Kind.FACILITY, self.number, self.issuer).key[1])
-        return {kind: frozenset(values) for kind, values in found.items()}
+        if self._by_kind is None:
+            numbers = self.identifiers
+            if self.number and self.issuer:
+                numbers = (*numbers, Identifier(Kind.FACILITY, self.number, self.issuer))
+            found: dict[Kind, set[str]] = {}
+            for each in numbers:
+                found.setdefault(each.kind, set()).add(each.key[1])
+            self._by_kind = {kind: frozenset(values) for kind, values in found.items()}
+        return self._by_kind
 
-    @cached_property
+    @property
     def warnings(self) -> dict[str, list[str]]:
         """Of each personal number that contradicts the rest: in what."""
         found = {
@@ -112,11 +117,13 @@ class Record:
         }
         return {number: warnings for number, warnings in found.items() if warnings}
 
-    @cached_property
+    @property
     def citizens(self) -> frozenset[str]:
         """Personal numbers that contradict nothing."""
-        numbers = self.by_kind.get(Kind.CITIZEN, frozenset())
-        return frozenset(each for each in numbers if not contradicts(self.warnings.get(each, ())))
+        if self._citizens is None:
+            odd = {number for number, warnings in self.warnings.items() if contradicts(warnings)}
+            self._citizens = self.by_kind.get(Kind.CITIZEN, frozenset()) - odd
+        return self._citizens
 
     @property
     def wholly(self) -> tuple[Any, ...]:

@@ -21,6 +21,7 @@ from archive.identity.numbers import Kind
 from archive.identity.records import Record
 
 SHARED: Final = "same"
+_KINDS: Final = tuple(Kind)
 _ODD: Final = "different"
 # How often the fields of one person look so, in two records; and by chance in two people's.
 _NAME_OF_ONE: Final[Mapping[Alike, float]] = {
@@ -106,9 +107,11 @@ class Scorer:
         if one.phone and other.phone:
             level = SHARED if one.phone == other.phone else _ODD
             evidence["phone"] = (level, _PHONE_BITS[level])
-        for kind in Kind:
-            if (found := _compare_numbers(kind, one, other)) is not None:
-                evidence[kind.value] = (found, _NUMBER_BITS[kind][found])
+        for kind in _KINDS:
+            if kind in one.by_kind and kind in other.by_kind:
+                found = _compare_numbers(kind, one, other)
+                if found is not None:
+                    evidence[kind.value] = (found, _NUMBER_BITS[kind][found])
         shared = self._shared(evidence)
         odd = _contradicts(evidence)
         return Comparison(
@@ -158,9 +161,7 @@ def _only_year(birth: date) -> bool:
 
 
 def _compare_numbers(kind: Kind, one: Record, other: Record) -> str | None:
-    mine, theirs = one.by_kind.get(kind), other.by_kind.get(kind)
-    if not mine or not theirs:
-        return None
+    mine, theirs = one.by_kind[kind], other.by_kind[kind]
     shared = mine & theirs
     if kind is Kind.FACILITY:
         return SHARED if shared else None

@@ -95,16 +95,20 @@ SELECT said.record_id FROM said LEFT JOIN before USING (record_id) WHERE before.
 
 # -- records and their persons ---------------------------------------------------------------------------------------
 
-LOAD: Final = """
-SELECT record.id, issuer, identity, number, name, birth_date, birth_year, sex, phone, patient_id, person_id, how, seen,
-       name_fold, name_key, given, score, linked_by, linked_at
-  FROM identity_record AS record WHERE record.id = ANY(%(records)s)
+_LOAD: Final = """
+SELECT record.id,
+       (SELECT array_agg(ARRAY[kind, value, issuer, text] ORDER BY kind, value) FROM identity_identifier
+         WHERE record_id = record.id) AS numbers,
+       score, linked_by, linked_at, issuer, identity, number, name, birth_date, birth_year, sex, phone, patient_id,
+       person_id, how, seen, name_fold, name_key, given
+  FROM identity_record AS record
 """
-NUMBERS: Final = """
-SELECT record_id, kind, value, issuer, text FROM identity_identifier WHERE record_id = ANY(%(records)s)
- ORDER BY record_id, kind, value
-"""
-OF_PERSONS: Final = "SELECT id FROM identity_record WHERE person_id = ANY(%(persons)s)"
+LOAD: Final = f"{_LOAD} WHERE record.id = ANY(%(records)s)"
+LOAD_OF_PERSONS: Final = f"{_LOAD} WHERE record.person_id = ANY(%(persons)s) ORDER BY record.id"
+LOAD_WITH_PERSONS: Final = f"""{_LOAD}
+ WHERE record.person_id = ANY(ARRAY(SELECT person_id FROM identity_record WHERE id = ANY(%(records)s)))
+ ORDER BY record.id
+"""  # noqa: S608
 APART: Final = """
 SELECT record_id, other_id FROM identity_apart WHERE record_id = ANY(%(records)s) AND other_id = ANY(%(records)s)
 """
@@ -208,18 +212,27 @@ UPDATE access_grant SET expires_at = now()
 DUE: Final = """
 SELECT id FROM identity_record WHERE due ORDER BY id LIMIT %(most)s FOR UPDATE SKIP LOCKED
 """
+WAITING: Final = "SELECT count(*) FROM identity_record WHERE due"
+NOT_ENTERED: Final = """
+SELECT greatest(0, (SELECT count(*) FROM patient) - (SELECT count(*) FROM identity_record WHERE patient_id IS NOT NULL))
+"""
 DONE: Final = "UPDATE identity_record SET due = false WHERE id = ANY(%(records)s) AND due"
-# Numbers that far too many have name nobody. Hospitals' numbers are also those by which the records are known.
+# A number that far too many have, by different names or birth years, names nobody. Hospitals' numbers are also those by
+# which the records are known. OFFSET keeps the list from being made for each use of it.
 _MINE: Final = "json_to_recordset(%(numbers)s::json) AS mine(id bigint, kind text, issuer text, value text)"
 STRONG: Final = f"""
 SELECT mine.id, theirs.record_id
   FROM {_MINE}
  CROSS JOIN LATERAL (
-       SELECT record_id, count(*) OVER () AS among
-         FROM (SELECT record_id FROM identity_identifier AS other
-                WHERE other.value = mine.value AND other.kind = mine.kind AND other.issuer = mine.issuer
-                LIMIT %(most)s + 1) AS sharing) AS theirs
- WHERE theirs.record_id <> mine.id AND among <= %(most)s
+       SELECT ARRAY(SELECT other.record_id FROM identity_identifier AS other
+                     WHERE other.value = mine.value AND other.kind = mine.kind AND other.issuer = mine.issuer
+                     LIMIT %(most)s * 10 + 1) AS records OFFSET 0) AS sharing
+ CROSS JOIN LATERAL unnest(sharing.records) AS theirs(record_id)
+ WHERE theirs.record_id <> mine.id
+   AND CASE WHEN cardinality(sharing.records) <= %(most)s THEN true
+            WHEN cardinality(sharing.records) > %(most)s * 10 THEN false
+            ELSE %(most)s >= (SELECT count(DISTINCT (name_key, birth_year)) FROM identity_record AS other
+                               WHERE other.id = ANY(sharing.records)) END
 UNION
 SELECT mine.id, theirs.id
   FROM {_MINE} JOIN identity_record AS theirs ON theirs.issuer = mine.issuer AND theirs.identity = mine.value
@@ -227,15 +240,11 @@ SELECT mine.id, theirs.id
 """  # noqa: S608
 # The same name in the same year, in none, or on the same day of a year of which one digit differs; nearly the same name
 # on the same day; the same telephone. Each by an index. The first of January tells no day.
-_YEARS: Final = """
-       ARRAY(SELECT mine.birth_year / 10 * 10 + digit FROM generate_series(0, 9) AS digit
-             UNION SELECT mine.birth_year / 100 * 100 + digit * 10 + mod(mine.birth_year, 10)
-                     FROM generate_series(0, 9) AS digit)
-"""
-ALIKE: Final = f"""
+ALIKE: Final = """
 SELECT mine.id, theirs.id
   FROM json_to_recordset(%(rows)s::json)
-    AS mine(id bigint, name_fold text, name_key text, given text, birth_date date, birth_year int, phone text)
+    AS mine(id bigint, name_key text, rest text, given text, birth_date date, birth_year int, years int[],
+            days date[], phone text)
  CROSS JOIN LATERAL (
     (SELECT id FROM identity_record AS other
       WHERE other.name_key = mine.name_key AND other.birth_year = mine.birth_year AND other.name_key <> ''
@@ -248,22 +257,21 @@ SELECT mine.id, theirs.id
       WHERE other.name_key = mine.name_key AND mine.birth_year IS NULL AND other.name_key <> '' LIMIT %(most)s)
     UNION
     (SELECT id FROM identity_record AS other
-      WHERE other.name_key = mine.name_key AND other.birth_year = ANY({_YEARS}) AND other.name_key <> ''
-        AND to_char(other.birth_date, 'MMDD') = to_char(mine.birth_date, 'MMDD')
-        AND to_char(mine.birth_date, 'MMDD') <> '0101' LIMIT %(most)s)
+      WHERE other.name_key = mine.name_key AND other.birth_year = ANY(mine.years) AND other.name_key <> ''
+        AND other.birth_date = ANY(mine.days) AND mine.days <> '{}' LIMIT %(most)s)
     UNION
     (SELECT id FROM identity_record AS other
       WHERE other.birth_date = mine.birth_date AND other.given = mine.given AND other.name_key <> '' LIMIT %(most)s)
     UNION
     (SELECT id FROM identity_record AS other
-      WHERE other.birth_date = mine.birth_date AND to_char(mine.birth_date, 'MMDD') <> '0101' AND other.name_key <> ''
-        AND left(other.name_fold, -length(other.given)) = left(mine.name_fold, -length(mine.given)) LIMIT %(most)s)
+      WHERE other.birth_date = mine.birth_date AND mine.days <> '{}' AND other.name_key <> ''
+        AND left(other.name_fold, -length(other.given)) = mine.rest LIMIT %(most)s)
     UNION
     (SELECT id FROM identity_record AS other
       WHERE other.phone = mine.phone AND other.phone <> '' LIMIT %(most)s)
  ) AS theirs
  WHERE mine.name_key <> '' AND theirs.id <> mine.id
-"""  # noqa: S608
+"""
 CLEAR_CANDIDATES: Final = """
 DELETE FROM identity_candidate WHERE record_id = ANY(%(records)s) OR other_id = ANY(%(records)s)
 """

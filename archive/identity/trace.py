@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from archive.identity import sql
-from archive.identity.book import Moved
+from archive.identity.place import Moved
 from archive.index_session import Connection
 from archive.people.caller import Caller
 
