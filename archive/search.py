@@ -38,8 +38,10 @@ _COUNTS: Final[dict[str, Callable[[Shown], ColumnElement[Any]]]] = {
     "NumberOfSeriesRelatedInstances": lambda counts: counts.instance_count_of_series,
 }
 DEEPEST: Final = 100_000
-"""Matches that are paged through, and counted. Beyond, each page would cost more than the one before it, and a count
-more than all pages."""
+"""Matches that are paged through. Beyond, each page would cost more than the one before it."""
+COUNTED: Final = 2_000
+"""Matches that are counted behind those of a page: to count more costs more than all else of a broad question, and who
+reads that there are more than so many narrows it down. Within one study all are counted."""
 _TOO_BROAD: Final = "the query takes too long: narrow by StudyDate, PatientID, AccessionNumber or StudyInstanceUID"
 
 
@@ -60,8 +62,11 @@ def search(reader: Reader, query: Query, scope: Scope, *, cap: int) -> SearchRes
     page = _matches(query, columns, scope).where(*wanted).order_by(*order).limit(size).offset(query.offset)
     rows = reader.fetch(scope, page, too_slow=_TOO_BROAD) if size else []
     total, more = query.offset + len(rows), False
-    if not 0 < len(rows) < size:
-        total, more = _count(reader, scope, _narrow_source(query, scope).where(*wanted), total)
+    # A page that is not full ends the matches, and so does one without any where they begin.
+    if len(rows) == size or (not rows and query.offset):
+        total, more = _count(
+            reader, scope, _narrow_source(query, scope).where(*wanted), total, DEEPEST if within else COUNTED
+        )
     asked = total if query.limit is None else min(query.limit, total)
     return SearchResult(
         matches=[_match(row, query.level, columns) for row in rows],
@@ -72,9 +77,9 @@ def search(reader: Reader, query: Query, scope: Scope, *, cap: int) -> SearchRes
     )
 
 
-def _count(reader: Reader, scope: Scope, source: Select[Any], least: int) -> tuple[int, bool]:
-    """How many there are, if not more than can be paged through; and whether there are more than that."""
-    most = max(DEEPEST, least)
+def _count(reader: Reader, scope: Scope, source: Select[Any], least: int, behind: int) -> tuple[int, bool]:
+    """How many there are, counted so far behind the `least` that there are; and whether there are more than that."""
+    most = max(min(least + behind, DEEPEST), least)
     counted = select(func.count()).select_from(source.limit(most + 1).subquery())
     found: int = reader.fetch(scope, counted, too_slow=_TOO_BROAD)[0][0]
     return min(found, most), found > most

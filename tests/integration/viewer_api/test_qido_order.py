@@ -214,6 +214,27 @@ def test_more_than_can_be_paged_through_is_not_counted(filled: httpx.Client) -> 
     assert (len(last.json()), last.headers["x-total-count"]) == (44, "54")
 
 
+def test_of_a_broad_question_only_what_comes_next_is_counted(
+    filled: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive.search, "COUNTED", 3)
+    totals = {
+        path: filled.get(f"/dicom-web/{path}").headers.get("x-total-count")
+        for path in (
+            "studies?limit=2",
+            "studies?limit=3",
+            "studies?limit=2&offset=2",
+            "studies?limit=2&offset=7",
+            "studies?limit=0",
+            "studies?PatientID=NOBODY&limit=2",
+            "instances?limit=2&StudyInstanceUID=1.2.1",
+        )
+    }
+    assert list(totals.values()) == [None, "6", "6", "6", None, "0", "9"]
+    answer = filled.get("/dicom-web/studies?limit=2")
+    assert len(answer.json()) == 2
+
+
 @pytest.mark.usefixtures("paging_through_ten")
 def test_pages_too_far_away_are_refused_with_how_to_narrow(filled: httpx.Client) -> None:
     response = filled.get("/dicom-web/instances?offset=11")
