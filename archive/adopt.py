@@ -147,7 +147,7 @@ class Adopter:
     def _source(self, meta: FileMeta) -> Source:
         """The sender as the file meta information names it; its address is not known any more."""
         title = meta.source_ae_title
-        peer = self._peers.named(title)
+        peer = self._peers.known(title)
         facility = peer.facility if peer is not None else UNKNOWN_FACILITY.code
         named = source_of(self._peers, peer, "import", facility=facility, calling_ae_title=title)
         return recalled(meta, named)

@@ -75,7 +75,7 @@ class Background:
 class Backgrounds:
     """Several of them, which end at the same time: each may wait for an answer. `close` is called when all have."""
 
-    def __init__(self, threads: Sequence[Background], close: Callable[[], object]) -> None:
+    def __init__(self, threads: Sequence[Background], close: Callable[[], object] = lambda: None) -> None:
         self._threads = threads
         self._close = close
 

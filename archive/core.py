@@ -49,6 +49,10 @@ from archive.reading import Reader
 from archive.ready_metadata import ReadyMetadata
 from archive.reconcile import Repairs, reconcile, verify
 from archive.records import EVERYTHING, DicomJSON, Query, Scope, SearchResult, Source, StoredInstance
+from archive.registry.activity import Activities
+from archive.registry.checks import Checks
+from archive.registry.live import LivePeers
+from archive.registry.registry import Registry
 from archive.reindex import Reindexed, reindex
 from archive.rejection.notes import RejectionNotes
 from archive.rejection.quarantine import Quarantine
@@ -81,8 +85,8 @@ class Archive:
     def __init__(self, settings: Settings, store: ObjectStore, engine: Engine, session: IndexSession) -> None:
         self.settings = settings
         self.store = store
-        self.peers = settings.peer_book()
         self._engine = engine
+        self.peers = LivePeers(settings, engine)
         self._limited = open_engine(settings.database, "pacs reader", role=ROLE)
         self.reader = Reader(engine, self._limited)
         self._session = session
@@ -107,8 +111,8 @@ class Archive:
             worklist=self._lookup,
         )
         self.corrections = Correcting(engine, session, store, self.peers, self._lookup)
-        self.routing = Routing(settings, engine)
-        self.figures = Figures(engine, settings, self.routing)
+        self.routing = Routing(settings, engine, self.peers)
+        self.figures = Figures(engine, settings, self.routing, self.peers)
         self.commitments = Commitments(settings.commitment, engine, store)
         self.feed = Feed(engine, self.reader)
         self.webhooks = Webhooks(engine, settings.webhooks)
@@ -116,6 +120,8 @@ class Archive:
         self.trail = AuditReader(engine, settings.audit)
         self.looks = Looks(self.audit, settings.audit.look_minutes * 60)
         self.people = People(engine, settings, self.audit)
+        self.registry = Registry(engine, settings, self.audit, self.peers)
+        self.peer_checks, self.peer_activities = Checks(engine), Activities(engine)
         self.links = Links(engine, self.reader, settings.links, self.audit, self.people.seal)
         self.deliveries = Deliveries(engine, self.reader, self.audit)
         self.results = Results(self.search, self.locate, store)
@@ -169,6 +175,7 @@ class Archive:
         archive._embedded = embedded
         try:
             require_wall(archive._limited)
+            archive.peers.refresh()
             archive._name_facilities()
             note_command(archive.audit)
         except BaseException:

@@ -12,6 +12,7 @@ import archive.figures.models
 import archive.hl7.models
 import archive.identity.models
 import archive.people.models
+import archive.registry.models
 import archive.rejection.models
 import archive.reports.models
 import archive.routing.models

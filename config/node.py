@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from config.peers import AETitle, IdentityRule
+from config.peers import AETitle, IdentityRule, Peer
 from config.section import MEBIBYTE, Section, secret
 
 ClientCertificates = Literal["none", "optional", "required"]
@@ -63,6 +63,16 @@ class TLSSettings(Section):
         if self.private_key_password_file is not None and self.private_key_password.get_secret_value():
             raise ValueError("give private_key_password or private_key_password_file, not both")
         return self
+
+    def fault_of(self, peer: Peer) -> tuple[str, str] | None:
+        """The field of a peer that needs more of TLS than there is here, and what; None if none does."""
+        if peer.tls and peer.host and self.ca_file is None:
+            return "tls", "is called by TLS: node.tls.ca_file must say whom to trust"
+        if peer.certificates and self.listens and not self.asks_for_certificates:
+            return "certificates", "has certificates: node.tls must have ca_file, and ask for them"
+        if peer.tls and not peer.host and not self.listens:
+            return "tls", "must call by TLS: node.tls.certificate_file is missing"
+        return None
 
     def password(self) -> str:
         """The password of the key, read when it is needed: other processes of the archive need not see the file.

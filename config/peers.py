@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from ipaddress import ip_address, ip_network
 from typing import Annotated, Literal, Self
 
@@ -217,33 +218,48 @@ UNKNOWN_FACILITY = Facility(code="UNKNOWN", name="Chưa xác định / Unknown")
 class PeerBook:
     """Finds the peer behind an AE title and address."""
 
-    def __init__(self, facilities: tuple[Facility, ...], peers: tuple[Peer, ...], unknown: UnknownPeers) -> None:
+    def __init__(
+        self,
+        facilities: tuple[Facility, ...],
+        peers: tuple[Peer, ...],
+        unknown: UnknownPeers,
+        resting: tuple[Peer, ...] = (),
+    ) -> None:
+        """`resting` are listed and not let in for the time being."""
         self.facilities = {facility.code: facility for facility in (UNKNOWN_FACILITY, *facilities)}
-        self._peers = {peer.ae_title: peer for peer in peers}
+        self._lists = lists(peers, resting)
         self._unknown = unknown
 
     def find(self, ae_title: str, address: str) -> Peer | None:
         """The peer, a stand-in for an unlisted one where those are accepted, or None where it is refused.
 
-        A listed AE title that calls from an address not its own is refused, never treated as unlisted.
+        A listed AE title that calls from an address not its own, or is resting, is refused, never treated as unlisted.
         """
-        peer = self._peers.get(ae_title.strip(" "))
+        peers, resting = self._lists
+        title = ae_title.strip(" ")
+        peer = peers.get(title)
         if peer is not None:
             return peer if peer.calls_from(address) else None
-        if self._unknown == "reject":
+        if self._unknown == "reject" or title in resting:
             return None
         # Let in to send, and to be told what is kept of it; it may not look.
         stand_in = Quarantined if self._unknown == "quarantine" else Peer
-        return stand_in.model_construct(ae_title=ae_title.strip(" "), facility=UNKNOWN_FACILITY.code)
+        return stand_in.model_construct(ae_title=title, facility=UNKNOWN_FACILITY.code)
 
     @property
     def listed(self) -> tuple[Peer, ...]:
-        """Those of the settings."""
-        return tuple(self._peers.values())
+        """Those that may call or be called."""
+        return tuple(self._lists[0].values())
 
     def named(self, ae_title: str) -> Peer | None:
-        """The listed peer of this AE title, wherever it calls from."""
-        return self._peers.get(ae_title.strip(" "))
+        """The listed peer of this AE title, wherever it calls from; None for one that is resting."""
+        return self._lists[0].get(ae_title.strip(" "))
+
+    def known(self, ae_title: str) -> Peer | None:
+        """The same, also of one that is resting: for what is to be made of objects that it has sent."""
+        peers, resting = self._lists
+        title = ae_title.strip(" ")
+        return peers.get(title) or resting.get(title)
 
     def correcting(self) -> frozenset[str]:
         """AE titles of the peers with settings by which their objects are corrected."""
@@ -251,6 +267,7 @@ class PeerBook:
 
     def correction_settings(self) -> dict[str, dict[str, object]]:
         """Those settings as JSON has them, by AE title, with what they depend on."""
+        peers, resting = self._lists
         return {
             title: {
                 "default": peer.default_character_set,
@@ -258,10 +275,18 @@ class PeerBook:
                 "coerce": peer.coerce.model_dump(mode="json") if peer.coerce else None,
                 "issuer": self.facilities[peer.facility].issuer,
             }
-            for title, peer in sorted(self._peers.items())
+            for title, peer in sorted({**resting, **peers}.items())
             if peer.default_character_set or peer.actual_character_set or peer.coerce
         }
 
     def facility(self, code: str) -> Facility:
         """The facility with this code. Raises `KeyError`."""
         return self.facilities[code]
+
+
+_Titled = Mapping[str, Peer]
+
+
+def lists(peers: Iterable[Peer], resting: Iterable[Peer]) -> tuple[_Titled, _Titled]:
+    """Both lists, in one value: who reads while they are exchanged sees the old ones or the new ones."""
+    return {peer.ae_title: peer for peer in peers}, {peer.ae_title: peer for peer in resting}

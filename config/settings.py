@@ -239,14 +239,9 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _peers_can_use_tls(self) -> Self:
-        tls = self.node.tls
         for peer in self.peers:
-            if peer.tls and peer.host and tls.ca_file is None:
-                raise ValueError(f"{peer.ae_title} is called by TLS: node.tls.ca_file must say whom to trust")
-            if peer.certificates and tls.listens and not tls.asks_for_certificates:
-                raise ValueError(f"{peer.ae_title} has certificates: node.tls must have ca_file, and ask for them")
-            if peer.tls and not peer.host and not tls.listens:
-                raise ValueError(f"{peer.ae_title} must call by TLS: node.tls.certificate_file is missing")
+            if fault := self.node.tls.fault_of(peer):
+                raise ValueError(f"{peer.ae_title} {fault[1]}")
         return self
 
     def _check_routes(self) -> None:

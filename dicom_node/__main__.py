@@ -8,7 +8,7 @@ import sys
 import threading
 
 from archive.audit.upkeep import AuditUpkeep
-from archive.background import Background
+from archive.background import Background, Backgrounds
 from archive.core import Archive
 from archive.errors import ArchiveError
 from archive.maintenance import Maintenance
@@ -18,6 +18,7 @@ from config.logs import configure, fields
 from config.settings import Settings, SettingsError, load
 from config.tls import ExpiryWatch
 from dicom_node.audited import Rejections
+from dicom_node.checking import checking
 from dicom_node.commands import (
     C_ECHO_RQ,
     C_FIND_RQ,
@@ -87,7 +88,8 @@ def main() -> int:
             watch = Background("certificates", ExpiryWatch(settings.node.tls).look)
             upkeep = WorklistUpkeep(archive.worklist)
             audit = AuditUpkeep(archive, "pacs dicom_node")
-            with audit, Maintenance(archive), upkeep, watch, desk, archive.care().running(), forwarder:
+            peers, care = Backgrounds([archive.peers.following(), checking(archive)]), archive.care().running()
+            with audit, peers, Maintenance(archive), upkeep, watch, desk, care, forwarder:
                 stop.wait()
                 forwarder.wind_down()
                 log.info("DICOM node stops", extra=fields(associations=server.associations))

@@ -2,7 +2,7 @@
 
 1. The node is stopping: rejected for now.
 2. Protocol version, application context, called AE title: as PS3.8 Table 9-21 has them.
-3. Calling AE title: listed, or let in as an unknown peer.
+3. Calling AE title: listed and not disabled, or let in as an unknown peer.
 4. Address: a listed AE title calls from one of its own.
 5. TLS, and the certificate, where the peer must have them.
 6. User identity, where it is asked for: only now, so that nobody who is not admitted costs us a hash.
@@ -142,14 +142,18 @@ class Admission:
             return Rejection.CALLING_AE_TITLE
         peer = self._peers.find(request.calling_ae_title, connection.address)
         if peer is None:
-            listed = self._peers.named(request.calling_ae_title) is not None
-            return Rejection.ADDRESS if listed else Rejection.CALLING_AE_TITLE
+            return self._why_not(request.calling_ae_title)
         if peer.tls and not connection.secured:
             return Rejection.NOT_BY_TLS
         shown = connection.certificate
         if peer.certificates and (shown is None or not shown.is_one_of(peer.certificates)):
             return Rejection.CERTIFICATE
         return peer
+
+    def _why_not(self, ae_title: str) -> Rejection:
+        if self._peers.named(ae_title) is not None:
+            return Rejection.ADDRESS
+        return Rejection.DISABLED if self._peers.known(ae_title) is not None else Rejection.CALLING_AE_TITLE
 
     def _rule(self, peer: Peer) -> str:
         return peer.identity or self._settings.identity

@@ -69,12 +69,12 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     configure(settings.log)
-    peer = settings.peer_book().named(given.to)
-    if peer is None or not peer.host:
-        print(f"{given.to} is not listed under [[peers]] with host and port", file=sys.stderr)
-        return 2
     try:
         with Archive.open(settings, application="pacs commit") as archive:
+            peer = archive.peers.named(given.to)
+            if peer is None or not peer.host:
+                print(f"{given.to} is not listed as a peer with host and port", file=sys.stderr)
+                return 2
             found = archive.locate(given.study)
             references = [Reference(inst.sop_class_uid, inst.sop_instance_uid) for inst in found]
             return _print(ask(archive, peer.ae_title, references, given.timeout))

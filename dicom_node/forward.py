@@ -23,6 +23,7 @@ from archive.routing.groups import ripen
 from archive.routing.queue import Work
 from archive.routing.rules import rules_of
 from config.logs import fields
+from config.peers import Peer
 from dicom_node.forward_delivery import BATCH, Delivery
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,6 @@ class Forwarder:
         self._zone = ZoneInfo(archive.settings.forward.time_zone)
         self._session = archive.routing.open_session()
         self._queue = archive.routing.queue(self._session)
-        self._peers = {peer.ae_title: peer for peer in archive.settings.peers if peer.host}
         self._stopping = threading.Event()
         self._running: dict[Delivery, threading.Thread] = {}
         self._last: dict[str, float] = {}
@@ -113,8 +113,9 @@ class Forwarder:
             follow_commitment(self._session, self._archive.commitments, tries)
         self._running = {delivery: self._running[delivery] for delivery in self._alive()}
         if not self._stopping.is_set():
-            for work in self._queue.ready(self._peers.keys(), self._closed, BATCH * MOST_ASSOCIATIONS):
-                self._assign(work)
+            peers = {peer.ae_title: peer for peer in self._archive.peers.listed if peer.host}
+            for work in self._queue.ready(peers.keys(), self._closed, BATCH * MOST_ASSOCIATIONS):
+                self._assign(work, peers[work.ae_title])
         return 0.05 if behind else self._interval
 
     def _fill(self) -> bool:
@@ -148,10 +149,9 @@ class Forwarder:
         self._last[what] = now
         return True
 
-    def _assign(self, work: Work) -> None:
+    def _assign(self, work: Work, peer: Peer) -> None:
         """Start threads for a destination, as far as it has work for them and takes their associations."""
-        peer = self._peers[work.ae_title]
-        running = sum(delivery.peer is peer for delivery in self._running)
+        running = sum(delivery.peer.ae_title == peer.ae_title for delivery in self._running)
         if work.probing:
             more = int(not running and self._queue.probe(work.ae_title))
         else:

@@ -61,6 +61,7 @@ class Rejection(Enum):
     APPLICATION_CONTEXT = (1, 1, 2, "another application context than DICOM's")
     CALLED_AE_TITLE = (1, 1, 7, "not the AE title of this node")
     CALLING_AE_TITLE = (1, 1, 3, "not listed, where unknown peers are rejected, or blank")
+    DISABLED = (1, 1, 3, "a listed AE title that an administrator has disabled")
     ADDRESS = (1, 1, 3, "a listed AE title calls from an address that is not its own")
     NOT_BY_TLS = (1, 1, 3, "a peer with `tls` calls without TLS")
     CERTIFICATE = (1, 1, 3, "another certificate than those of the peer, or none")

@@ -23,7 +23,7 @@ from dicom_node import wire
 from dicom_node.exchange import Agreement, Exchange
 from dicom_node.negotiation import DICOM_APPLICATION_CONTEXT, Context, user_information
 from dicom_node.request_items import understandable
-from dicom_node.secure_wire import SecureWire
+from dicom_node.secure_wire import HandshakeFailed, SecureWire
 from dicom_node.wire import PeerGone, PeerSilent, ProtocolError, Wire
 
 MOST_CONTEXTS: Final = 128
@@ -38,8 +38,28 @@ Proposal = tuple[str, Sequence[str]]
 """An abstract syntax and transfer syntaxes for it."""
 
 
+_REASONS: Final = {
+    (1, 2): "application context name not supported",
+    (1, 3): "calling AE title not recognized",
+    (1, 7): "called AE title not recognized",
+    (2, 2): "protocol version not supported",
+    (3, 1): "temporary congestion",
+    (3, 2): "local limit exceeded",
+}
+"""Of an A-ASSOCIATE-RJ by source and reason (PS3.8 Table 9-21)."""
+
+
 class Refused(Exception):
-    """The destination cannot be reached, or does not want the association."""
+    """The destination cannot be reached, or does not want the association. Its cause says at which step it failed."""
+
+
+class Rejected(PeerGone):
+    """The destination answered with an A-ASSOCIATE-RJ."""
+
+    def __init__(self, pdu: bytes) -> None:
+        _, self.source, self.reason = pdu[7:10]
+        told = _REASONS.get((self.source, self.reason), "no reason given")
+        super().__init__(f"the association was rejected: {told}")
 
 
 class Outgoing:
@@ -68,11 +88,14 @@ class Outgoing:
             connection.secure(deadline)
             _check_certificate(destination, connection)
             connection.send(_request(destination.ae_title, settings.ae_title, proposals, as_scp))
-            agreement = _agreement(connection.first_pdu(deadline, _check_answer), proposals, as_scp)
+            answer = connection.first_pdu(deadline, _check_answer)
+            if answer[0] == _ASSOCIATE_RJ:
+                raise Rejected(answer)
+            agreement = _agreement(answer, proposals, as_scp)
             connection.set_read_timeout(destination.limits.idle_timeout or settings.idle_timeout)
         except (PeerGone, PeerSilent, ProtocolError) as error:
             connection.close()
-            raise Refused(str(error)) from None
+            raise Refused(str(error)) from error
         except BaseException:
             connection.close()
             raise
@@ -125,14 +148,14 @@ def _connect(destination: Peer, settings: NodeSettings) -> Wire:
             secured = context.wrap_socket(raw, server_hostname=name, do_handshake_on_connect=False)
         return SecureWire(secured, _CAPACITY, **timeouts)
     except (OSError, ValueError) as error:
-        raise Refused(f"cannot connect: {getattr(error, 'strerror', None) or error}") from None
+        raise Refused(f"cannot connect: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _check_certificate(destination: Peer, connection: Wire) -> None:
     """Beside the authority and the name: the certificate is one of the destination's, if those are known."""
     shown = connection.certificate
     if destination.certificates and (shown is None or not shown.is_one_of(destination.certificates)):
-        raise PeerGone("the destination has another certificate than those of `certificates`")
+        raise HandshakeFailed("the destination has another certificate than those of `certificates`")
 
 
 def _request(called: str, calling: str, proposals: Sequence[Proposal], as_scp: Container[str]) -> bytes:
@@ -161,8 +184,8 @@ def _scp_role(abstract_syntax: str) -> SCP_SCU_RoleSelectionNegotiation:
 
 
 def _check_answer(kind: int, length: int) -> None:
-    if kind == _ASSOCIATE_RJ:
-        raise PeerGone("the association was rejected")
+    if kind == _ASSOCIATE_RJ and length == 4:
+        return
     if kind == wire.ABORT:
         raise PeerGone("aborted by the peer")
     if kind != _ASSOCIATE_AC or length > _CAPACITY - 6:

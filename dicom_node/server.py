@@ -51,8 +51,7 @@ class DicomServer:
         self._services = services
         self._admission = Admission(settings, peers, rejected)
         self._credentials = credentials(settings.tls) if settings.tls.listens else None
-        own = (peer.limits.maximum_pdu_length or 0 for peer in peers.listed)
-        self._capacity = max(settings.maximum_pdu_length, *own, 0) + 6 + ROOM_BESIDE_PDU
+        self._peers = peers
         self._room = max(LEAST_ROOM, settings.maximum_associations)
         self._plain: socket.socket | None = None
         self._secured: socket.socket | None = None
@@ -198,13 +197,16 @@ class DicomServer:
             "write_timeout": self._settings.write_timeout,
             "minimum_rate": self._settings.minimum_rate,
         }
+        # Who calls is not known yet: room for what any peer may be offered.
+        own = (peer.limits.maximum_pdu_length or 0 for peer in self._peers.listed)
+        capacity = max(self._settings.maximum_pdu_length, *own, 0) + 6 + ROOM_BESIDE_PDU
         if not secured:
-            return Wire(connection, self._capacity, **limits)
+            return Wire(connection, capacity, **limits)
         assert self._credentials is not None
         context = self._credentials.server()
         # Hands are shaken in the thread of the association: a peer that takes its time holds up nobody.
         wrapped = context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
-        return SecureWire(wrapped, self._capacity, **limits)
+        return SecureWire(wrapped, capacity, **limits)
 
     def _evict(self) -> None:
         """Keep connections without association few: over the limit, the oldest of the busiest address must go.

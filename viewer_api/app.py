@@ -138,7 +138,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     archive: Archive = app.state.archive
     anyio.to_thread.current_default_thread_limiter().total_tokens = archive.settings.web.threads
     try:
-        with archive.ups.upkeep(), archive.people.upkeep(), archive.report_objects.upkeep():
+        with archive.ups.upkeep(), archive.people.upkeep(), archive.report_objects.upkeep(), archive.peers.following():
             yield
     finally:
         for provider in app.state.providers.values():

@@ -42,10 +42,10 @@ def _corrections(settings: Settings, given: argparse.Namespace) -> int:
     if not given.reapply and (given.peer or not given.study):
         print("--peer goes with --reapply" if given.peer else "name a study, or give --reapply", file=sys.stderr)
         return 2
-    if given.reapply and given.peer and settings.peer_book().named(given.peer) is None:
-        print(f"no peer has the AE title {given.peer!r}", file=sys.stderr)
-        return 2
     with Archive.open(settings, application="pacs corrections") as archive:
+        if given.reapply and given.peer and archive.peers.known(given.peer) is None:
+            print(f"no peer has the AE title {given.peer!r}", file=sys.stderr)
+            return 2
         return _reapply(archive, given) if given.reapply else _show(archive, given)
 
 

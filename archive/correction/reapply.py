@@ -138,7 +138,7 @@ class Reapply:
             done.changed += self._session.run(lambda connection: _write(connection, study_id, changes))
 
     def _source(self, title: str, facility: str) -> Source:
-        return source_of(self._peers, self._peers.named(title), "import", facility=facility, calling_ae_title=title)
+        return source_of(self._peers, self._peers.known(title), "import", facility=facility, calling_ae_title=title)
 
     def _object(self, row: _Row, inst: StoredInstance, source: Source) -> _Changed | None:
         wanted = Description.WANTED if source.coercion is None else Description.WANTED | source.coercion.tags

@@ -17,6 +17,7 @@ from archive.figures.reports import FigureReportsKept
 from archive.figures.state import FacilityState, Gateways, Now, State
 from archive.figures.watch import Watch, Watcher
 from archive.routing.routing import Routing
+from config.peers import PeerBook
 from config.settings import Settings
 
 
@@ -26,11 +27,11 @@ class Figures:
     `facilities` are the codes of those that the caller may count; None for the whole province.
     """
 
-    def __init__(self, engine: Engine, settings: Settings, routing: Routing) -> None:
+    def __init__(self, engine: Engine, settings: Settings, routing: Routing, peers: PeerBook) -> None:
         self._engine = engine
         self._settings = settings
-        self._state = State(engine, settings, routing)
-        self.watch = Watch(engine, settings, routing)
+        self._state = State(engine, settings, routing, peers)
+        self.watch = Watch(engine, settings, routing, peers)
         self._alerts = Alerts(engine, settings, routing, self._state, self.watch)
         self.reports = FigureReportsKept(engine, self.ask, settings.figures.reports)
         self.pushes = Pushes(engine, self.ask)

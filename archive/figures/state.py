@@ -15,6 +15,7 @@ from archive.figures.forecast import Forecast, forecast
 from archive.figures.queues import Facilities, MessageQueue, Queues
 from archive.routing.routing import QueueState, Routing
 from config import clock
+from config.peers import PeerBook
 from config.settings import Settings
 
 MINE: Final = "(CAST(:facilities AS text[]) IS NULL OR facility.code = ANY(:facilities))"
@@ -121,12 +122,12 @@ class Gateways:
 class State:
     """See `archive.figures.figures.Figures`."""
 
-    def __init__(self, engine: Engine, settings: Settings, routing: Routing) -> None:
+    def __init__(self, engine: Engine, settings: Settings, routing: Routing, peers: PeerBook) -> None:
         self._engine = engine
         self._settings = settings
         self._routing = routing
         self._queues = Queues(engine, settings)
-        self._peers = settings.peer_book()
+        self._peers = peers
 
     def now(self, facilities: Facilities = None) -> Now:
         """Live counters. Raises `IndexUnavailable`."""

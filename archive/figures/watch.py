@@ -16,6 +16,7 @@ from archive.background import Background
 from archive.database import fetch, in_transaction
 from archive.figures.queues import Queues
 from archive.routing.routing import Routing
+from config.peers import PeerBook
 from config.settings import Settings
 
 INTERVAL: Final = 60.0
@@ -67,12 +68,12 @@ class Earlier(NamedTuple):
 class Watch:
     """Reads and writes these notes. Methods raise `IndexUnavailable`."""
 
-    def __init__(self, engine: Engine, settings: Settings, routing: Routing) -> None:
+    def __init__(self, engine: Engine, settings: Settings, routing: Routing, peers: PeerBook) -> None:
         self._engine = engine
         self._settings = settings
         self._routing = routing
         self._queues = Queues(engine, settings)
-        self._peers = settings.peer_book()
+        self._peers = peers
 
     def note(self, now: datetime | None = None) -> None:
         """Note how things are."""

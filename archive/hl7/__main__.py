@@ -54,7 +54,7 @@ def _serve(settings: Settings, archive: Archive, stop: threading.Event) -> None:
         raise SettingsError(str(error)) from None
     listener.start()
     watch = Background("HL7 certificates", ExpiryWatch(settings.hl7.tls).look)
-    with archive.messages.senders(), Upkeep(archive.messages), watch:
+    with archive.messages.senders(), Upkeep(archive.messages), watch, archive.peers.following():
         stop.wait()
         log.info("HL7 service stops", extra=fields(connections=listener.connections))
         listener.stop()

@@ -26,6 +26,7 @@ from archive.launch.child import Child
 from archive.launch.lock import RunLock
 from archive.launch.logfile import RotatingFile
 from archive.launch.messages import Spoken, step, warn
+from archive.registry.live import peers_now
 from config import logs
 from config.hl7 import HL7Settings
 from config.node import NodeSettings
@@ -171,11 +172,11 @@ class Supervisor:
 
     def _echo(self, stack: ExitStack) -> subprocess.Popen[bytes] | None:
         """Start a C-ECHO under a name that the node admits from here, without TLS; None when it admits none."""
-        node, book = self._settings.node, self._settings.peer_book()
+        node, book = self._settings.node, peers_now(self._settings)
         if not node.plain:
             return None  # a C-ECHO by TLS may need a certificate that is not ours to show
         host = messages.reachable(node.host).strip("[]")
-        names = [HEALTH_AE_TITLE, *(peer.ae_title for peer in self._settings.peers)]
+        names = [HEALTH_AE_TITLE, *(peer.ae_title for peer in book.listed)]
         admitted = next((name for name in names if book.find(name, host)), None)
         if admitted is None:
             return None

@@ -37,7 +37,9 @@ class Right(StrEnum):
     AUDIT = "audit"
     """Ask who saw what."""
     OPERATE = "operate"
-    """Look after the running system: queues, peers, metrics."""
+    """Look after the running system: queues, metrics."""
+    PEERS = "peers"
+    """Add, change and disable the DICOM peers of a facility."""
     STATISTICS = "statistics"
     """Counts, never names."""
     REPORT = "report"
@@ -73,11 +75,14 @@ RIGHTS: Final[Mapping[Role, frozenset[Right]]] = {
     Role.TECHNICIAN: frozenset((Right.VIEW, Right.COPY, Right.DELIVER, Right.STORE, Right.ORDERS, Right.WORKITEMS)),
     # Whoever looks after accounts and settings needs no images for it.
     Role.FACILITY_ADMIN: frozenset(
-        (Right.ACCOUNTS, Right.GRANTS, Right.AUDIT, Right.REJECT, Right.STATISTICS, Right.IDENTITY)
+        (*(Right.ACCOUNTS, Right.PEERS, Right.GRANTS, Right.AUDIT), *(Right.REJECT, Right.STATISTICS, Right.IDENTITY))
     ),
     Role.ANALYST: frozenset((Right.STATISTICS,)),
     Role.PROVINCE_ADMIN: frozenset(
-        (Right.ACCOUNTS, Right.GRANTS, Right.AUDIT, Right.OPERATE, Right.REJECT, Right.STATISTICS, Right.IDENTITY)
+        (
+            *(Right.ACCOUNTS, Right.PEERS, Right.GRANTS, Right.AUDIT, Right.OPERATE),
+            *(Right.REJECT, Right.STATISTICS, Right.IDENTITY),
+        )
     ),
     Role.SERVICE: frozenset(),
 }

@@ -93,7 +93,7 @@ class RejectionNotes:
         return self._register(at, row.digest, note, row.calling_ae_title) is not None
 
     def _register(self, at: Reference, digest: bytes, note: Note | None, sender: str) -> int | None:
-        peer = self._peers.named(sender)
+        peer = self._peers.known(sender)
         rejects = "own" if peer is None else peer.rejects
         expired = note is not None and note.title.cause is Hidden.EXPIRED
         permitted = rejects != "nothing" and (self._expiry_notes or not expired)

@@ -209,7 +209,7 @@ class Quarantine:
         return became
 
     def _arrival(self, adopter: Adopter, each: _Object, facility: str) -> Arrival:
-        peer = self._peers.named(each.calling_ae_title)
+        peer = self._peers.known(each.calling_ae_title)
         arrival = adopter.describe(
             each.key,
             Source(

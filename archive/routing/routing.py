@@ -17,7 +17,7 @@ from archive.records import StoredInstance
 from archive.routing.groups import Place
 from archive.routing.queue import Queue
 from archive.routing.rules import PRIORITIES
-from config.peers import Peer
+from config.peers import Peer, PeerBook
 from config.settings import Settings
 
 DestinationState = Literal["idle", "busy", "waiting", "failing", "paused", "unlisted"]
@@ -146,10 +146,10 @@ class Problem:
 class Routing:
     """Used by all threads of a process. Methods raise `IndexUnavailable`."""
 
-    def __init__(self, settings: Settings, engine: Engine) -> None:
+    def __init__(self, settings: Settings, engine: Engine, peers: PeerBook) -> None:
         self._settings = settings
         self._engine = engine
-        self._peers = settings.peer_book()
+        self._peers = peers
 
     def queues(self) -> list[QueueState]:
         """All destinations of which there is something to tell, and those of routes."""
@@ -224,7 +224,7 @@ class Routing:
         peer = self._peers.named(destination)
         if peer is None:
             return Place((destination,), None)
-        same = tuple(each.ae_title for each in self._settings.peers if _same_place(each, peer))
+        same = tuple(each.ae_title for each in self._peers.listed if _same_place(each, peer))
         return Place(same, None if peer.sees == "province" else peer.facility)
 
     def _check(self, destination: str) -> None:

@@ -92,7 +92,7 @@ def _answer(request: Request, archive: Archive, error: ArchiveError | None = Non
         HTTPStatus.OK if error is None else problem_of(error).status,
         lines=lines,
         message=message,
-        destinations=[peer for peer in archive.settings.peers if peer.host],
+        destinations=[peer for peer in archive.peers.listed if peer.host],
         now=_clock(datetime.now(UTC), archive),
     )
 
