@@ -40,6 +40,24 @@ SELECT name, count(*) AS times, max(recorded_at) AS last_at,
 """)
 
 
+_STRANGERS: Final = text("""
+SELECT name, max(recorded_at) AS last_at, (array_agg(address ORDER BY recorded_at DESC))[1] AS address
+  FROM audit_record
+ WHERE recorded_at >= :since AND action = 'sign_in' AND outcome = 'denied' AND kind = 'peer'
+   AND detail ->> 'why' = 'CALLING_AE_TITLE' AND name <> ''
+ GROUP BY name ORDER BY last_at DESC LIMIT 50
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """Somebody who called and is not listed."""
+
+    ae_title: str
+    address: str
+    last_at: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class Activity:
     """What was heard of one AE title."""
@@ -84,6 +102,13 @@ class Activities:
                 )
             found[title] = known
         return found
+
+    def strangers(self) -> list[Stranger]:
+        """Who was refused within a day because nobody of that AE title was listed, the latest first."""
+        since = datetime.now(UTC) - timedelta(hours=_HOURS)
+        return [
+            Stranger(row.name, row.address, row.last_at) for row in fetch(self._engine, _STRANGERS, {"since": since})
+        ]
 
     def _objects_today(self) -> dict[str, tuple[int, datetime]]:
         """How many objects came today by AE title, and when the last did."""

@@ -12,6 +12,7 @@ from viewer_api.pages import (
     links,
     messages,
     patient,
+    peers,
     queues,
     reports,
     sharing,
@@ -37,6 +38,7 @@ for module in (
     figure_reports,
     tt54,
     identity,
+    peers,
 ):
     router.include_router(module.router)
 

@@ -28,6 +28,7 @@ _PLACES: Final[tuple[tuple[str, str, tuple[Right, ...]], ...]] = (
     ("/shared", "share_title", (Right.SHARE, Right.GRANTS)),
     ("/emergency", "emergency_title", (Right.BREAK_GLASS,)),
     ("/accounts", "accounts_title", (Right.ACCOUNTS,)),
+    ("/peers", "peers_title", (Right.PEERS,)),
     ("/dashboard", "dash_title", (Right.STATISTICS,)),
     ("/tt54", "tt54_title", (Right.STATISTICS,)),
     ("/queues", "queues_title", (Right.OPERATE,)),
