@@ -1,6 +1,6 @@
 """Peers that are added while the archive runs
 
-Revision: 2026_11_22_registry, after 2026_11_22_persons
+Revision: 2026_11_22_registry, after 2026_11_22_cheaper_walls
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "2026_11_22_registry"
-down_revision = "2026_11_22_persons"
+down_revision = "2026_11_22_cheaper_walls"
 branch_labels = None
 depends_on = None
 
