@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, Self, TypeVar, cast
 
 import psycopg
-from sqlalchemy import Connection, Engine, Executable, Row, Select, create_engine, event
+from sqlalchemy import Connection, Engine, Executable, Row, Select, create_engine, event, text
 from sqlalchemy.dialects.postgresql import psycopg as psycopg_dialect
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
@@ -177,27 +178,47 @@ class Prepared:
     ) -> Sequence[Sequence[Any]]:
         """All rows, as the function `fetch` gives them, and for the same errors."""
         with translated():
-            found = self._fetch(engine, {**self._values, **parameters}, context)
+            found = _driven(engine, self._text, {**self._values, **parameters}, context, prepare=True)
         # SQLAlchemy knows what to do when connections are lost: others of the pool are lost, too.
         return fetch(engine, self._statement, parameters, context=context) if found is None else found
 
-    def _fetch(
-        self, engine: Engine, values: Mapping[str, object], context: Context | None
-    ) -> Sequence[Sequence[Any]] | None:
-        """All rows; None if the connection was lost."""
-        pooled = engine.raw_connection()
-        driver = cast(StoppableConnection, pooled.driver_connection)
+
+_NAMED: Final = re.compile(r"(?<![:\w]):(\w+)")
+
+
+def fetch_many(
+    engine: Engine, statement: str, parameters: Mapping[str, object], too_slow: str
+) -> Sequence[Sequence[Any]]:
+    """All rows of a reading statement with parameters such as ``:name``, as `fetch` gives them and for the same errors.
+
+    It goes to the driver, past SQLAlchemy: for answers of many thousand rows.
+    """
+    with translated():
+        plain = _NAMED.sub(r"%(\1)s", statement.replace("%", "%%"))
         try:
-            if context is not None:
-                enter(pooled.info, context, driver.execute)
-            return driver.cursor(binary=True).execute(self._text, values, prepare=True).fetchall()
-        except psycopg.OperationalError as error:
-            if not driver.closed:
-                raise
-            pooled.invalidate(error)
-            return None
-        finally:
-            pooled.close()
+            found = _driven(engine, plain, parameters, None, prepare=False)
+        except psycopg.errors.QueryCanceled:
+            raise TooManyMatches(too_slow) from None
+    return fetch(engine, text(statement), parameters, too_slow=too_slow) if found is None else found
+
+
+def _driven(
+    engine: Engine, statement: str, values: Mapping[str, object], context: Context | None, *, prepare: bool
+) -> Sequence[tuple[Any, ...]] | None:
+    """All rows, straight from the driver; None if the connection was lost."""
+    pooled = engine.raw_connection()
+    driver = cast(StoppableConnection, pooled.driver_connection)
+    try:
+        if context is not None:
+            enter(pooled.info, context, driver.execute)
+        return driver.cursor(binary=True).execute(statement, values, prepare=prepare).fetchall()
+    except psycopg.OperationalError as error:
+        if not driver.closed:
+            raise
+        pooled.invalidate(error)
+        return None
+    finally:
+        pooled.close()
 
 
 def change(

@@ -45,13 +45,17 @@ class Kept:
 
     def keep(self, now: datetime | None = None) -> None:
         """Until nothing is left to do, with studies complete at once."""
+        self.record()
+        while step(self.session, self.archive.settings.figures, now).behind:
+            pass
+
+    def record(self) -> None:
+        """Have the feed tell of all that was stored, with studies complete at once."""
         settings = self.archive.settings
         while record(self.session, settings.feed).behind:
             pass
         sql(self.archive, "UPDATE change_gathering SET due_at = now() - interval '1 hour'")
         while record(self.session, settings.feed).behind:
-            pass
-        while step(self.session, settings.figures, now).behind:
             pass
 
     def from_scratch(self, now: datetime | None = None) -> None:
@@ -75,7 +79,7 @@ class Kept:
         """All that is kept."""
         looks = "SELECT study_id, facility_id, looked_at, avoided, counted FROM study_look ORDER BY 1, 2, 3, segment_id, sequence"
         return {
-            "facts": sql(self.archive, f"SELECT {', '.join(Fact._fields)} FROM study_fact ORDER BY study_id"),  # type: ignore[arg-type]
+            "facts": sql(self.archive, f"SELECT {', '.join(Fact._fields)} FROM study_fact ORDER BY study_id"),
             "sums": sql(self.archive, "SELECT * FROM study_sum ORDER BY 1, 2, 3, 4, 5, 6, 7, 8"),
             "spreads": sql(self.archive, "SELECT * FROM study_spread ORDER BY 1, 2, 3, 4, 5"),
             "persons": sql(self.archive, "SELECT * FROM study_person ORDER BY 1, 2, 3, 4, 5"),

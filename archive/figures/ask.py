@@ -11,8 +11,19 @@ from typing import Any, Final
 
 from sqlalchemy import Engine, text
 
-from archive.database import fetch
-from archive.figures.plan import CLOCK, PEOPLE, TIMES, Piece, bounds, months_between, pieces, whole_months
+from archive.database import fetch, fetch_many
+from archive.figures.plan import (
+    CLOCK,
+    LATEST,
+    PEOPLE,
+    TIMES,
+    Piece,
+    bounds,
+    month_up,
+    months_between,
+    pieces,
+    whole_months,
+)
 from archive.figures.question import Answer, By, Measure, Question
 from archive.figures.spread import SPANS, told_minutes
 from archive.figures.statements import Statement, level_of
@@ -36,16 +47,11 @@ _SPREAD_MEASURES: Final = {
 # What is not in the figures yet: the oldest note that is due, the oldest change that was not read.
 _STATE: Final = text("""
 SELECT least(now(), (SELECT noted_at FROM figure_dirty WHERE due_at <= now() ORDER BY due_at, id LIMIT 1),
-             (SELECT at FROM change WHERE sequence > position ORDER BY sequence LIMIT 1)) AS as_of, swept_at
+             (SELECT at FROM change WHERE sequence > position ORDER BY sequence LIMIT 1)) AS as_of, swept_at,
+       greatest((SELECT max(studied_at) FROM study_fact), (SELECT max(looked_at) FROM study_look)) AS last
   FROM figure_cursor
 """)
 
-_TOOK: Final = f"""
-(SELECT studied_at AS at, facility_id, modality, body_part, sex, age_group, span, bucket, 1 AS studies
-   FROM study_fact CROSS JOIN LATERAL (VALUES {", ".join(f"({span}, {name})" for span, name in SPANS.items())})
-        AS took (span, bucket)
-  WHERE bucket IS NOT NULL)
-"""
 # The bucket that half of all, or nine of ten, did not exceed.
 _RANKED: Final = """
 SELECT {keys} span, total, min(bucket) FILTER (WHERE 2 * upto >= total) AS half,
@@ -65,6 +71,9 @@ def ask(engine: Engine, question: Question, small: int, round_to: int) -> Answer
     """The answer. Raises `InvalidQuery`, `TooManyMatches` for what takes too long, `IndexUnavailable`."""
     since, until = bounds(question)
     state = fetch(engine, _STATE)
+    if state and state[0].last is not None and state[0].last < until:
+        # Up to now is as good as up to the end of the month, of which there are sums.
+        until = min(month_up(until), LATEST)
     wanted = list(dict.fromkeys((*question.measures, *((Measure.STUDIES,) if question.public else ()))))
     values = _values(engine, question, since, until, wanted)
     held = 0
@@ -121,7 +130,7 @@ def _sums(engine: Engine, statement: Statement, question: Question, wanted: Sequ
 SELECT {", ".join((*keys, *told))} FROM ({statement.total(parts, (), counters)}) AS counted
  WHERE {" OR ".join(f"{name} <> 0" for name in counters)}"""
     width = len(keys)
-    return {row[:width]: row[width:] for row in _rows(engine, counted, statement)}
+    return {tuple(row[:width]): row[width:] for row in _rows(engine, counted, statement)}
 
 
 _UNREAD: Final = {Measure.UNREAD: "studies - reported"}
@@ -132,13 +141,13 @@ def _spreads(engine: Engine, statement: Statement, question: Question, wanted: S
     monthly = not {*question.by, *question.where} & (CLOCK | PEOPLE | {By.HOUR, By.DAY, By.WEEK})
     since, until = statement.stretch
     parts = whole_months(since, until) if monthly else [Piece(None, since, until)]
-    statement.parameters["spans"] = spans
     columns = ("span", "bucket", "studies")
-    counted = statement.total(
-        [statement.part(piece, _TOOK, "study_spread", columns, "span = ANY(:spans)") for piece in parts],
-        ("span", "bucket"),
-        ("studies",),
-    )
+    each = [
+        statement.part(piece, _took(span), "study_spread", columns, f"span = {span}")
+        for piece in parts
+        for span in spans
+    ]
+    counted = statement.total(each, ("span", "bucket"), ("studies",))
     ranked = _RANKED.format(keys="".join(f"{name}, " for name in statement.keys), counted=counted)
     found: dict[Key, list[float | None]] = {}
     for *key, span, total, half, most in _rows(engine, ranked, statement):
@@ -151,6 +160,13 @@ def _spreads(engine: Engine, statement: Statement, question: Question, wanted: S
     return found
 
 
+def _took(span: int) -> str:
+    """Facts as rows of ``study_spread``."""
+    return f"""
+(SELECT studied_at AS at, facility_id, modality, body_part, sex, age_group, {span}::smallint AS span,
+        {SPANS[span]} AS bucket, 1::bigint AS studies FROM study_fact WHERE {SPANS[span]} IS NOT NULL)"""
+
+
 def _patients(engine: Engine, statement: Statement, question: Question, wanted: Sequence[Measure]) -> Found:
     """Distinct persons cannot be added up: from months that say who is new in them, else counted one by one."""
     del wanted  # the one
@@ -159,12 +175,11 @@ def _patients(engine: Engine, statement: Statement, question: Question, wanted: 
         counted = statement.persons_of_facts(Piece(None, *statement.stretch))
     else:
         counted = statement.persons(months, level)
-    return {row[:-1]: row[-1:] for row in _rows(engine, counted, statement) if row[-1]}
+    return {tuple(row[:-1]): row[-1:] for row in _rows(engine, counted, statement) if row[-1]}
 
 
-def _rows(engine: Engine, statement: str, given: Statement) -> Sequence[tuple[Any, ...]]:
-    rows = fetch(engine, text(statement), given.parameters, too_slow=TOO_SLOW)
-    return [tuple(row) for row in rows]
+def _rows(engine: Engine, statement: str, given: Statement) -> Sequence[Sequence[Any]]:
+    return fetch_many(engine, statement, given.parameters, TOO_SLOW)
 
 
 class _Names:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import date
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
+from archive.database import fetch
 from archive.figures.alerts import Alert, Alerts
 from archive.figures.ask import ask
 from archive.figures.forecast import Forecast
@@ -13,12 +14,15 @@ from archive.figures.keep import Keeper
 from archive.figures.pushes import Pushes
 from archive.figures.question import Answer, Question
 from archive.figures.queues import Facilities
+from archive.figures.recent import RecentFigures
 from archive.figures.reports import FigureReportsKept
 from archive.figures.state import FacilityState, Gateways, Now, State
 from archive.figures.watch import Watch, Watcher
 from archive.routing.routing import Routing
 from config.peers import PeerBook
 from config.settings import Settings
+
+_REVISION = text("SELECT revision, swept_at FROM figure_cursor")
 
 
 class Figures:
@@ -35,11 +39,17 @@ class Figures:
         self._alerts = Alerts(engine, settings, routing, self._state, self.watch)
         self.reports = FigureReportsKept(engine, self.ask, settings.figures.reports)
         self.pushes = Pushes(engine, self.ask)
+        self.recent = RecentFigures(self, settings.figures.page_seconds)
 
     def ask(self, question: Question) -> Answer:
         """Counts. Raises `InvalidQuery`, and `TooManyMatches` for what takes too long."""
         settings = self._settings.figures
         return ask(self._engine, question, settings.small, settings.round_to)
+
+    def revision(self) -> object:
+        """Something else whenever what is counted has become something else."""
+        rows = fetch(self._engine, _REVISION)
+        return tuple(rows[0]) if rows else None
 
     def now(self, facilities: Facilities = None) -> Now:
         """Live counters."""

@@ -86,6 +86,7 @@ def sum_anew(session: IndexSession) -> int:
             found = wrong(connection)
             if found:
                 resum(connection)
+                connection.execute(sql.REVISED)
             return found
 
     return session.run(work)

@@ -183,6 +183,8 @@ class FigureCursor(Base):
     """All studies up to this one have been looked at by the sweep that is going on; null when none is."""
     swept_at: Mapped[datetime | None]
     """When a sweep last came to its end; null while the figures are not whole."""
+    revision: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    """Goes up with each step that changes what is counted."""
 
 
 class FigureDirty(Base):

@@ -65,6 +65,8 @@ def _refresh(
     after.update(decided(after, concerned, settings))
     decided_now = decided_looks(after, looks, settings, local(now))
     delta, changed = _delta(before, after, looks, decided_now, summing)
+    if changed or looks != decided_now:
+        connection.execute(sql.REVISED)
     gone = [number for number in changed if number not in after]
     people = persons.moved((before.get(number), after.get(number)) for number in changed) if summing else []
     counted = persons.seen(connection, people)

@@ -104,6 +104,7 @@ INSERT INTO figure_cursor (id, position, sweep) SELECT 1, last, 0 FROM feed_curs
 """
 CURSOR: Final = "SELECT position, sweep, swept_at FROM figure_cursor FOR UPDATE SKIP LOCKED"
 MOVE: Final = "UPDATE figure_cursor SET position = %(position)s"
+REVISED: Final = "UPDATE figure_cursor SET revision = revision + 1"
 SWEEP: Final = "UPDATE figure_cursor SET sweep = 0 WHERE sweep IS NULL OR sweep > 0"
 SWEPT: Final = """
 UPDATE figure_cursor SET sweep = %(sweep)s::bigint,

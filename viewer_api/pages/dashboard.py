@@ -112,7 +112,7 @@ def dashboard(request: Request, archive: ArchiveDep) -> Response:
     facilities = known_caller(request).rights[Right.STATISTICS]
     wanted = read(request.query_params, clock.today())
     archive.looks.note(AuditEvent(Action.SEARCH, who(request), detail={"what": "dashboard"}), about="dashboard")
-    stands = archive.figures.gateways(facilities)
+    stands = archive.figures.recent.gateways(facilities)
     panels = Panels(archive, wanted, facilities, text, partial(facility_name, archive))
     return page(
         request,
@@ -180,7 +180,7 @@ def _panels(panels: Panels, facilities: Facilities) -> list[Panel]:
 
 
 def _live_tiles(archive: Archive, facilities: Facilities, text: Texts) -> list[Tile]:
-    numbers, now = Numbers(text), archive.figures.now(facilities)
+    numbers, now = Numbers(text), archive.figures.recent.now(facilities)
     values: tuple[tuple[str, Any, str], ...] = (
         ("studies_today", now.studies_today, ""),
         ("arrived_last_hour", now.arrived_last_hour, ""),
@@ -207,7 +207,7 @@ def _choices(archive: Archive, wanted: Wanted, facilities: Facilities, text: Tex
         ],
         By.MODALITY: [
             (str(row[0]), str(row[0]))
-            for row in archive.figures.ask(
+            for row in archive.figures.recent.ask(
                 wanted.widened(By.MODALITY).question(facilities, (Measure.STUDIES,), (By.MODALITY,))
             ).rows
             if row[0]
@@ -242,7 +242,7 @@ def _notices(archive: Archive, facilities: Facilities, text: Texts) -> list[Noti
     numbers, places = Numbers(text), archive.peers.facilities
     shown: list[Alert] = []
     stations: dict[str, list[Alert]] = {"silent": [], "never_heard": []}
-    for alert in archive.figures.alerts(facilities):
+    for alert in archive.figures.recent.alerts(facilities):
         place = places.get(alert.subject)
         small = alert.kind in stations and place is not None and place.care_level == "primary"
         (stations[alert.kind] if small else shown).append(alert)

@@ -89,7 +89,7 @@ class Panels:
     def __init__(
         self, archive: Archive, wanted: Wanted, facilities: Facilities, text: Texts, name_of: Callable[[str], str]
     ) -> None:
-        self._figures = archive.figures
+        self._figures = archive.figures.recent
         self._wanted = wanted
         self._facilities = facilities
         self._text = text

@@ -42,9 +42,11 @@ def upgrade() -> None:
     )
     none = sa.text("persons = 0")
     op.create_index("ix_study_person_none", "study_person", ["level"], postgresql_where=none)
+    op.add_column("figure_cursor", sa.Column("revision", sa.BigInteger(), server_default="0", nullable=False))
     for level, (facility, modality) in enumerate(_LEVELS, 1):
         op.execute(_FILL.format(level=level, facility=facility, modality=modality))
 
 
 def downgrade() -> None:
+    op.drop_column("figure_cursor", "revision")
     op.drop_table("study_person")
