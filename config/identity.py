@@ -19,6 +19,9 @@ class IdentitySettings(Section):
     review_bits: float = Field(default=2.0, ge=-20, le=60)
     """Evidence, in bits over even odds, from which a pair is put on the review list: 2 means that four in five of such
     pairs should be the same person."""
+    population: int = Field(default=100_000, ge=1000, le=100_000_000)
+    """How many people may come, about. Until the archive knows more patients than that, likelihoods are worked out as
+    if it knew so many: among few patients chance looks rarer than it is."""
     largest_group: int = Field(default=30, ge=2, le=200)
     """A number that more patients of different names or birth years share names nobody, such as one that is typed where
     none is known; nor does one that ten times as many have."""

@@ -58,7 +58,10 @@ class Finder:
         if self._scorer is None:
             if self._people is None:
                 (self._people,) = self._connection.execute(sql.PEOPLE).fetchone() or (0,)
-            self._scorer = Scorer(self._people or 0, lambda name: self._names.get(name, 0), self._settings.strong)
+            settings = self._settings
+            self._scorer = Scorer(
+                self._people or 0, lambda name: self._names.get(name, 0), settings.strong, settings.population
+            )
         return self._scorer
 
     def load_neighbours(self, book: Book, pairs: Iterable[Pair], known: Mapping[int, Record]) -> dict[int, Record]:

@@ -11,11 +11,11 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
 from enum import StrEnum
 from functools import lru_cache
 from typing import Final
 
+from archive.identity.frequencies import expected
 from archive.standard.text import fold
 
 _TONES: Final = frozenset("\u0300\u0301\u0303\u0309\u0323")
@@ -134,56 +134,14 @@ def one_edit(one: str, other: str) -> bool:
     return len(long) - len(short) == 1 and any(long[:i] + long[i + 1 :] == short for i in range(len(long)))
 
 
-# Shares of family, middle and given names among people here, rounded: what a name tells before the archive knows many.
-_FAMILY: Final[Mapping[str, float]] = {
-    "NGUYEN": 0.38,
-    "TRAN": 0.11,
-    "LE": 0.095,
-    "PHAM": 0.07,
-    "PHAN": 0.045,
-    "HOANG": 0.04,
-    "HUYNH": 0.03,
-    "VO": 0.03,
-    "VU": 0.03,
-    "DANG": 0.021,
-    "BUI": 0.02,
-    "DO": 0.015,
-    "HO": 0.013,
-    "NGO": 0.013,
-    "DUONG": 0.01,
-}
-_MIDDLE: Final[Mapping[str, float]] = {
-    "THI": 0.33,
-    "VAN": 0.2,
-    "NGOC": 0.05,
-    "MINH": 0.04,
-    "THANH": 0.04,
-    "DUC": 0.03,
-    "QUOC": 0.03,
-    "HOANG": 0.02,
-    "THU": 0.02,
-    "BICH": 0.01,
-    "KIM": 0.02,
-    "HUU": 0.02,
-    "XUAN": 0.02,
-    "CONG": 0.015,
-    "PHUONG": 0.01,
-}
-_RARE_FAMILY: Final = 0.004
-_RARE_MIDDLE: Final = 0.012
-_GIVEN: Final = 0.006
 _PRIOR: Final = 20_000
-"""So many people's worth are these shares against the names that the archive has counted."""
+"""So many people's worth are the shares of all people's names against those that the archive has counted."""
 
 
 def share(folded_name: str, count: int, people: int) -> float:
     """How likely somebody else has this name, given how many of how many people in the archive have it."""
-    words = folded_name.split()
-    expected = _FAMILY.get(words[0], _RARE_FAMILY) * (_GIVEN if len(words) > 1 else 1.0)
-    for word in words[1:-1]:
-        expected *= _MIDDLE.get(word, _RARE_MIDDLE)
     # The records that are compared may be the only ones: one is not counted.
-    return (max(count - 1, 0) + _PRIOR * expected) / (people + _PRIOR)
+    return (max(count - 1, 0) + _PRIOR * expected(folded_name)) / (people + _PRIOR)
 
 
 def bits(likelihood: float, chance: float) -> float:

@@ -52,7 +52,6 @@ _NUMBER_BITS: Final[Mapping[Kind, Mapping[str, float]]] = {
     Kind.IDENTITY_CARD: {SHARED: 14.0, "digit": 0.5, _ODD: -4.0},
     Kind.FACILITY: {SHARED: 12.0},
 }
-_FEWEST_PEOPLE: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +85,15 @@ def probability(likelihood: float) -> float:
 
 
 class Scorer:
-    """Compares records. `people` is how many the archive knows, `count` how many of a name."""
+    """Compares records. `people` is how many the archive knows, `count` how many of a name.
 
-    def __init__(self, people: int, count: Callable[[str], int], strong: Iterable[str]) -> None:
-        self._people = max(people, _FEWEST_PEOPLE)
-        self._against = math.log2(self._people)
+    `population` is how many people may come. As long as the archive knows fewer, two records of it are no likelier one
+    person: how many have come says nothing of whether these two are one, only how many could have.
+    """
+
+    def __init__(self, people: int, count: Callable[[str], int], strong: Iterable[str], population: int) -> None:
+        self._people = people
+        self._against = math.log2(max(people, population))
         self._count = count
         self._strong = frozenset(map(Kind, strong))
 
