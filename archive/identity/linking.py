@@ -146,7 +146,9 @@ class _Look:
     def _propose(self, apart: Collection[Pair]) -> int:
         """Put on the list what is likely enough or contradictory; take off what is not any more."""
         best: dict[tuple[int, int], Pair] = {}
-        for pair, found in self._near.compared.items():
+        # In this order, so that of two that are as likely the same is taken each time.
+        for pair in sorted(self._near.compared):
+            found = self._near.compared[pair]
             if pair in apart or not self._worth(pair, found):
                 continue
             for number, other in (pair, pair[::-1]):
