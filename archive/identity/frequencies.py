@@ -1,7 +1,7 @@
 """How often names are given here: what a name tells before the archive has seen many people.
 
 Shares in per cent of family names, and of middle and given names of women and men, without accents (``HUNG`` is Hùng
-and Hưng). Rounded from what surveys of Vietnamese names agree on; half or double would do as well, for the archive's own
+and Hưng). Rounded from what surveys of Vietnamese names agree on; half or double would do as well: the archive's own
 counts take over as it grows (`archive.identity.names.share`).
 """
 
