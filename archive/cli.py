@@ -26,6 +26,7 @@ from archive.identity import commands as identity
 from archive.migrate import drift
 from archive.people import commands as people
 from archive.protection import commands as protection
+from archive.registry import commands as registry
 from archive.rejection import commands as rejection
 from archive.reports import commands as reports
 from archive.routing import commands as routing
@@ -46,6 +47,7 @@ _AREAS: tuple[ModuleType, ...] = (
     identity,
     people,
     protection,
+    registry,
     rejection,
     reports,
     routing,

@@ -81,6 +81,7 @@ def typed(ae_title: str, settings: Mapping[str, Any], revision: int | None = Non
     values: dict[str, Any] = {name: str(settings[name]) for name in _TEXTS if settings.get(name) is not None}
     values |= {name: "\n".join(_strings(settings[name])) for name in _LISTS if name in settings}
     values |= {name: str(value) for name, value in _mapping(settings.get("limits")).items() if name in LIMITS}
+    values["addresses"] = "\n".join(map(plain, _strings(settings.get("addresses"))))
     values["rights"] = _strings(settings.get("rights", ("store", "commit")))
     values["tls"] = "on" if settings.get("tls") else ""
     destinations = settings.get("destinations", "own")
@@ -90,6 +91,12 @@ def typed(ae_title: str, settings: Mapping[str, Any], revision: int | None = Non
     # Past validation: what is kept may be of a release that knew other values.
     form = PeerForm(ae_title=ae_title[:500], revision=revision)
     return form.model_copy(update={("coerce_" if name == "coerce" else name): value for name, value in values.items()})
+
+
+def plain(network: str) -> str:
+    """A network of one address as that address."""
+    address, _, bits = network.partition("/")
+    return address if bits == ("128" if ":" in address else "32") else network
 
 
 def _lines(text: str) -> list[str]:

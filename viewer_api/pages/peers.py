@@ -28,7 +28,7 @@ from viewer_api.audited import who
 from viewer_api.deps import ArchiveDep
 from viewer_api.gate import known_caller, needs
 from viewer_api.pages.language import Texts, language_of, texts
-from viewer_api.pages.peer_form import LIMITS, PeerForm, typed
+from viewer_api.pages.peer_form import LIMITS, PeerForm, plain, typed
 from viewer_api.pages.rendering import page
 from viewer_api.problems import problem_of
 from viewer_api.routes.peers import ask_test, read_test
@@ -62,6 +62,7 @@ class Line:
     entry: Entry
     facility: str
     rights: list[str]
+    addresses: list[str]
     activity: Activity
     heard: str
     refused: str
@@ -240,6 +241,7 @@ def _line(archive: Archive, entry: Entry, activity: Activity, test: Check | None
         entry,
         facility.name if facility else entry.facility,
         [text(f"peer_may_{right}") for right in RIGHTS if right in entry.peer.rights],
+        list(map(plain, entry.peer.addresses)),
         activity,
         local_time(activity.received_at, text.language) if activity.received_at else "",
         local_time(activity.refused_at, text.language) if activity.refused_at else "",
