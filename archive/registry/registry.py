@@ -32,6 +32,8 @@ UPDATE peer SET settings = CAST(:settings AS jsonb), enabled = :enabled, revisio
        changed_at = clock_timestamp(), changed_by = :by
  WHERE ae_title = :ae_title
 """)
+# Of a device that was removed since, perhaps of another facility: whoever takes its name would be sent them.
+_AWAITED: Final = text("SELECT 1 FROM route_task WHERE destination = :ae_title AND state = 'waiting' LIMIT 1")
 _REMOVE: Final = text("DELETE FROM peer WHERE ae_title = :ae_title")
 
 
@@ -73,6 +75,8 @@ class Registry:
         made = settings_of(peer)
 
         def work(connection: Connection) -> None:
+            if by.rights[Right.PEERS] is not None and connection.execute(_AWAITED, {"ae_title": peer.ae_title}).first():
+                raise BeyondRights({"ae_title": "was that of a device for which images still wait to be sent"})
             connection.execute(_ADD, {"ae_title": peer.ae_title, "settings": _json(made), "by": by.name})
             self._record(by, peer.ae_title, "peer added", [], _told(made, enabled=True))
 

@@ -14,6 +14,7 @@ from fastapi import APIRouter, Body, Header, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from archive.audit.events import Action, AuditEvent, Detail
 from archive.core import Archive
 from archive.people.roles import Right
 from archive.registry.checks import Check
@@ -138,9 +139,15 @@ def result(request: Request, archive: ArchiveDep, number: int) -> dict[str, Any]
 
 
 def ask_test(request: Request, archive: Archive, ae_title: str) -> int:
-    """Have a peer tested. Raises `NotFound` for one of others."""
+    """Have a peer tested, which is put on record: it tells what listens in the network.
+
+    Raises `NotFound` for one of others.
+    """
     caller = who(request)
-    return archive.peer_checks.ask(archive.registry.one(caller, ae_title).ae_title, caller.name)
+    peer = archive.registry.one(caller, ae_title).peer
+    detail: dict[str, Detail] = {"what": "connection test", "peer": ae_title, "place": f"{peer.host}:{peer.port}"}
+    archive.audit.record(AuditEvent(Action.OPERATE, caller, detail=detail))
+    return archive.peer_checks.ask(ae_title.strip(" "), caller.name)
 
 
 def read_test(request: Request, archive: Archive, number: int) -> Check:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,12 +11,14 @@ import httpx
 import pytest
 
 from archive.core import Archive
+from archive.errors import Conflict, Outdated
 from archive.people.caller import Membership
 from archive.people.commands import OPERATOR
 from archive.people.roles import Role
 from archive.registry.entries import peer_of, settings_of
 from config.peers import Peer
 from config.settings import Settings
+from tests.factories import ct_image, store
 from tests.integration.archive.support import sql
 from tests.integration.people.test_signing_in import make
 from tests.integration.people.test_web_sign_in import BROWSER, enter
@@ -239,6 +242,33 @@ def test_a_facility_neither_sees_nor_touches_what_is_not_its_own(archive: Archiv
     assert taken.status_code == 409 and "của huyện" not in taken.text
 
 
+def test_a_facility_does_not_take_the_name_for_which_images_of_others_wait(
+    archive: Archive, browser: httpx.Client
+) -> None:
+    image = ct_image()
+    store(archive, image)
+    place = {"facility": "86002", "host": "127.0.0.1", "port": 104}
+    archive.registry.add(OPERATOR, "WS9", place)
+    assert archive.routing.send(image.StudyInstanceUID, "WS9") == 1
+    archive.registry.remove(OPERATOR, "WS9", None)
+    of_facility(archive, browser)
+    page = browser.post("/peers/new", data={**FORM, "ae_title": "WS9", "host": "127.0.0.1", "port": "11113"})
+    assert page.status_code == 403 and 'id="fault-ae_title"' in page.text
+    archive.routing.discard("WS9", only_failed=False)
+    assert browser.post("/peers/new", data={**FORM, "ae_title": "WS9"}).status_code == 303
+
+
+def test_a_connection_test_is_on_record(archive: Archive, browser: httpx.Client) -> None:
+    of_facility(archive, browser)
+    archive.registry.add(OPERATOR, "WS9", {"facility": "86001", "host": "10.0.0.1", "port": 22})
+    asked = browser.post("/peers/one", data={"ae_title": "WS9", "action": "test"})
+    assert asked.status_code == 303 and "Đang thử" in browser.get(asked.headers["location"]).text
+    found = sql(
+        archive, "SELECT name, detail ->> 'place' FROM audit_record WHERE detail ->> 'what' = 'connection test'"
+    )
+    assert found == [("chief", "10.0.0.1:22")]
+
+
 @pytest.mark.parametrize("role", [Role.RADIOLOGIST, Role.CLINICIAN, Role.TECHNICIAN, Role.ANALYST])
 def test_nobody_else_comes_near(archive: Archive, browser: httpx.Client, role: Role) -> None:
     make(archive, "else", Membership(role, None))
@@ -296,10 +326,6 @@ def test_the_list_is_filtered_and_says_what_was_heard(archive: Archive, browser:
 
 
 def test_two_who_add_the_same_at_once(archive: Archive, settings: Settings) -> None:
-    import threading
-
-    from archive.errors import Conflict
-
     came: list[str] = []
     ready = threading.Barrier(4)
 
@@ -320,10 +346,6 @@ def test_two_who_add_the_same_at_once(archive: Archive, settings: Settings) -> N
 
 
 def test_of_two_who_change_the_same_one_is_told(archive: Archive) -> None:
-    import threading
-
-    from archive.errors import Outdated
-
     entry = archive.registry.add(OPERATOR, "CT9", {"facility": "86001"})
     came: list[str] = []
     ready = threading.Barrier(4)
