@@ -52,7 +52,7 @@ _SECTIONS: Final[tuple[tuple[str, tuple[By, ...], tuple[Measure, ...]], ...]] = 
 )  # fmt: skip
 _CARE_LEVELS: Final = {"specialised": "Chuyên sâu", "basic": "Cơ bản", "primary": "Ban đầu", "": "Chưa xác định"}
 _SEXES: Final = {"M": "Nam", "F": "Nữ", "O": "Khác", "": "Chưa rõ"}
-_BODY_PARTS: Final = {
+BODY_PARTS: Final = {
     "HEAD": "Đầu, sọ não",
     "NECK": "Cổ",
     "CHEST": "Ngực",
@@ -155,7 +155,7 @@ def _with_names(row: tuple[Any, ...], by: tuple[By, ...], names: dict[str, str])
         By.FACILITY: {code: f"{code} – {name}" for code, name in names.items()},
         By.CARE_LEVEL: _CARE_LEVELS,
         By.SEX: _SEXES,
-        By.BODY_PART: _BODY_PARTS,
+        By.BODY_PART: BODY_PARTS,
     }
     told = [known.get(each, {}).get(value, value or "Chưa rõ") for each, value in zip(by, row, strict=False)]
     return (*told, *row[len(by) :])

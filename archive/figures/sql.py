@@ -50,15 +50,16 @@ SELECT study.id, study.facility_id, study_date, study_time, study.accession_numb
   ) AS orders ON true
  WHERE study.id = ANY(%(studies)s) AND quarantine = '' AND instance_count > 0 AND first_at IS NOT NULL
 """
-# Study by study: all objects of an archive are too many to be read for those of some studies.
-SOURCES: Final = """
+# Study by study: all objects of an archive are too many to be read for those of some studies. What the archive writes
+# itself, such as objects of reports, tells nothing of who it is kept for.
+SOURCES: Final = f"""
 INSERT INTO figure_source AS known (facility_id, calling_ae_title, received_at)
 SELECT facility_id, calling_ae_title, max(received_at) FROM unnest(%(studies)s::bigint[]) AS wanted (id)
  CROSS JOIN LATERAL (
      SELECT stored_object.facility_id, calling_ae_title, received_at
        FROM series JOIN instance ON instance.series_id = series.id
        JOIN stored_object ON stored_object.instance_id = instance.id
-      WHERE series.study_id = wanted.id OFFSET 0
+      WHERE series.study_id = wanted.id AND NOT (transport = 'import' AND modality IN ({_DOCUMENTS})) OFFSET 0
  ) AS objects GROUP BY 1, 2 ORDER BY 1, 2
 ON CONFLICT (facility_id, calling_ae_title) DO UPDATE SET received_at = EXCLUDED.received_at
  WHERE known.received_at < EXCLUDED.received_at

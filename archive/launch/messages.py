@@ -45,6 +45,14 @@ def progress(done: int, total: int) -> None:
         say(f"  {done}/{total}")
 
 
+def past_begins() -> None:
+    """That the demo grows while it can be used."""
+    step(
+        "Đang nạp thêm ca mẫu của 12 tháng qua ở chế độ nền, mất khoảng một đến vài phút; cứ dùng bình thường",
+        "Loading samples of the last twelve months in the background, for a minute or some; go on as you like",
+    )
+
+
 def mistakes(sentences: str) -> None:
     """Settings that cannot be used."""
     say(

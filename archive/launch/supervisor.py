@@ -17,6 +17,7 @@ from typing import TextIO, cast
 from archive.core import Archive, migrate
 from archive.demo import accounts as demo_accounts
 from archive.demo import load as demo
+from archive.demo import past, past_load
 from archive.demo import reports as demo_reports
 from archive.demo.datasets import MissingTestFile
 from archive.embedded import EmbeddedPostgres
@@ -141,6 +142,9 @@ class Supervisor:
         if self._demo_file is not None:
             self._load_demo()
         messages.ready(settings, demo=self._demo_file is not None, viewer=self._viewer, key=key)
+        if self._demo_file is not None and past_load.is_wanted(self._settings.data_dir):
+            messages.past_begins()
+            self._python("archive.demo", "--past", stack=stack)
 
     def _start_database(self, stack: ExitStack) -> None:
         """Run the embedded PostgreSQL where the settings name no other, and put its address into the settings."""
@@ -224,6 +228,8 @@ class Supervisor:
             step("Nạp dữ liệu mẫu", "Loading the demo province")
             demo.load(archive, messages.progress)
             demo_reports.write(archive)
+            if count := _past_studies():
+                past_load.begin(self._settings.data_dir, count)
             mark.unlink()
         except MissingTestFile as error:
             mark.unlink()
@@ -244,6 +250,12 @@ class Supervisor:
                 warn(f"{child.module} không dừng, buộc kết thúc", f"{child.module} does not stop and is killed")
                 child.kill()
                 child.wait(READY_SECONDS)
+
+
+def _past_studies() -> int:
+    """How many examinations of the past an empty demo archive gets beside its first ones, in the background."""
+    given = os.environ.get("DEMO_STUDIES", "")
+    return min(int(given), 5000) if given.isdecimal() else past.STUDIES
 
 
 def _node_ports(node: NodeSettings) -> list[tuple[str, str, int]]:

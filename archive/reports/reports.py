@@ -196,8 +196,12 @@ class Reports:
         *,
         author: Author | None = None,
         signature: dict[str, Any] | None = None,
+        at: datetime | None = None,
     ) -> Entry:
-        """Sign what is written. It can never be changed or unsigned. Raises as `give_out`."""
+        """Sign what is written. It can never be changed or unsigned. Raises as `give_out`.
+
+        `at` is when that was, where it was not now: only of what is taken over from elsewhere, such as the demo's past.
+        """
         writer = self._writer(caller, author, signing=True)
 
         def work(connection: Connection, row: Row[Any], ticket: str) -> None:
@@ -207,11 +211,11 @@ class Reports:
                 changing.copy_current(connection, row, writer, "")
             if first:
                 self._check_readers(connection, row, writer)
-            at = datetime.now(UTC)
+            when = at or datetime.now(UTC)
             status = "final" if first else "amended"
-            giving = GivingOut(status, writer, at, self._signatures, signature)
+            giving = GivingOut(status, writer, when, self._signatures, signature)
             version = changing.give_out(connection, number, row, giving)
-            changing.finish(connection, row, ticket, status, version, at)
+            changing.finish(connection, row, ticket, status, version, when)
 
         return self._change(caller, number, revision, "signed", work)
 

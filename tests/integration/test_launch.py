@@ -129,6 +129,8 @@ def environment() -> dict[str, str]:
         "PACS_WEB__PORT": str(free_port()),
         "PACS_HL7__PORT": str(free_port()),
         "PACS_ACCESS__SIGN_IN": "off",
+        # Nothing is to come by itself while a test counts.
+        "DEMO_STUDIES": "0",
         "PACS_WEB__VIEWER": str(ROOT / "var" / "viewer"),
     }
 
@@ -215,6 +217,20 @@ def test_stopped_in_the_middle_of_the_demo_the_next_start_completes_it(launch: A
     assert "Loading the demo province" in second.output
     assert len(second.studies()) == len(STUDIES)
     assert not (folder / "var/demo.unfinished").exists()
+
+
+def test_the_past_of_the_demo_comes_in_the_background_and_goes_on_after_a_stop(launch: Any, folder: Path) -> None:
+    first = launch(DEMO_STUDIES="60")
+    assert len(first.studies()) >= len(STUDIES), "what is shown first is there at once"
+    first.wait_for("15/60 ca mẫu")
+    assert first.stop(signal.SIGINT) == 0
+    assert (folder / "var/demo.past").exists()
+
+    second = launch()
+    assert "Loading the demo province" not in second.output
+    second.wait_for("60 ca mẫu đã nạp xong")
+    assert len(second.studies()) == len(STUDIES) + 60
+    assert not (folder / "var/demo.past").exists()
 
 
 def test_a_service_that_dies_ends_everything_and_shows_why(launch: Any, own_settings: None) -> None:

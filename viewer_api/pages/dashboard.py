@@ -31,7 +31,7 @@ from viewer_api.charts import script_of
 from viewer_api.deps import ArchiveDep
 from viewer_api.gate import known_caller, needs
 from viewer_api.pages.dashboard_numbers import NOTHING, Numbers
-from viewer_api.pages.dashboard_panels import Panel, Panels, Tile
+from viewer_api.pages.dashboard_panels import Panel, Panels, Tile, body_part, modality_name
 from viewer_api.pages.dashboard_wanted import NARROWING, RANGES, Wanted, read
 from viewer_api.pages.language import Texts, language_of, texts
 from viewer_api.pages.rendering import page
@@ -206,7 +206,7 @@ def _choices(archive: Archive, wanted: Wanted, facilities: Facilities, text: Tex
             if any(each.care_level == level for each in places)
         ],
         By.MODALITY: [
-            (str(row[0]), str(row[0]))
+            (str(row[0]), modality_name(str(row[0]), text))
             for row in archive.figures.recent.ask(
                 wanted.widened(By.MODALITY).question(facilities, (Measure.STUDIES,), (By.MODALITY,))
             ).rows
@@ -226,6 +226,10 @@ def _narrowed(archive: Archive, wanted: Wanted, text: Texts) -> list[Narrowed]:
         known = facility_name(archive, value) if name is By.FACILITY else value
         if name is By.CARE_LEVEL:
             known = text.get(f"dash_level_{value}") or value
+        elif name is By.BODY_PART:
+            known = body_part(value, text)
+        elif name is By.MODALITY:
+            known = modality_name(value, text)
         shown.append(Narrowed(text(f"dash_by_{name.value}"), known, wanted.widened(name).address()))
     return shown
 

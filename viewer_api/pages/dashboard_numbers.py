@@ -32,14 +32,19 @@ class Numbers:
     def of(self, whole: Any) -> str:
         return self._text("dash_of", count=self.count(whole))
 
+    def scale(self, most: float) -> tuple[float, str]:
+        """The unit in which an amount of bytes is read best: how many bytes it is, and its name."""
+        unit = 0
+        while most >= 1000 and unit < len(_UNITS) - 1:
+            most, unit = most / 1000, unit + 1
+        return 1000.0**unit, _UNITS[unit]
+
     def size(self, value: Any) -> str:
         if value is None:
             return NOTHING
-        number, unit = float(value), 0
-        while number >= 1000 and unit < len(_UNITS) - 1:
-            number, unit = number / 1000, unit + 1
-        digits = 0 if number >= 100 or not unit else 1
-        return f"{number:.{digits}f} {_UNITS[unit]}".replace(".", self.point)
+        scale, unit = self.scale(float(value))
+        digits = 0 if value / scale >= 100 or scale == 1 else 1
+        return f"{value / scale:.{digits}f} {unit}".replace(".", self.point)
 
     def minutes(self, value: Any) -> str:
         if value is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
@@ -9,6 +10,7 @@ from typing import Any, Final
 
 from archive.core import Archive
 from archive.figures.question import Answer, By, Measure
+from archive.figures.report import BODY_PARTS
 from config import clock
 from viewer_api.pages.dashboard_numbers import Numbers
 from viewer_api.pages.dashboard_wanted import Wanted
@@ -20,6 +22,10 @@ _ABBREVIATIONS: Final = (
     ("Trung tâm Y tế huyện", "TTYT"), ("Trung tâm Y tế", "TTYT"),
     ("Trạm Y tế xã", "TYT"), ("Trạm Y tế", "TYT"),
 )  # fmt: skip
+_REMARK: Final = re.compile(r" \([^()]*\)$")
+"""Such as what the names of the demo say of themselves."""
+_COMPARED: Final = 20
+"""So many studies must have been before, or what changed since is told as an absurd share."""
 _TOTALS: Final = (
     Measure.STUDIES, Measure.PATIENTS, Measure.BYTES, Measure.REPORTED, Measure.UNREAD, Measure.DELIVERED,
     Measure.FILMLESS, Measure.IMAGES_TO_REPORT, Measure.ORDER_TO_IMAGES, Measure.DUPLICATES_FOUND,
@@ -45,14 +51,19 @@ class Row:
     cells: list[Cell]
     link: str = ""
     """Where the same is seen for this row alone."""
+    name: str = ""
+    """Of a code, what charts call it."""
 
     @property
     def short(self) -> str:
         """For charts, in which names that all begin alike would be cut where they differ."""
+        if self.name:
+            return self.name
+        label = _REMARK.sub("", self.label)
         for long, abbreviation in _ABBREVIATIONS:
-            if self.label.startswith(long):
-                return abbreviation + self.label.removeprefix(long)
-        return self.label
+            if label.startswith(long):
+                return abbreviation + label.removeprefix(long)
+        return label
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +142,7 @@ class Panels:
         ]
 
     def _change(self, now: int, before: int) -> str:
-        if not before:
+        if before < _COMPARED:
             return ""
         percent = (now - before) / before * 100
         return self._text("dash_change", percent=f"{percent:+.1f}".replace(".", self._numbers.point))
@@ -226,7 +237,8 @@ class Panels:
         rows = []
         for modality, *minutes in sorted(self._ask(measures, By.MODALITY).rows, key=lambda row: -(row[1] or 0)):
             cells = [Cell(self._numbers.minutes(value), None if value is None else value / 60) for value in minutes]
-            rows.append(Row(str(modality), cells, self._wanted.narrowed(By.MODALITY, str(modality)).address()))
+            link = self._wanted.narrowed(By.MODALITY, str(modality)).address()
+            rows.append(Row(str(modality), cells, link, modality_name(str(modality), self._text)))
         return _with(
             self._panel("turnaround", "bars", "dash_by_modality", measures, rows, (By.MODALITY,), drawn=2), unit="h"
         )
@@ -251,7 +263,8 @@ class Panels:
         """What was used at the end of each month, and what is foreseen."""
         text, numbers = self._text, self._numbers
         found = self._figures.forecast()
-        rows = [Row(f"{day:%m/%Y}", [Cell(numbers.size(used), used / 1e12), Cell("")]) for day, used in found.history]
+        scale, unit = numbers.scale(max((used for _, used in found.history), default=0))
+        rows = [Row(f"{day:%m/%Y}", [Cell(numbers.size(used), used / scale), Cell("")]) for day, used in found.history]
         note = text("dash_storage_used", size=numbers.size(found.used_bytes))
         if found.per_day:
             note += " " + text("dash_storage_rate", size=numbers.size(found.per_day))
@@ -259,12 +272,12 @@ class Panels:
             for months in range(1, 13):
                 foreseen = found.used_bytes + found.per_day * 30.4 * months
                 day = today + timedelta(days=round(30.4 * months))
-                rows.append(Row(f"{day:%m/%Y}", [Cell(""), Cell(numbers.size(foreseen), foreseen / 1e12)]))
+                rows.append(Row(f"{day:%m/%Y}", [Cell(""), Cell(numbers.size(foreseen), foreseen / scale)]))
         if found.full_at:
             note += " " + text("dash_storage_full", day=numbers.day(found.full_at))
         columns = [text("dash_used"), text("dash_foreseen")]
         return Panel(
-            "storage", "lines", text("dash_storage"), text("dash_unit_month"), columns, rows, note, "TB", drawn=2
+            "storage", "lines", text("dash_storage"), text("dash_unit_month"), columns, rows, note, f" {unit}", drawn=2
         )
 
     # -- parts -------------------------------------------------------------------------------------------------------
@@ -272,8 +285,10 @@ class Panels:
     def _ordered(self, name: str, kind: str, by: By, measures: tuple[Measure, ...]) -> Panel:
         rows = []
         for value, *counts in sorted(self._ask(measures, by).rows, key=lambda row: -(row[1] or 0)):
-            label = str(value) or self._text("dash_unknown")
-            rows.append(self._row(label, counts, self._wanted.narrowed(by, str(value)).address() if value else ""))
+            label = body_part(str(value), self._text) if by is By.BODY_PART else str(value)
+            link = self._wanted.narrowed(by, str(value)).address() if value else ""
+            drawn = modality_name(str(value), self._text) if by is By.MODALITY else ""
+            rows.append(Row(label or self._text("dash_unknown"), [self._cell(count) for count in counts], link, drawn))
         return self._panel(name, kind, f"dash_by_{by.value}", measures, rows, (by,))
 
     def _panel(
@@ -311,6 +326,17 @@ class Panels:
         if code is None:
             return self._facilities
         return frozenset((code,)) if self._facilities is None else self._facilities & {code}
+
+
+def modality_name(code: str, text: Texts) -> str:
+    """Such as ``X-quang (DX)``; the code where there is no name."""
+    name = text.get(f"modality_{code.lower()}")
+    return code if not name else name if "(" in name or name == code else f"{name} ({code})"
+
+
+def body_part(value: str, text: Texts) -> str:
+    """In the language of the reader."""
+    return BODY_PARTS.get(value, value) if text.language == "vi" else value.capitalize()
 
 
 def _single(answer: Answer) -> dict[Measure, Any]:

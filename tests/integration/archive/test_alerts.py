@@ -93,6 +93,13 @@ def test_a_device_of_a_facility_that_sends_was_never_heard_of(kept: Kept) -> Non
     assert not told(archive, "device_never_heard")
 
 
+def test_reports_that_the_archive_files_itself_are_no_sign_of_life(kept: Kept) -> None:
+    image = ct_image(Modality="SR", StudyDescription="Kết quả")
+    store(kept.archive, image, replace(SOURCES[NEAR], calling_ae_title="PACS", self_made=True))
+    kept.keep()
+    assert [each.received_at for each in kept.archive.figures.facilities()] == [None, None]
+
+
 def test_who_is_taken_out_of_the_settings_is_forgotten(kept: Kept) -> None:
     archive = kept.archive
     archive.figures.watch.note(ago(days=10))

@@ -15,6 +15,7 @@ from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLosslessSV1, JPE
 
 from archive.demo import SETTINGS, load
 from archive.demo.datasets import DemoFile, count, files
+from archive.demo.past import FACILITIES
 from archive.demo.province import FACILITY_NAMES, STUDIES, Person
 from archive.standard.file_format import read_file_meta
 from config.settings import load as load_settings
@@ -142,7 +143,7 @@ def test_one_citizen_was_examined_in_both_hospitals() -> None:
 
 def test_the_demo_settings_list_the_hospitals_of_the_demo() -> None:
     settings = load_settings(SETTINGS, environ={})
-    assert {facility.code: facility.name for facility in settings.facilities} == FACILITY_NAMES
+    assert {facility.code: facility.name for facility in settings.facilities} == FACILITIES
     assert settings.unknown_peers == "accept"
     assert settings.node.host == "127.0.0.1", "who accepts anyone listens to this machine only"
 

@@ -35,7 +35,7 @@
     textStyle: { fontFamily: getComputedStyle(document.body).fontFamily, fontSize: style.size, color: style.text },
     // Text on the canvas: our policy takes no styles from scripts that write HTML.
     tooltip: { renderMode: "richText", confine: true, backgroundColor: style.raised, borderColor: style.line, textStyle: { color: style.text, fontSize: style.size } },
-    grid: { left: 8, right: 18, top: style.size * 2.6, bottom: 6, containLabel: true },
+    grid: { left: style.size, right: style.size * 2.4, top: style.size * 2.6, bottom: 6, containLabel: true },
   });
   const axis = (style, more) => ({ axisLabel: { color: style.quiet, fontSize: style.size * 0.92, ...more }, axisLine: { lineStyle: { color: style.line } }, axisTick: { show: false }, splitLine: { lineStyle: { color: style.line } } });
   const legend = (style, names) => ({ data: names, top: 0, left: 0, itemWidth: style.size * 1.2, itemHeight: style.size * 0.7, textStyle: { color: style.quiet, fontSize: style.size } });
@@ -47,7 +47,7 @@
       const names = data.columns.slice(0, drawn);
       return {
         ...base(style),
-        grid: { left: 8, right: style.size * 4.5, top: drawn > 1 ? style.size * 2.6 : 4, bottom: 4, containLabel: true },
+        grid: { left: style.size, right: style.size * 4.5, top: drawn > 1 ? style.size * 2.6 : 4, bottom: 4, containLabel: true },
         legend: drawn > 1 ? legend(style, names) : undefined,
         xAxis: { type: "value", ...axis(style), axisLabel: { show: false }, splitLine: { show: false } },
         yAxis: { type: "category", data: shown.map(at => data.labels[at]), ...axis(style, { width: style.size * 13, overflow: "truncate", color: style.text }) },
