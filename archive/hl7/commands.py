@@ -7,10 +7,11 @@ import sys
 from collections.abc import Callable
 from datetime import datetime
 
+from archive.audit.events import Action, AuditEvent
+from archive.audit.operation import operator
 from archive.core import Archive
 from archive.errors import InvalidQuery, NotFound
 from archive.hl7.messages import STATES, Line, Wanted
-from archive.people.caller import SYSTEM
 from config.clock import VIETNAM
 from config.settings import Settings
 
@@ -89,7 +90,7 @@ def _peers(archive: Archive, given: argparse.Namespace) -> int:
 
 def _show(archive: Archive, given: argparse.Namespace) -> int:
     for number in _numbers(given):
-        content = archive.messages.content(number, SYSTEM)
+        content = archive.messages.content(number, operator())
         print(_text(content.line))
         for data in (content.message, content.answer):
             print(data.decode("utf-8", "backslashreplace").replace("\r", "\n"))
@@ -105,6 +106,7 @@ def _replay(archive: Archive, given: argparse.Namespace) -> int:
     failed = 0
     for number in numbers:
         line = archive.messages.replay(number)
+        _note(archive, "HL7 message done again", message=number, peer=line.peer, state=line.state)
         print(_text(line))
         failed += line.state == "refused"
     print(f"done again: {len(numbers)}; refused: {failed}")
@@ -118,6 +120,7 @@ def _pause(archive: Archive, given: argparse.Namespace) -> int:
         for peer in archive.messages.peers():
             if peer.name == name and given.direction in (None, peer.direction) and peer.state != "unlisted":
                 archive.messages.pause(peer.direction, name, paused=given.action == "pause")
+                _note(archive, f"HL7 {given.action}d", peer=name, direction=peer.direction)
                 print(f"{peer.direction} {name}: {given.action}d")
                 found = True
     if not found:
@@ -128,7 +131,13 @@ def _pause(archive: Archive, given: argparse.Namespace) -> int:
 def _retry(archive: Archive, given: argparse.Namespace) -> int:
     for name in given.which:
         archive.messages.retry(name)
+        _note(archive, "HL7 receiver tried again", peer=name)
     return 0
+
+
+def _note(archive: Archive, what: str, **detail: str | int) -> None:
+    """Put on record who did what to which message, beside the command line as a whole."""
+    archive.audit.record(AuditEvent(Action.OPERATE, operator(), detail={"what": what, **detail}))
 
 
 _DO: dict[str, Callable[[Archive, argparse.Namespace], int]] = {

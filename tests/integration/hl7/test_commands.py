@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from archive.audit.operation import operator
 from archive.cli import main
 from archive.core import Archive
 from archive.hl7.listener import Listener
 from tests.hl7 import SENDER, log, order, send
+from tests.integration.archive.support import sql
 
 
 @pytest.fixture
@@ -48,3 +50,23 @@ def test_the_log_by_hand(configured: Archive, listener: Listener, capsys: pytest
     assert main(["messages", "pause", "nobody"]) == 1
     assert main(["messages", "replay"]) == 1
     assert main(["messages", "show", "99999"]) == 1
+
+
+def test_who_did_what_to_which_message_is_on_record(configured: Archive, listener: Listener) -> None:
+    send(listener.port, order("M1"))
+    number = str(log(configured)[0].id)
+    for words in (["show", number], ["replay", number], ["pause", "HIS1"], ["resume", "HIS1"], ["retry", "HIS1"]):
+        assert main(["messages", *words]) == 0
+    recorded = sql(
+        configured,
+        "SELECT action, name, detail FROM audit_record WHERE detail ->> 'what' LIKE 'HL7%%' AND name <> 'HL7 HIS1' ORDER BY segment_id, sequence",
+    )
+    assert {name for _, name, _ in recorded} == {operator().name}, "whoever runs the command, not the archive"
+    said = {(action, detail["what"], str(detail.get("message", detail.get("peer")))) for action, _, detail in recorded}
+    assert said == {
+        ("view", "HL7 message", number),
+        ("operate", "HL7 message done again", number),
+        ("operate", "HL7 paused", "HIS1"),
+        ("operate", "HL7 resumed", "HIS1"),
+        ("operate", "HL7 receiver tried again", "HIS1"),
+    }
