@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
 
-from sqlalchemy import Engine, Select, select, text
+from sqlalchemy import Engine, Select, func, select, text
 
 from archive.access import visible
 from archive.database import fetch
@@ -146,6 +146,29 @@ class Reviews:
         patients = [int(row[0]) for row in fetch(self._engine, _SAME, given)] or [found[0].patient_id]
         uids = [row.study_instance_uid for row in self._reader.fetch(scope, _studies(scope, patients))]
         return [study, *(uid for uid in uids if uid != study)]
+
+    def elsewhere(self, scope: Scope, studies: Sequence[str]) -> dict[str, int]:
+        """Of each of these studies: how many more of the same person there are under other numbers.
+
+        Only those that the caller may see are counted; studies without any are left out.
+        """
+        if not studies:
+            return {}
+        own = select(Study.study_instance_uid, Study.patient_id).where(
+            Study.study_instance_uid.in_(studies), Study.quarantine == "", visible(scope)
+        )
+        patients = {row.study_instance_uid: row.patient_id for row in self._reader.fetch(scope, own)}
+        others: dict[int, set[int]] = {}
+        for row in fetch(self._engine, _OTHERS, {"patients": sorted(set(patients.values()))}):
+            others.setdefault(row.mine, set()).add(row.theirs)
+        if not others:
+            return {}
+        theirs = sorted(set().union(*others.values()))
+        found = select(Study.patient_id, func.count().label("studies")).group_by(Study.patient_id)
+        counted = found.where(Study.patient_id.in_(theirs), Study.quarantine == "", visible(scope))
+        count = {row.patient_id: row.studies for row in self._reader.fetch(scope, counted)}
+        more = {study: sum(count.get(each, 0) for each in others.get(patients[study], ())) for study in patients}
+        return {study: number for study, number in more.items() if number}
 
     # -- parts -------------------------------------------------------------------------------------------------------
 
@@ -308,6 +331,12 @@ SELECT record.id FROM identity_record AS record JOIN chain ON chain.id = record.
 _SAME: Final = text("""
 SELECT theirs.patient_id FROM patient_person AS mine JOIN patient_person AS theirs ON theirs.person_id = mine.person_id
  WHERE mine.patient_id = :patient
+""")
+_OTHERS: Final = text("""
+SELECT mine.patient_id AS mine, theirs.patient_id AS theirs
+  FROM patient_person AS mine JOIN patient_person AS theirs ON theirs.person_id = mine.person_id
+ WHERE mine.patient_id = ANY(:patients) AND theirs.patient_id <> mine.patient_id
+ LIMIT 10000
 """)
 _KNOWN: Final = text("""
 SELECT study.patient_id, facility.code, count(*) AS studies

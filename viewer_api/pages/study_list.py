@@ -112,6 +112,7 @@ def _answer(request: Request, archive: Archive, wanted: Search) -> Response:
         search=wanted,
         rows=rows,
         reported=_reported(request, archive, rows),
+        elsewhere=_elsewhere(request, archive, rows),
         message=message,
         modalities=MODALITIES,
         ranges=RANGES,
@@ -126,6 +127,14 @@ def _reported(request: Request, archive: Archive, rows: Sequence[Row]) -> dict[s
     """Which of them have a report; nothing where that cannot be told now, for the list is of use without it."""
     try:
         return archive.reports.reading.statuses(known_caller(request), [each.study for each in rows])
+    except Unavailable:
+        return {}
+
+
+def _elsewhere(request: Request, archive: Archive, rows: Sequence[Row]) -> dict[str, int]:
+    """How many more studies of the same person there are under other numbers; nothing where that cannot be told now."""
+    try:
+        return archive.reviews.elsewhere(scope_of(request), [each.study for each in rows])
     except Unavailable:
         return {}
 

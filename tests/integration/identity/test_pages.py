@@ -92,3 +92,23 @@ def test_a_hospital_sees_what_it_knows_and_how_the_rest_compares(archive: Archiv
     with pytest.raises(NotPermitted):
         archive.reviews.open(Caller(Kind.ACCOUNT, "an", rights_of([Membership(Role.RADIOLOGIST, "86001")])))
     assert Right.IDENTITY in PROVINCE.rights
+
+
+def test_the_study_list_says_that_there_is_more_under_other_numbers(archive: Archive) -> None:
+    first, second = kept(archive, A, "A1", (CITIZEN, "CCCD")), kept(archive, A, "A1", (CITIZEN, "CCCD"))
+    third = kept(archive, B, "B1", (CITIZEN, "CCCD"))
+    alone = kept(archive, B, "B2", PatientName="TRẦN VĂN BÌNH", PatientBirthDate="19550302", PatientSex="M")
+    linked(archive)
+    studies = [first, second, third, alone]
+    assert archive.reviews.elsewhere(PROVINCE_READER.scope(), studies) == {first: 1, second: 1, third: 2}
+    # Who may not see the others is not told of them.
+    binh = Caller(Kind.ACCOUNT, "binh", rights_of([Membership(Role.RADIOLOGIST, "86002")]))
+    assert archive.reviews.elsewhere(binh.scope(), studies) == {}
+    with serving(create_app(archive)) as url, httpx.Client(base_url=url) as client:
+        page = client.get("/?lang=en").text
+    rows = {part.split('"')[0]: part for part in page.split('data-study="')[1:]}
+    assert {study: row.count("badge more") for study, row in rows.items()} == {first: 1, second: 1, third: 1, alone: 0}
+    assert "+2" in rows[third] and "2 more under other patient IDs" in rows[third]
+
+
+PROVINCE_READER = Caller(Kind.ACCOUNT, "so-y-te", {Right.VIEW: None})
