@@ -6,30 +6,27 @@ The plans of the health department ask for it each quarter (docs/indicators.md).
 from __future__ import annotations
 
 import html
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
-from importlib.resources import as_file, files
 from typing import Any, Final, Literal
 
-from reportlab.lib import colors
-from reportlab.lib.pagesizes import A4, landscape
-from reportlab.lib.styles import ParagraphStyle
-from reportlab.lib.units import mm
-from reportlab.pdfbase import pdfmetrics
-from reportlab.pdfbase.ttfonts import TTFont
-from reportlab.platypus import Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
+from fpdf import FPDF
+from fpdf.enums import Align, VAlign, XPos, YPos
+from fpdf.fonts import FontFace
 
 from archive.figures.files import SYSTEM, workbook
 from archive.figures.indicators import MEASURES, UNITS, heading
 from archive.figures.periods import shifted, title
 from archive.figures.question import Answer, By, Measure, Question
+from archive.printing import FONT
 from config.clock import VIETNAM
 
 ReportPeriod = Literal["month", "quarter", "year"]
-_FONT: Final = "Noto"
+_TO: Final = "đến"
+"""Instead of an arrow, which the font of the PDF does not have."""
+_MARGIN: Final = 12
+"""Millimetres."""
 _TABLE: Final = (
     *(Measure.STUDIES, Measure.PATIENTS, Measure.BYTES, Measure.REPORTED, Measure.UNREAD),
     *(Measure.ORDER_TO_REPORT, Measure.ORDER_TO_REPORT_P90, Measure.DELIVERED, Measure.FILMLESS, Measure.COMPLETE),
@@ -189,35 +186,55 @@ def as_html(report: Report) -> str:
 
 
 def as_pdf(report: Report) -> bytes:
-    """A4, landscape."""
-    _register()
-    base = ParagraphStyle("base", fontName=_FONT, fontSize=7.5, leading=10)
-    head = ParagraphStyle("head", base, fontSize=15, leading=20, spaceAfter=4)
-    second = ParagraphStyle("second", base, fontSize=11, leading=15, spaceBefore=9, spaceAfter=4)
-    right = ParagraphStyle("right", base, alignment=2)
-    story: list[Any] = [Paragraph(_e(report.title), head)]
-    story += [Paragraph(f"{_e(name)}: {_e(value)}", base) for name, value in report.lines]
-    tables = [("Tổng quan", report.overview_titles, report.overview)]
-    tables += [
-        (each.title, tuple(heading(name, "vi") for name in each.answer.columns), tuple(each.named))  # type: ignore[misc]
-        for each in report.sections
-    ]
-    width = landscape(A4)[0] - 24 * mm
-    for name, titles, rows in tables:
-        first = min(60 * mm, width / 3)
-        rest = (width - first) / max(1, len(titles) - 1)
-        cells = [[Paragraph(_e(title), base) for title in titles]]
-        cells += [
-            [Paragraph(_e(_told(value)), base if n == 0 else right) for n, value in enumerate(row)] for row in rows
-        ]
-        table = Table(cells, colWidths=[first, *([rest] * (len(titles) - 1))], repeatRows=1)
-        table.setStyle(_STYLE)
-        story += [Paragraph(_e(name), second), table]
-    story.append(Spacer(1, 4))
-    buffer = io.BytesIO()
-    margins = dict.fromkeys(("leftMargin", "rightMargin", "topMargin", "bottomMargin"), 12 * mm)
-    SimpleDocTemplate(buffer, pagesize=landscape(A4), title=report.title, author=SYSTEM, **margins).build(story)
-    return buffer.getvalue()
+    """A4, landscape; tables that go on begin each page with their headings."""
+    made = _Pdf(report)
+    made.add_page()
+    made.say(report.title, 15, 8)
+    for name, value in report.lines:
+        made.say(f"{name}: {value}", 7.5, 3.9)
+    made.table_of("Tổng quan", report.overview_titles, report.overview)
+    for each in report.sections:
+        made.table_of(each.title, [heading(name, "vi") for name in each.answer.columns], each.named)
+    return bytes(made.output())
+
+
+class _Pdf(FPDF):
+    def __init__(self, report: Report) -> None:
+        super().__init__(orientation="landscape", format="A4")
+        self.set_title(report.title)
+        self.set_author(SYSTEM)
+        self.set_lang("vi")
+        self.add_font("noto", "", FONT)
+        self.set_margin(_MARGIN)
+        self.set_auto_page_break(True, margin=_MARGIN)
+
+    def say(self, text: str, size: float, height: float) -> None:
+        self.set_font("noto", size=size)
+        self.multi_cell(0, height, text, new_x=XPos.LMARGIN, new_y=YPos.NEXT)
+
+    def table_of(self, title: str, titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        first = min(60.0, self.epw / 3)
+        widths = [first, *[(self.epw - first) / max(1, len(titles) - 1)] * (len(titles) - 1)]
+        self.ln(3)
+        if self.will_page_break(25):
+            # A title alone at the foot of a page names nothing.
+            self.add_page()
+        self.say(title, 11, 6)
+        self.set_font("noto", size=7.5)
+        self.set_draw_color(0x8A, 0x97, 0xA6)
+        self.set_line_width(0.1)
+        with self.table(
+            col_widths=tuple(widths),
+            text_align=(Align.L, *[Align.R] * (len(titles) - 1)),
+            headings_style=FontFace(fill_color=(0xDC, 0xE6, 0xF1)),
+            line_height=3.5,
+            padding=(0.5, 1.6, 0.7, 1.6),
+            v_align=VAlign.T,
+        ) as table:
+            for row in (titles, *rows):
+                line = table.row()
+                for value in row:
+                    line.cell(_told(value).replace("→", _TO))
 
 
 def _html_table(name: str, titles: Sequence[str], rows: Sequence[Sequence[Any]], texts: int) -> str:
@@ -250,21 +267,6 @@ def _e(text: str) -> str:
     return html.escape(text)
 
 
-@lru_cache(maxsize=1)
-def _register() -> None:
-    with as_file(files("fontpkg_noto_sans") / "files" / "NotoSans[wdth,wght].ttf") as path:
-        pdfmetrics.registerFont(TTFont(_FONT, str(path)))
-
-
-_STYLE: Final = TableStyle(
-    [
-        ("GRID", (0, 0), (-1, -1), 0.3, colors.HexColor("#8a97a6")),
-        ("BACKGROUND", (0, 0), (-1, 0), colors.HexColor("#dce6f1")),
-        ("VALIGN", (0, 0), (-1, -1), "TOP"),
-        ("TOPPADDING", (0, 0), (-1, -1), 1.5),
-        ("BOTTOMPADDING", (0, 0), (-1, -1), 2),
-    ]
-)
 _PAGE: Final = """<!DOCTYPE html>
 <html lang="vi"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>
 <style>

@@ -9,19 +9,16 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from datetime import date, datetime
-from importlib.resources import files
-from pathlib import Path
 from typing import Any, Final
 
 import segno
 from fpdf import FPDF
 from fpdf.enums import Align, TextMode, XPos, YPos
 
+from archive.printing import FONT
 from archive.reports.records import Version
 from config.clock import VIETNAM
 
-_FONT: Final = Path(str(files("fontpkg_noto_sans"))) / "files" / "NotoSans[wdth,wght].ttf"
-"""It has all weights, of which the first is the regular one."""
 _SEXES: Final = {"M": "Nam", "F": "Nữ", "O": "Khác"}
 _TITLES: Final = {
     "preliminary": "KẾT QUẢ SƠ BỘ – CHƯA KÝ",
@@ -71,7 +68,7 @@ class _Page(FPDF):
         self.set_title(f"Kết quả chẩn đoán hình ảnh {number}")
         self.set_author(version.author_name)
         self.set_lang("vi")
-        self.add_font("noto", "", _FONT)
+        self.add_font("noto", "", FONT)
         self.set_margins(18, 15, 18)
         self.set_auto_page_break(True, margin=_QR_SIDE + 16)
 

@@ -32,7 +32,7 @@ def kept(archive: Archive) -> Iterator[Kept]:
     found.close()
 
 
-def test_a_quarter_has_its_report_once_whoever_makes_it(kept: Kept) -> None:
+def test_a_quarter_has_its_report_once_whoever_makes_it(kept: Kept, caplog: pytest.LogCaptureFixture) -> None:
     reports = kept.archive.figures.reports
     assert reports.make_due(datetime(2026, 10, 3)) == 0  # late images may still come
     assert not together(lambda _: reports.make_due(datetime(2026, 10, 4)) and None, 4)
@@ -51,6 +51,8 @@ def test_a_quarter_has_its_report_once_whoever_makes_it(kept: Kept) -> None:
     assert "BN0001" not in page
     assert "Nguyễn" not in page
     assert reports.content(report.id, "pdf")[1].startswith(b"%PDF")
+    # It warns of letters that the font does not have.
+    assert [each.getMessage() for each in caplog.records if each.name.startswith("fpdf")] == []
     # Made again, it is one more.
     reports.make("quarter", datetime(2026, 7, 1), "soyte")
     assert [each.made_by for each in reports.listed()] == ["soyte", ""]
