@@ -119,6 +119,8 @@ class FiguresSettings(Section):
     """Public figures: counts of patients or studies below are held back."""
     round_to: int = Field(default=5, ge=1, le=100)
     """Public figures: counts are rounded to a multiple; 1: they are not."""
+    public: bool = False
+    """Whether anybody may read the tables of `archive.figures.public`, without signing in."""
     page_seconds: float = Field(default=30, ge=0, le=600)
     """Seconds for which the dashboard may tell again what it told another reader; 0: always the newest."""
     reports: FigureReports = FigureReports()

@@ -37,6 +37,7 @@ from viewer_api.routes import (
     links,
     messages,
     peers,
+    public,
     qido,
     queues,
     reject,
@@ -76,6 +77,7 @@ def create_app(archive: Archive) -> FastAPI:
     app.state.sign_in = gate.NoSignIn() if off else SessionSignIn(archive)
     app.state.link_sign_in = LinkSignIn(archive)
     app.state.throttle = Throttle()
+    app.state.public_throttle = Throttle(tries=public.TRIES, seconds=public.SECONDS)
     app.state.providers = {each.name: Provider(each) for each in archive.settings.oidc}
     app.state.listeners = Listeners(archive)
     app.state.trouble_page = trouble_page
@@ -93,6 +95,7 @@ def create_app(archive: Archive) -> FastAPI:
         ups_events,
         changes,
         figures,
+        public,
         hidden,
         identity,
         links,

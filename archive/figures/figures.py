@@ -11,6 +11,7 @@ from archive.figures.alerts import Alert, Alerts
 from archive.figures.ask import ask
 from archive.figures.forecast import Forecast
 from archive.figures.keep import Keeper
+from archive.figures.public import PublicFigures
 from archive.figures.pushes import Pushes
 from archive.figures.question import Answer, Question
 from archive.figures.queues import Facilities
@@ -39,6 +40,7 @@ class Figures:
         self._alerts = Alerts(engine, settings, routing, self._state, self.watch)
         self.reports = FigureReportsKept(engine, self.ask, settings.figures.reports)
         self.pushes = Pushes(engine, self.ask)
+        self.public = PublicFigures(self.ask)
         self.recent = RecentFigures(self, settings.figures.page_seconds)
 
     def ask(self, question: Question) -> Answer:

@@ -17,7 +17,10 @@ _MOST: Final = 10_000
 class Throttle:
     """Failures of each address in this process."""
 
-    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = monotonic, *, tries: int = TRIES, seconds: float = SECONDS) -> None:
+        """So many failures, or whatever else is counted, within so many seconds."""
+        self._tries = tries
+        self._seconds = seconds
         self._clock = clock
         self._lock = threading.Lock()
         self._of: OrderedDict[str, tuple[int, float]] = OrderedDict()
@@ -26,14 +29,14 @@ class Throttle:
         """Whether the address has failed too often."""
         with self._lock:
             count, since = self._of.get(address, (0, 0.0))
-            return count >= TRIES and self._clock() - since < SECONDS
+            return count >= self._tries and self._clock() - since < self._seconds
 
     def failed(self, address: str) -> None:
         """Count a failure."""
         with self._lock:
             now = self._clock()
             count, since = self._of.pop(address, (0, now))
-            if now - since >= SECONDS:
+            if now - since >= self._seconds:
                 count, since = 0, now
             self._of[address] = count + 1, since
             if len(self._of) > _MOST:
