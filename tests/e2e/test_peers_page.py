@@ -13,7 +13,7 @@ from archive.core import Archive
 from archive.people.commands import OPERATOR
 from config.peers import Peer
 from config.settings import Settings
-from dicom_node.checking import checking
+from dicom_node import checking
 from tests.e2e.browser import SCREENSHOTS, chromium
 from tests.integration.dicom_node.running import Node, running
 from tests.integration.registry.test_checking import storescp
@@ -41,13 +41,16 @@ def look(page: Page, name: str) -> None:
     page.set_viewport_size(SIZES["wide"])  # type: ignore[arg-type]
 
 
-def test_a_device_from_its_first_call_to_its_end(settings: Settings, tmp_path: Path) -> None:
+def test_a_device_from_its_first_call_to_its_end(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checking, "PATIENCE", 120.0)
     strict = settings.model_copy(update={"unknown_peers": "reject"})
     with (
         Archive.open(strict) as web,
         Archive.open(strict) as archive,
         running(strict, archive) as node,
-        checking(archive),
+        checking.checking(archive),
         serving(create_app(web)) as address,
         storescp(tmp_path) as port,
         chromium() as browser,
@@ -88,8 +91,7 @@ def test_a_device_from_its_first_call_to_its_end(settings: Settings, tmp_path: P
         look(page, "unfolded")
         page.get_by_role("button", name="Tắt thiết bị").click()
         expect(page.locator(".peer .state")).to_have_text("Đã tắt")
-        with archive.peers.following():
-            pass
+        archive.peers.refresh()
         assert not calls(node, "STORE")
         page.once("dialog", lambda dialog: dialog.accept())
         page.get_by_role("button", name="Xóa thiết bị").click()

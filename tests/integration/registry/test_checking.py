@@ -27,6 +27,12 @@ from tests.ports import free_port
 PATIENCE = 120.0
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine takes its time to answer."""
+    monkeypatch.setattr(checking, "PATIENCE", PATIENCE)
+
+
 def peer_at(port: int, **more: Any) -> Peer:
     return Peer.model_validate({"ae_title": "STORE", "facility": "86001", "host": "127.0.0.1", "port": port, **more})
 
@@ -62,7 +68,7 @@ def saying(answer: bytes | None) -> Iterator[int]:
 
 
 def check(peer: Peer | None, **node: Any) -> tuple[Outcome, str, int | None]:
-    return checking.check(peer, NodeSettings(ae_title="PACS", **node))
+    return checking.check(peer, NodeSettings(ae_title="PACS", artim_timeout=PATIENCE, **node))
 
 
 @contextmanager
@@ -203,7 +209,7 @@ def test_the_archive_calls_itself(settings: Settings, archive: Archive) -> None:
         assert check(_as(node, "PACS"))[0] is Outcome.CALLING_UNKNOWN
         assert check(_as(node, "OTHER"))[0] is Outcome.CALLED_UNKNOWN
         opened.registry.add(OPERATOR, "BRANCH", {"facility": "86001"})
-        known = NodeSettings(ae_title="BRANCH")
+        known = NodeSettings(ae_title="BRANCH", artim_timeout=PATIENCE)
         assert checking.check(_as(node, "PACS"), known)[0] is Outcome.OK
         node.wait_until_idle()
 
