@@ -23,8 +23,9 @@ from archive.audit.events import Action, AuditEvent
 from archive.audit.upkeep import AuditUpkeep
 from archive.core import Archive, migrate, with_database
 from archive.people.caller import Caller, Kind
-from benchmarks.frames import OCTETS, Case, Connection, run
-from benchmarks.huge import native
+from benchmarks.asking import rate
+from benchmarks.frames import OCTETS
+from benchmarks.huge import Huge, native
 from benchmarks.memory import store_dimse
 from benchmarks.receive import _objects
 from benchmarks.sender import send
@@ -33,6 +34,7 @@ from dicom_node.__main__ import services
 from dicom_node.server import DicomServer
 from viewer_api.app import create_app
 
+JSON: Final = "application/dicom+json"
 HEAD: Final = "| work | with the trail | without | ratio |\n|---|---|---|---|"
 _DOCTOR: Final = Caller(Kind.ACCOUNT, "bs.lan", account=7, address="10.1.2.3")
 
@@ -81,7 +83,7 @@ def _measured(folder: Path, given: argparse.Namespace) -> Iterator[str]:
         huge = native(1)
         store_dimse(server.port, huge)
         with _serving(archive) as port:
-            yield from _web(archive, port, Case("frames", 1, [huge], OCTETS), given)
+            yield from _web(archive, port, huge, given)
         yield from _stores(archive, server.port, given)
         yield from _records(archive, given.seconds)
         server.stop()
@@ -89,27 +91,20 @@ def _measured(folder: Path, given: argparse.Namespace) -> Iterator[str]:
         embedded.stop()
 
 
-def _web(archive: Archive, port: int, case: Case, given: argparse.Namespace) -> Iterator[str]:
-    for connections in (1, 4):
-        frames = Case(case.name, connections, case.objects, case.accept)
-        yield _line(
-            f"frames of 512 KiB, {connections} at once, requests/s",
-            _interleaved(archive, given.rounds, lambda frames=frames: run(port, frames, given.seconds, 1)[0]),
-        )
-    yield _line(
-        "QIDO-RS by PatientID, requests/s",
-        _interleaved(archive, given.rounds, lambda: _searches(port, given.seconds)),
+def _web(archive: Archive, port: int, huge: Huge, given: argparse.Namespace) -> Iterator[str]:
+    frame = f"/dicom-web{huge.path}/frames/1"
+    asked = (
+        ("frames of 512 KiB", frame, OCTETS, (1, 4)),
+        ("QIDO-RS, the same question", "/dicom-web/studies?PatientID=P1", JSON, (1, 4)),
+        ("QIDO-RS, another question each time", "/dicom-web/studies?PatientID=P{n}", JSON, (1, 4, 16)),
     )
+    for name, address, accept, clients in asked:
+        for number in clients:
 
+            def work(address: str = address, accept: str = accept, number: int = number) -> float:
+                return rate(port, number, given.seconds, address, accept)
 
-def _searches(port: int, seconds: float) -> float:
-    connection = Connection(port)
-    count, end = 0, time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        connection.get("/dicom-web/studies?PatientID=P1", "application/dicom+json")
-        count += 1
-    connection.close()
-    return count / seconds
+            yield _line(f"{name}, {number} at once, requests/s", _interleaved(archive, given.rounds, work))
 
 
 def _interleaved(archive: Archive, rounds: int, work: Callable[[], float]) -> tuple[list[float], list[float]]:

@@ -1,8 +1,10 @@
 """Writes the audit trail.
 
 Each process writes segments of its own, one for each time that records are kept, so that no process waits for another.
-Threads of one process share transactions: whoever gets the lock writes what all of them have brought meanwhile. So
-`record` is durable when it returns, and a thousand acts a second cost a few dozen commits.
+Threads of one process share transactions: one writes what all of them have brought meanwhile, and then leaves that to
+the first of those who came later. So `record` is durable when it returns, and a thousand acts a second cost a few dozen
+commits. Each thread is woken once, when its records are there: were all to ask by turns, waking them would take longer
+than to write.
 
 Nothing is written under a number twice. A process that lost its connection writes the same rows again, which adds those
 that are missing. After any other failure it goes on in a new segment, and closes the old one as the database has it.
@@ -49,11 +51,21 @@ class Head:
     last_at: datetime | None = None
 
 
-@dataclass(slots=True)
-class _Waiting:
-    entry: Entry
-    done: bool = False
-    error: Exception | None = None
+class _Call:
+    """A thread that waits for its records to be written, or for its turn to write."""
+
+    def __init__(self, records: int) -> None:
+        self.left = records
+        self.error: Exception | None = None
+        self.turn = threading.Lock()
+        self.turn.acquire()
+
+    def written(self, error: Exception | None) -> None:
+        """One record less."""
+        self.left -= 1
+        self.error = self.error or error
+        if not self.left:
+            self.turn.release()
 
 
 @dataclass(slots=True)
@@ -87,8 +99,10 @@ class Trail:
     ) -> None:
         self._session = IndexSession(database, f"{application} audit")
         self._clock = clock or (lambda: datetime.now(UTC))
-        self._queue: list[_Waiting] = []
+        self._queue: list[tuple[Entry, _Call]] = []
         self._queue_lock = threading.Lock()
+        self._led = False
+        """Whether a thread writes, or is about to."""
         self._writing = threading.Lock()
         self._heads: dict[str, Head] = {}
 
@@ -104,19 +118,23 @@ class Trail:
     def record_all(self, events: Sequence[AuditEvent]) -> None:
         """The same for several acts, which are recorded in this order. Raises `IndexUnavailable`."""
         now = self._clock()
-        waiting = [_Waiting(entry_of(event, now)) for event in events]
-        if not waiting:
+        entries = [entry_of(event, now) for event in events]
+        if not entries:
             return
+        call = _Call(len(entries))
         with self._queue_lock:
-            self._queue += waiting
-        last = waiting[-1]
-        with self._writing:
-            # Whoever had the lock before may have written ours.
-            while not last.done:
-                self._write_some()
-        for each in waiting:
-            if each.error is not None:
-                raise each.error
+            self._queue += [(entry, call) for entry in entries]
+            leads, self._led = not self._led, True
+        if not leads:
+            self._wait(call)
+        if leads or call.left:
+            try:
+                while call.left:
+                    self._write_some()
+            finally:
+                self._hand_over()
+        if call.error is not None:
+            raise call.error
 
     def heads(self) -> list[Head]:
         """The segments that this process writes now, and how far it has come in each."""
@@ -134,21 +152,47 @@ class Trail:
             self._heads = {}
             self._session.close()
 
+    def _wait(self, call: _Call) -> None:
+        """Until its records are written or it is to write itself."""
+        try:
+            call.turn.acquire()
+        except BaseException:  # the process is told to end: leave nothing to a thread that is gone
+            with self._queue_lock:
+                self._queue = [each for each in self._queue if each[1] is not call]
+                leads = call.turn.acquire(blocking=False) and call.left
+            if leads:
+                self._hand_over()
+            raise
+
+    def _hand_over(self) -> None:
+        with self._queue_lock:
+            self._led = bool(self._queue)
+            if self._led:
+                self._queue[0][1].turn.release()
+
     def _write_some(self) -> None:
         with self._queue_lock:
             batch, self._queue = self._queue[:MOST_AT_ONCE], self._queue[MOST_AT_ONCE:]
-        error: Exception | None = None
+        error: Exception | None = IndexUnavailable("the process was told to end")
         try:
-            self._write([waiting.entry for waiting in batch])
+            with self._writing:
+                error = self._written([entry for entry, _ in batch])
+        finally:
+            for _, call in batch:
+                call.written(error)
+
+    def _written(self, entries: list[Entry]) -> Exception | None:
+        """Write them; give why they were not."""
+        try:
+            self._write(entries)
         except Exception as raised:
             # It is not known what was written: go on in a new segment.
             self._heads = {}
-            error = raised
-            if isinstance(raised, psycopg.Error):
-                log.error("the audit trail cannot be written", extra=fields(error=first_line(raised)))
-                error = IndexUnavailable("what is done cannot be put on record now")
-        for waiting in batch:
-            waiting.error, waiting.done = error, True
+            if not isinstance(raised, psycopg.Error):
+                return raised
+            log.error("the audit trail cannot be written", extra=fields(error=first_line(raised)))
+            return IndexUnavailable("what is done cannot be put on record now")
+        return None
 
     def _write(self, entries: list[Entry]) -> None:
         self._session.run(lambda connection: _with_owners(connection, entries))

@@ -18,7 +18,7 @@ from psycopg import sql as build
 from archive.audit.anchors import anchor, key_of
 from archive.audit.events import Action, AuditEvent, Outcome
 from archive.audit.retention import expire
-from archive.audit.trail import Trail
+from archive.audit.trail import MOST_AT_ONCE, Trail
 from archive.audit.verify import Verified, verify
 from archive.core import Archive
 from archive.errors import IndexUnavailable
@@ -88,6 +88,44 @@ def test_threads_share_transactions_and_the_chain_has_no_gap(archive: Archive) -
     assert (done.records, done.unanchored, done.findings) == (400, 400, [])
 
 
+def test_what_a_thread_brings_stays_in_order_though_it_takes_several_transactions(archive: Archive) -> None:
+    def work(number: int) -> None:
+        for _ in range(2):
+            archive.audit.record_all([view(f"1.{number}", purpose=str(each)) for each in range(MOST_AT_ONCE + 50)])
+            archive.audit.record(view(f"1.{number}", purpose="end"))
+
+    assert not together(work, 4)
+    brought = [*map(str, range(MOST_AT_ONCE + 50)), "end"] * 2
+    for number in range(4):
+        found = sql(
+            archive,
+            "SELECT purpose FROM audit_record WHERE studies = %s ORDER BY segment_id, sequence",
+            [f"1.{number}"],
+        )
+        assert found == brought
+    assert checked(archive).findings == []
+
+
+def test_each_of_many_threads_is_told_that_its_record_is_not_there_and_all_go_on(archive: Archive) -> None:
+    refused: list[IndexUnavailable] = []
+
+    def work(number: int) -> None:
+        for _ in range(5):
+            try:
+                archive.audit.record(view(f"1.2.{number}"))
+            except IndexUnavailable as error:
+                refused.append(error)
+
+    sql(archive, "ALTER TABLE audit_record RENAME TO audit_gone")
+    assert not together(work, 16)
+    sql(archive, "ALTER TABLE audit_gone RENAME TO audit_record")
+    assert len(refused) == 80
+    assert not together(work, 16)
+    assert len(refused) == 80
+    assert sql(archive, "SELECT count(*) FROM audit_record") == [80]
+    assert checked(archive).findings == []
+
+
 def test_two_kinds_of_records_have_segments_of_their_own(archive: Archive) -> None:
     archive.audit.record_all([view(), AuditEvent(Action.SIGN_IN, DOCTOR, Outcome.DENIED), view()])
     found = sql(
@@ -101,7 +139,7 @@ def test_several_processes_write_at_once_and_one_that_is_killed_leaves_a_whole_t
     program = """
 import sys
 from archive.audit.events import Action, AuditEvent
-from archive.audit.trail import Trail
+from archive.audit.trail import MOST_AT_ONCE, Trail
 from archive.people.caller import SYSTEM
 from config.settings import load
 trail = Trail(load(environ={}, database={"url": sys.argv[1]}).database)
