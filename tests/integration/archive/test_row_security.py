@@ -159,6 +159,20 @@ def test_a_role_that_is_held_back_by_nothing_stops_the_start(archive: Archive) -
     assert {*TABLES, "report", "report_version"} <= set(policies)
 
 
+def test_what_begins_so_is_found_behind_the_wall_without_asking_whose_it_is(
+    archive: Archive, two: tuple[str, str], binh: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    whoever = archive.reader.fetch_anybody
+    monkeypatch.setattr(
+        archive.reader, "fetch_anybody", lambda statement, **more: (asked.append(""), whoever(statement, **more))[1]
+    )
+    for value, apart in (("BN*", 0), ("BN0002", 0), ("BN*2", 1), ("*0002", 1), ("B?000*", 1), ("BN0\\BN*", 1)):
+        asked.clear()
+        assert found(archive, Query(Level.STUDY, {0x00100020: value}), binh.scope()) == (1, {two[0]}), value
+        assert len(asked) == 2 * apart, value  # once for the page, once to browse
+
+
 def test_lookups_are_planned_once_and_searches_by_their_values(archive: Archive, two: tuple[str, str]) -> None:
     """To plan through the policies takes far longer than to look an instance up."""
     scope = caller_of(archive, "binh", (Role.RADIOLOGIST, "86002")).scope()
