@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, ColumnElement, Row, Select, and_, bindparam, func, select
+from sqlalchemy import BigInteger, ColumnElement, Row, Select, and_, bindparam, case, func, select
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from archive.access import Shown, shown, visible, visible_instance, visible_series
@@ -23,7 +23,7 @@ from archive.standard.matching import has_wildcard
 
 _UID_OF: Final = {Level.STUDY: 0x0020000D, Level.SERIES: 0x0020000E, Level.IMAGE: 0x00080018}
 _PATIENT_NAME: Final = 0x00100010
-_MOST_PATIENTS: Final = 5000
+_MOST_PATIENTS: Final = 2000
 _PAGE: Final = 250
 """Matches that are in memory at once while browsing."""
 KNOWN_BY_KEYWORD: Final = {attribute.keyword: attribute for attribute in KNOWN.values()}
@@ -134,10 +134,13 @@ def _conditions(reader: Reader, query: Query, scope: Scope) -> list[Condition]:
         return wanted
     of_patients = conditions(replace(query, level=Level.PATIENT, keys=keys, sequences={}), scope)
     if of_patients:
-        named = select(Patient.id).where(*of_patients).limit(_MOST_PATIENTS + 1)
-        rows = [row.id for row in reader.fetch_anybody(named, too_slow=_TOO_BROAD)]
-        if len(rows) <= _MOST_PATIENTS:
-            wanted.append(Patient.id == func.any(bindparam(None, rows, type_=ARRAY(BigInteger))))
+        named = select(Patient.id).where(*of_patients).limit(_MOST_PATIENTS + 1).subquery()
+        few = case((func.count() <= _MOST_PATIENTS, func.array_agg(named.c.id, type_=ARRAY(BigInteger))))
+        # One row: of thousands, to take them apart would take longer than to find them.
+        found = reader.fetch_anybody(select(func.count(), few).select_from(named), too_slow=_TOO_BROAD)[0]
+        count, rows = found[0], found[1]
+        if count <= _MOST_PATIENTS:
+            wanted.append(Patient.id == func.any(bindparam(None, rows or [], type_=ARRAY(BigInteger))))
     return wanted
 
 
