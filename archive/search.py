@@ -137,10 +137,10 @@ def _conditions(reader: Reader, query: Query, scope: Scope) -> list[Condition]:
         named = select(Patient.id).where(*of_patients).limit(_MOST_PATIENTS + 1).subquery()
         few = case((func.count() <= _MOST_PATIENTS, func.array_agg(named.c.id, type_=ARRAY(BigInteger))))
         # One row: of thousands, to take them apart would take longer than to find them.
-        found = reader.fetch_anybody(select(func.count(), few).select_from(named), too_slow=_TOO_BROAD)[0]
-        count, rows = found[0], found[1]
-        if count <= _MOST_PATIENTS:
-            wanted.append(Patient.id == func.any(bindparam(None, rows or [], type_=ARRAY(BigInteger))))
+        narrow = select(func.count().label("many"), few.label("few")).select_from(named)
+        found = reader.fetch_anybody(narrow, too_slow=_TOO_BROAD)[0]
+        if found.many <= _MOST_PATIENTS:
+            wanted.append(Patient.id == func.any(bindparam(None, found.few or [], type_=ARRAY(BigInteger))))
     return wanted
 
 
