@@ -82,6 +82,7 @@ def app_config(language: str, brand: str, below: str = "") -> str:
     `below` is the path below which viewer and data stand for this caller.
     """
     values = {"language": language, "brand": brand, "config": _config(below), "home": below or "/"}
+    values["studies"] = f"{below}/dicom-web/studies"
     return _SCRIPT % {name: orjson.dumps(value).decode() for name, value in values.items()} + session_script(below)
 
 
@@ -100,6 +101,20 @@ _SCRIPT: Final = """\
   } catch (error) {
     // Storage is switched off: OHIF falls back to English.
   }
+})();
+// For other studies of the patient it asks by PatientID alone, which is somebody else at the next hospital.
+(function () {
+  var open = XMLHttpRequest.prototype.open;
+  XMLHttpRequest.prototype.open = function (method, address) {
+    var shown = new URLSearchParams(location.search).getAll('StudyInstanceUIDs').join(',');
+    var asked = new URL(address, location.href);
+    if (shown && asked.pathname === %(studies)s && asked.searchParams.has('00100020')) {
+      asked.searchParams.delete('00100020');
+      asked.searchParams.set('relatedto', shown);
+      arguments[1] = asked.href;
+    }
+    return open.apply(this, arguments);
+  };
 })();
 window.config = %(config)s;
 // The archive finds names without accents; the list would hide those again that are not written as they were typed.

@@ -15,6 +15,8 @@ from viewer_api.datasets import dataset_list, negotiate_list, page_headers
 from viewer_api.deps import ArchiveDep
 from viewer_api.gate import needs
 from viewer_api.query_params import parse_query
+from viewer_api.related import PARAMETER as RELATED_PARAMETER
+from viewer_api.related import of_persons
 from viewer_api.views import PARAMETER, scope_of, view_suffix
 
 router = APIRouter(prefix=DICOMWEB, tags=["QIDO-RS"], dependencies=[needs(Right.VIEW)])
@@ -110,7 +112,10 @@ _OPTIONS: Final[dict[str, Any]] = {
 }
 
 
-@router.get("/studies", summary="Search for studies", **_OPTIONS)
+_OF_STUDIES: Final = {**_OPTIONS, "openapi_extra": {"parameters": [*PARAMETERS, RELATED_PARAMETER]}}
+
+
+@router.get("/studies", summary="Search for studies", **_OF_STUDIES)
 def search_studies(request: Request, archive: ArchiveDep) -> Response:
     """Studies of the archive (PS3.18 Table 10.6.1-1)."""
     return _search(request, archive, Level.STUDY, {})
@@ -148,8 +153,9 @@ def search_series_instances(request: Request, archive: ArchiveDep, study: str, s
 
 def _search(request: Request, archive: ArchiveDep, level: Level, path: dict[str, str]) -> Response:
     form = negotiate_list(request)
-    query = parse_query(level, request.query_params.multi_items(), path)
-    result = archive.search(query, scope_of(request))
+    scope, items = scope_of(request), request.query_params.multi_items()
+    query = parse_query(level, of_persons(archive, scope, items) if level is Level.STUDY else items, path)
+    result = archive.search(query, scope)
     searched(request, archive, query, len(result.matches))
     root, suffix = dicomweb_root(request), view_suffix(request)
     matches = [_with_address(match, level, root, suffix) for match in result.matches]

@@ -14,6 +14,7 @@ from tests.integration.archive.support import sql
 from tests.integration.identity.test_linking import CITIZEN, PROVINCE, A, B, kept, linked
 from tests.web_server import serving
 from viewer_api.app import create_app
+from viewer_api.related import of_persons
 
 
 def test_a_pair_is_looked_at_merged_and_parted_on_pages(archive: Archive) -> None:
@@ -109,6 +110,38 @@ def test_the_study_list_says_that_there_is_more_under_other_numbers(archive: Arc
     rows = {part.split('"')[0]: part for part in page.split('data-study="')[1:]}
     assert {study: row.count("badge more") for study, row in rows.items()} == {first: 1, second: 1, third: 1, alone: 0}
     assert "+2" in rows[third] and "2 more under other patient IDs" in rows[third]
+
+
+def test_studies_of_a_person_are_found_whatever_their_numbers(archive: Archive) -> None:
+    mine, later = kept(archive, A, "100", (CITIZEN, "CCCD")), kept(archive, A, "100")
+    prior = kept(archive, B, "B7", (CITIZEN, "CCCD"))
+    stranger = kept(archive, B, "100", PatientName="TRẦN VĂN BÌNH", PatientBirthDate="19550302", PatientSex="M")
+    linked(archive)
+    with serving(create_app(archive)) as url, httpx.Client(base_url=url) as client:
+
+        def found(**query: str) -> set[str]:
+            answer = client.get("/dicom-web/studies", params=query)
+            assert answer.status_code == 200, answer.text
+            return {each["0020000D"]["Value"][0] for each in answer.json()}
+
+        assert found(PatientID="100") == {mine, later, stranger}
+        assert found(relatedto=mine) == found(RelatedTo=prior) == {mine, later, prior}
+        assert found(relatedto=stranger) == {stranger}
+        assert found(relatedto=f"{prior},{stranger}") == {mine, later, prior, stranger}
+        assert found(relatedto=mine, PatientID="B7") == {prior}
+        assert found(relatedto="1.2.3.4") == set()
+        for query in ({"relatedto": mine, "StudyInstanceUID": mine}, {"relatedto": ""}, {"relatedto": "no UID"}):
+            assert client.get("/dicom-web/studies", params=query).status_code == 400, query
+        assert client.get("/dicom-web/series", params={"relatedto": mine}).status_code == 400
+
+
+def test_of_a_person_only_what_the_caller_may_see_is_found(archive: Archive) -> None:
+    mine, prior = kept(archive, A, "100", (CITIZEN, "CCCD")), kept(archive, B, "B7", (CITIZEN, "CCCD"))
+    linked(archive)
+    binh = Caller(Kind.ACCOUNT, "binh", rights_of([Membership(Role.RADIOLOGIST, "86002")]))
+    for scope, study in ((binh.scope(), mine), (binh.scope(), prior)):
+        items = of_persons(archive, scope, [("relatedto", study), ("limit", "5")])
+        assert items == [("limit", "5"), ("StudyInstanceUID", study)]
 
 
 PROVINCE_READER = Caller(Kind.ACCOUNT, "so-y-te", {Right.VIEW: None})
