@@ -5,7 +5,7 @@ All that names a study or a patient is sent by POST.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from http import HTTPStatus
@@ -23,6 +23,7 @@ from archive.sharing.break_glass import Broken, Emergency
 from archive.sharing.sharings import Grant, Members, Shared, Terms
 from config.clock import VIETNAM
 from config.peers import UNKNOWN_FACILITY
+from viewer_api.audited import searched
 from viewer_api.deps import ArchiveDep
 from viewer_api.gate import known_caller, needs
 from viewer_api.pages.language import language_of, texts
@@ -172,9 +173,11 @@ def _listed(request: Request, archive: Archive, error: ArchiveError | None = Non
     decisions: list[Shared] = []
     grants: list[Grant] = []
     notices: list[Any] = []
+    rows: dict[str, Row] = {}
     try:
         decisions = archive.sharings.decisions(caller, limit=_MOST)
         grants = [each for each in archive.sharings.grants(caller, ended=False, limit=_MOST) if each.to_link is None]
+        rows = _rows(request, archive, [each.study for each in grants])
         notices = archive.break_glass.notices(caller, limit=_MOST) if caller.may(Right.GRANTS) else []
     except Unavailable as unavailable:
         error = unavailable
@@ -185,6 +188,7 @@ def _listed(request: Request, archive: Archive, error: ArchiveError | None = Non
         message="" if error is None else text(_key(error)),
         decisions=[(each, _may_end(caller, each)) for each in decisions],
         grants=grants,
+        rows=rows,
         notices=notices,
         name=lambda code: _facility(archive, code),
         time=lambda at: _time(at, text.language),
@@ -244,6 +248,19 @@ def _row(request: Request, archive: Archive, study: str) -> tuple[Row | None, st
         return None, ""
     owner = result.owners[0]
     return row(result.matches[0], _facility(archive, owner), texts(language_of(request))), owner
+
+
+def _rows(request: Request, archive: Archive, studies: Sequence[str]) -> dict[str, Row]:
+    """Those of these studies that the caller may see, as the study list shows them."""
+    if not studies or not known_caller(request).may(Right.VIEW):
+        return {}
+    query = Query(Level.STUDY, {_STUDY: "\\".join(dict.fromkeys(studies))}, limit=_MOST)
+    result, text = archive.search(query, scope_of(request)), texts(language_of(request))
+    searched(request, archive, query, len(result.matches))
+    found = (
+        row(match, _facility(archive, code), text) for match, code in zip(result.matches, result.owners, strict=True)
+    )
+    return {each.study: each for each in found}
 
 
 def _may_end(caller: Caller, each: Shared) -> bool:

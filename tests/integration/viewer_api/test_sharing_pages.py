@@ -38,6 +38,8 @@ def test_a_doctor_refers_and_takes_back_on_the_page(archive: Archive, study: str
         assert seen(archive, binh) == {study}
         listed = web.get("/shared").text
         assert "Chuyển tuyến trên" in listed
+        # Not by its UID, which tells nobody anything.
+        assert f'StudyInstanceUIDs={study}" title="{study}"><b>' in listed
         number = re.search(r'action="/shared/withdraw"><input type="hidden" name="number" value="(\d+)"', listed)
         assert number is not None
         foreign = {"origin": "https://evil.example"}
