@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from archive.access import Scope
 from archive.core import Archive
 from archive.errors import InvalidQuery, NotFound
+from archive.records import Scope
 
 RELATED: Final = "relatedto"
 PARAMETER: Final[dict[str, Any]] = {
