@@ -177,10 +177,16 @@ def test_who_was_away_signs_in_again_and_is_back_at_the_study(
             page.locator("form.card button").click()
             page.wait_for_url("**/viewer/viewer?StudyInstanceUIDs=*")
 
+        def end_the_session() -> None:
+            archive.people.sessions.end_all(number)
+            # The server remembers for a few seconds that it held.
+            while context.request.get("/profile/alive").status != 401:
+                pass
+
         viewer.load(SAMPLES[0].study)
         enter()
         viewer.wait_for_image(SAMPLES[0].study)
-        archive.people.sessions.end_all(number)
+        end_the_session()
         viewer.go(SAMPLES[1].study)
         page.wait_for_url("**/sign-in?to=*")
         enter()
@@ -194,13 +200,8 @@ def test_who_was_away_signs_in_again_and_is_back_at_the_study(
             page.mouse.move(700, 450)
             page.mouse.move(710, 460)
         assert told.value.status == 204
-        archive.people.sessions.end_all(number)
-        # The server remembers for a few seconds that the session held.
-        while told.value.status == 204:
-            page.clock.fast_forward("01:05")
-            with page.expect_response("**/profile/alive") as told:
-                page.mouse.move(720, 470)
-                page.mouse.move(710, 460)
-        assert told.value.status == 401
+        end_the_session()
+        page.clock.fast_forward("01:05")
+        page.mouse.move(720, 470)
         page.wait_for_url("**/sign-in?to=*")
         assert page.locator("canvas.cornerstone-canvas").count() == 0

@@ -11,9 +11,8 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, event
 
-from archive import locate
+from archive import database, locate
 from archive.core import Archive
-from archive.database import Prepared
 from archive.ordering import orderable
 from archive.records import Level, Order, Query, Scope
 from archive.rejection.causes import View
@@ -77,15 +76,15 @@ def plans(large: Archive, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]
                 other.execute(f"EXPLAIN {statement}", parameters)
                 found.append("\n".join(line for (line,) in other.fetchall()))
 
-    fetch = Prepared._fetch
+    driven = database._driven
 
-    def explain_first(prepared: Prepared, engine: Engine, values: Any, context: Any) -> Any:
+    def explain_first(engine: Engine, statement: str, values: Any, context: Any, *, prepare: bool) -> Any:
         with psycopg.connect(url_of(large)) as other:
-            rows = other.execute(f"EXPLAIN {prepared._text}", values).fetchall()
+            rows = other.execute(f"EXPLAIN {statement}", values).fetchall()  # type: ignore[call-overload]
             found.append("\n".join(line for (line,) in rows))
-        return fetch(prepared, engine, values, context)
+        return driven(engine, statement, values, context, prepare=prepare)
 
-    monkeypatch.setattr(Prepared, "_fetch", explain_first)
+    monkeypatch.setattr(database, "_driven", explain_first)
     large.reader.parameters(MINE)  # which asks once for the rows of facilities
     engines = large._engine, large._limited
     for engine in engines:

@@ -262,7 +262,7 @@ def test_every_text_that_is_used_exists_and_every_text_is_used() -> None:
     families += ("patient_", "modality_", "link_state_", "link_factor_", "share_kind_", "trouble_4", "trouble_5")
     families += ("role_", "right_", "account_", "password_fault_", "audit_", "dash_", "figure_", "tt54_")
     families += ("role_", "right_", "account_", "password_fault_", "audit_", "dash_", "figure_", "person_")
-    families += ("message_", "link_slip_", "peer_")
+    families += ("message_", "link_slip_", "peer_", "public_")
     families += (
         "report_error_",
         "report_status_",
