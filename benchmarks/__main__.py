@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import access, audit, figures, frames, identity, memory, metadata, receive, viewer
+from benchmarks import access, audit, figures, frames, identity, memory, metadata, query, receive, viewer
 
 COMMANDS = {
     "access": access.main,
@@ -15,6 +15,7 @@ COMMANDS = {
     "frames": frames.main,
     "identity": identity.main,
     "metadata": metadata.main,
+    "query": query.main,
     "viewer": viewer.main,
 }
 

@@ -10,7 +10,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 PDU_LENGTH = 16384
@@ -62,7 +62,7 @@ class _Link:
         ]
         self._socket = socket.create_connection((host, port))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._socket.sendall(_associate(called, contexts))
+        self._socket.sendall(associate(called, contexts))
         kind, _ = self._receive()
         if kind != 2:
             raise ConnectionError(f"port {port}: association not accepted (PDU type {kind})")
@@ -80,7 +80,7 @@ class _Link:
         self._socket.sendall(self.messages[0])
         for piece in pieces:
             size -= len(piece)
-            self._socket.sendall(_pdus(1, piece, 0, last=size == 0))
+            self._socket.sendall(pdus(1, piece, 0, last=size == 0))
         _, body = self._receive()
         return _status(body)
 
@@ -117,35 +117,47 @@ def _item(kind: int, body: bytes) -> bytes:
     return struct.pack(">BxH", kind, len(body)) + body
 
 
-def _associate(called: str, contexts: dict[tuple[str, str], int]) -> bytes:
-    body = struct.pack(">HH16s16s32x", 1, 0, called.ljust(16).encode(), b"BENCHMARK".ljust(16))
+def associate(
+    called: str,
+    contexts: dict[tuple[str, str], int],
+    *,
+    calling: str = "BENCHMARK",
+    extended: Mapping[str, bytes] | None = None,
+) -> bytes:
+    """An A-ASSOCIATE-RQ (PS3.8 9.3.2); `extended` is extended negotiation by SOP class (PS3.7 D.3.3.5)."""
+    body = struct.pack(">HH16s16s32x", 1, 0, called.ljust(16).encode(), calling.ljust(16).encode())
     body += _item(0x10, b"1.2.840.10008.3.1.1.1")
     for (abstract, transfer), number in contexts.items():
         syntaxes = _item(0x30, abstract.encode()) + _item(0x40, transfer.encode())
         body += _item(0x20, struct.pack(">B3x", number) + syntaxes)
-    body += _item(0x50, _item(0x51, struct.pack(">I", 1 << 20)) + _item(0x52, b"2.25.1"))
+    users = _item(0x51, struct.pack(">I", 1 << 20)) + _item(0x52, b"2.25.1")
+    for uid, information in (extended or {}).items():
+        users += _item(0x56, struct.pack(">H", len(uid)) + uid.encode() + information)
+    body += _item(0x50, users)
     return struct.pack(">BxI", 1, len(body)) + body
 
 
-def _element(element: int, value: bytes) -> bytes:
+def element(number: int, value: bytes) -> bytes:
+    """An element of a command set (PS3.7 6.3.1)."""
     value += b"\0" * (len(value) % 2)
-    return struct.pack("<HHI", 0, element, len(value)) + value
+    return struct.pack("<HHI", 0, number, len(value)) + value
 
 
 def _message(number: int, context: int, item: Object) -> bytes:
     command = (
-        _element(0x0002, item.sop_class_uid.encode())
-        + _element(0x0100, struct.pack("<H", 1))
-        + _element(0x0110, struct.pack("<H", number % 65535 + 1))
-        + _element(0x0700, b"\0\0")
-        + _element(0x0800, b"\0\0")
-        + _element(0x1000, item.sop_instance_uid.encode())
+        element(0x0002, item.sop_class_uid.encode())
+        + element(0x0100, struct.pack("<H", 1))
+        + element(0x0110, struct.pack("<H", number % 65535 + 1))
+        + element(0x0700, b"\0\0")
+        + element(0x0800, b"\0\0")
+        + element(0x1000, item.sop_instance_uid.encode())
     )
-    command = _element(0, struct.pack("<I", len(command))) + command
-    return _pdus(context, command, 1) + _pdus(context, item.dataset, 0)
+    command = element(0, struct.pack("<I", len(command))) + command
+    return pdus(context, command, 1) + pdus(context, item.dataset, 0)
 
 
-def _pdus(context: int, data: bytes, flag: int, *, last: bool = True) -> bytes:
+def pdus(context: int, data: bytes, flag: int, *, last: bool = True) -> bytes:
+    """P-DATA-TF PDUs of a command (flag 1) or dataset (0)."""
     room = PDU_LENGTH - 6
     parts = []
     for offset in range(0, len(data), room):
