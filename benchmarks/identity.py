@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
 import tempfile
 import time
 from collections import Counter, defaultdict
@@ -23,6 +24,7 @@ from archive.demo.generated.generate import Wanted, generate
 from archive.identity.linker import Linker
 from archive.identity.linking import look
 from archive.identity.score import probability
+from benchmarks.watch import parent, processors
 from config.settings import Settings, load
 
 THRESHOLDS: Final = (-2.0, 0.0, 2.0, 4.0, 6.0, 10.0, 15.0)
@@ -40,10 +42,10 @@ def main(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="pacs-bench-") as folder, _database(Path(folder), given) as settings:
         truth = Path(folder) / "truth.csv"
-        begun = time.monotonic()
+        taken = _Taken(settings)
         generate(settings.database, Wanted(given.studies, seed=given.seed, instances=0, truth=truth))
         rows = list(csv.DictReader(truth.open(encoding="utf-8")))
-        print(f"{len(rows)} patients of {len({row['person'] for row in rows})} people generated in {_since(begun)}")
+        taken.tell(f"{len(rows)} patients of {len({row['person'] for row in rows})} people generated")
         _link(settings)
         url = settings.database.url.get_secret_value()
         with psycopg.connect(url, autocommit=True) as connection:
@@ -58,6 +60,8 @@ def _database(folder: Path, given: argparse.Namespace) -> Iterator[Settings]:
     settings = load(
         environ={},
         data_dir=folder,
+        # A run of hours may be stopped for a while, or have all others go first.
+        database={"statement_timeout": 3600},
         storage={"minimum_free_bytes": 0},
         identity={"review_bits": given.review_bits},
     )
@@ -70,18 +74,41 @@ def _database(folder: Path, given: argparse.Namespace) -> Iterator[Settings]:
             embedded.stop()
 
 
+class _Taken:
+    """Tells what a step took: time by the clock, and of processors, ours and PostgreSQL's."""
+
+    def __init__(self, settings: Settings) -> None:
+        with psycopg.connect(settings.database.url.get_secret_value()) as connection:
+            self._server = parent(connection.info.backend_pid)
+        self._before = self._now()
+
+    def tell(self, done: str) -> None:
+        before, self._before = self._before, self._now()
+        clock, ours, server = (now - then for now, then in zip(self._before, before, strict=True))
+        load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
+        print(
+            f"{done} in {clock:.0f} s; processors: {ours:.0f} s here, {server:.0f} s in PostgreSQL; load {load}",
+            flush=True,
+        )
+
+    def _now(self) -> tuple[float, float, float]:
+        return time.monotonic(), time.process_time(), processors(self._server)
+
+
 def _link(settings: Settings) -> None:
     linker = Linker(settings.database, settings.identity)
+    taken = _Taken(settings)
     try:
         linker.begin()
-        begun = time.monotonic()
         entered = linker.enter_all()
-        print(f"entered {entered} in {_since(begun)}")
-        begun = time.monotonic()
-        done = 0
+        taken.tell(f"entered {entered}")
+        done, next_told = 0, 100_000
         while (looked := linker.look()).records:
             done += looked.records
-        print(f"compared {done} in {_since(begun)}")
+            if done >= next_told:
+                next_told += 100_000
+                taken.tell(f"compared up to {done}")
+        taken.tell(f"compared the rest of {done}")
     finally:
         linker.close()
 
@@ -190,7 +217,3 @@ def _pairs_of(groups: dict[int, int]) -> set[Pair]:
     return {
         (one, other) for each in members.values() for one in each for other in each if one < other and len(each) < 200
     }
-
-
-def _since(begun: float) -> str:
-    return f"{time.monotonic() - begun:.0f} s"

@@ -1,9 +1,10 @@
-"""What a process takes, from ``/proc``: memory at most, and bytes that it read."""
+"""What a process takes, from ``/proc``: memory at most, bytes that it read, and processor time."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,3 +35,25 @@ def watched(process: int) -> Iterator[Use]:
 
 def _value(path: Path, name: str) -> int:
     return next(int(line.split()[1]) for line in path.read_text().splitlines() if line.startswith(f"{name}:"))
+
+
+def processors(process: int) -> float:
+    """Seconds of processor time, of user and system, that a process and all of its children have taken until now.
+
+    A child that ended counts with the process that waited for it.
+    """
+    family = [process]
+    for each in family:
+        for thread in Path(f"/proc/{each}/task").iterdir():
+            family += [int(child) for child in (thread / "children").read_text().split()]
+    ticks = 0
+    for each in family:
+        with suppress(OSError):  # it has ended meanwhile
+            stat = Path(f"/proc/{each}/stat").read_text()
+            ticks += sum(int(value) for value in stat.rpartition(")")[2].split()[11:15])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def parent(process: int) -> int:
+    """The process that started this one."""
+    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])

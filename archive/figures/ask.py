@@ -12,6 +12,7 @@ from typing import Any, Final
 from sqlalchemy import Engine, text
 
 from archive.database import fetch, fetch_many
+from archive.figures import distinct
 from archive.figures.plan import (
     CLOCK,
     LATEST,
@@ -19,6 +20,7 @@ from archive.figures.plan import (
     TIMES,
     Piece,
     bounds,
+    month_down,
     month_up,
     months_between,
     pieces,
@@ -51,6 +53,11 @@ SELECT least(now(), (SELECT noted_at FROM figure_dirty WHERE due_at <= now() ORD
        greatest((SELECT max(studied_at) FROM study_fact), (SELECT max(looked_at) FROM study_look)) AS last
   FROM figure_cursor
 """)
+
+_FACTS_IN: Final = text("""
+SELECT coalesce(sum(studies), 0)::bigint AS studies FROM study_sum WHERE cube = 2 AND day >= :since AND day < :until
+""")
+_PLACES: Final = text("SELECT id, code, district, care_level FROM facility")
 
 # The bucket that half of all, or nine of ten, did not exceed.
 _RANKED: Final = """
@@ -171,11 +178,31 @@ def _patients(engine: Engine, statement: Statement, question: Question, wanted: 
     """Distinct persons cannot be added up: from months that say who is new in them, else counted one by one."""
     del wanted  # the one
     level, months = level_of(question), months_between(*statement.stretch)
-    if level is None or months is None:
-        counted = statement.persons_of_facts(Piece(None, *statement.stretch))
-    else:
+    if level is not None and months is not None:
         counted = statement.persons(months, level)
+    elif _facts_in(engine, statement) <= distinct.MOST:
+        return _told_apart(engine, statement, question)
+    else:
+        counted = statement.persons_of_facts(Piece(None, *statement.stretch))
     return {tuple(row[:-1]): row[-1:] for row in _rows(engine, counted, statement) if row[-1]}
+
+
+def _facts_in(engine: Engine, statement: Statement) -> int:
+    """How many facts there are at most in the stretch."""
+    since, until = statement.stretch
+    (row,) = fetch(engine, _FACTS_IN, {"since": month_down(since), "until": month_up(until)})
+    return int(row.studies)
+
+
+def _told_apart(engine: Engine, statement: Statement, question: Question) -> Found:
+    with distinct.AT_ONCE:
+        texts, columns, packed = statement.persons_packed(Piece(None, *statement.stretch))
+        rows = _rows(engine, packed, statement)
+        called = fetch(engine, _PLACES) if "facility" in columns else ()
+        places = {
+            row.id: {By.FACILITY: row.code, By.DISTRICT: row.district, By.CARE_LEVEL: row.care_level} for row in called
+        }
+        return distinct.count(distinct.Packed(texts, columns, rows), question.by, places)
 
 
 def _rows(engine: Engine, statement: str, given: Statement) -> Sequence[Sequence[Any]]:

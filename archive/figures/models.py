@@ -33,7 +33,11 @@ class StudyFact(Base):
     __tablename__ = "study_fact"
     __table_args__ = (
         # Ranges of time are read from the index alone.
-        Index("ix_study_fact_studied_at", "studied_at", postgresql_include=["facility_id", "modality", "person_id"]),
+        Index(
+            "ix_study_fact_studied_at",
+            "studied_at",
+            postgresql_include=["facility_id", "modality", "person_id", "body_part", "sex", "age_group"],
+        ),
         Index(None, "person_id", "studied_at"),
         Index(None, "patient_id"),
         Index(None, "facility_id", "last_image_at"),

@@ -52,7 +52,7 @@ def bounds(question: Question) -> tuple[datetime, datetime]:
 
 def _check_public(question: Question, since: datetime, until: datetime) -> None:
     """Shifted and narrowed questions together would tell what each of them holds back."""
-    if any(moment not in (EARLIEST, LATEST) and _month_down(moment) != moment for moment in (since, until)):
+    if any(moment not in (EARLIEST, LATEST) and month_down(moment) != moment for moment in (since, until)):
         raise InvalidQuery("public figures are of whole months")
     if question.where:
         raise InvalidQuery("public figures cannot be narrowed down; they can be broken down")
@@ -72,7 +72,7 @@ def pieces(since: datetime, until: datetime, names: Iterable[By]) -> list[Piece]
     whole = None if used & _FINE else months
     return [
         part
-        for piece in _split(whole, since, until, month_up, _month_down)
+        for piece in _split(whole, since, until, month_up, month_down)
         for part in (
             [piece] if piece.cube or not days else _split(Cube.DAYS, piece.since, piece.until, _day_up, _day_down)
         )
@@ -86,7 +86,7 @@ def months_between(since: datetime, until: datetime) -> Piece | None:
 
 def whole_months(since: datetime, until: datetime) -> list[Piece]:
     """The same where there is nothing but months and facts."""
-    return _split(Cube.MONTHS, since, until, month_up, _month_down)
+    return _split(Cube.MONTHS, since, until, month_up, month_down)
 
 
 def _split(cube: Cube | None, since: datetime, until: datetime, up: Edge, down: Edge) -> list[Piece]:
@@ -110,11 +110,12 @@ def _day_up(moment: datetime) -> datetime:
     return down if down == moment else down + timedelta(days=1)
 
 
-def _month_down(moment: datetime) -> datetime:
+def month_down(moment: datetime) -> datetime:
+    """The last beginning of a month that is not after."""
     return _day_down(moment).replace(day=1)
 
 
 def month_up(moment: datetime) -> datetime:
     """The first beginning of a month that is not before."""
-    down = _month_down(moment)
+    down = month_down(moment)
     return down if down == moment else (down + timedelta(days=32)).replace(day=1)

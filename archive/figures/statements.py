@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
+from archive.figures.distinct import PACKED, TEXTS
 from archive.figures.persons import OF_FACILITY, OF_MODALITY, Level
 from archive.figures.plan import CLOCK, Piece
 from archive.figures.question import By, Question
@@ -21,6 +22,11 @@ _OF_FACILITY: Final = {
 }
 _TRUNCATED: Final = {By.WEEK: "week", By.MONTH: "month", By.QUARTER: "quarter", By.YEAR: "year"}
 _FACTS: Final = "(SELECT studied_at AS at, * FROM study_fact)"
+_SENT: Final = {
+    "person": "int8send(person_id)",
+    "at": "timestamp_send(at)",
+    "facility": "int8send(facility_id)",
+}
 _LONG: Final = {By.MONTH: "1 month", By.QUARTER: "3 months", By.YEAR: "1 year"}
 
 
@@ -126,6 +132,21 @@ SELECT {", ".join((*self._keys(whole), "persons"))} FROM study_person AS event W
         return (
             f"SELECT {', '.join((*keys, 'count(*)'))} FROM (SELECT DISTINCT {', '.join((*named, 'person_id'))}"
             f" FROM ({part}) AS part{join}) AS persons{grouped}"
+        )
+
+    def persons_packed(self, piece: Piece) -> tuple[tuple[By, ...], tuple[str, ...], str]:
+        """Who was seen in a piece, as `archive.figures.distinct.Packed` has it: texts, columns and the statement."""
+        by = self._question.by
+        texts = tuple(name for name in by if name in TEXTS)
+        columns = ("person", *sorted({PACKED[name] for name in by if name not in TEXTS}))
+        conditions = " AND ".join((self._within(piece), *self._narrowed(piece)))
+        names = ", ".join(texts)
+        packed = " || ".join(_SENT[name] for name in columns)
+        return (
+            texts,
+            columns,
+            f"SELECT {names}{', ' if names else ''}string_agg({packed}, '') AS packed FROM {_FACTS} AS event"
+            f" WHERE {conditions} {f'GROUP BY {names}' if names else 'HAVING count(*) > 0'}",
         )
 
     # -- parts -------------------------------------------------------------------------------------------------------

@@ -201,6 +201,12 @@ _KEY_SQL = {
     By.DAY: "to_char(studied_at, 'YYYY-MM-DD')",
     By.FACILITY: "facility.code",
     By.DISTRICT: "facility.district",
+    By.CARE_LEVEL: "facility.care_level",
+    By.WEEK: """to_char(studied_at, 'IYYY-"W"IW')""",
+    By.HOUR_OF_DAY: "extract(hour FROM studied_at)::int",
+    By.DAY_OF_WEEK: "extract(isodow FROM studied_at)::int",
+    By.BODY_PART: "body_part",
+    By.AGE_GROUP: "age_group",
     By.MODALITY: "modality",
     By.SEX: "sex",
 }
@@ -208,8 +214,9 @@ _KEY_SQL = {
 
 def _same_persons(kept: Kept, span: dict[str, datetime], data: Any) -> None:
     """Distinct persons from months, with ends of any length, are those that are counted one by one."""
-    time = data.draw(st.sampled_from([None, By.MONTH, By.QUARTER, By.YEAR, By.DAY]))
-    others = data.draw(st.lists(st.sampled_from([By.FACILITY, By.DISTRICT, By.MODALITY, By.SEX]), unique=True))
+    times = [By.MONTH, By.QUARTER, By.YEAR, By.WEEK, By.DAY]
+    time = data.draw(st.sampled_from([None, *times]))
+    others = data.draw(st.lists(st.sampled_from(sorted(_KEY_SQL.keys() - times)), max_size=4, unique=True))
     by = (*([time] if time else []), *others)
     for stretch in (span, {**span, "since": datetime(2026, 1, 1)}, YEAR):
         keys = ", ".join(_KEY_SQL[each] for each in by) or "''::text"
