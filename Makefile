@@ -124,9 +124,14 @@ db-check: $(VENV)/.dev ## migrate an empty database and compare it with the mode
 	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
 	env -u PACS_DATABASE__URL PACS_CONFIG=archive/demo/pacs.toml PACS_DATA_DIR="$$folder/data" $(BIN)/python -m archive db-check
 
-bench: $(VENV)/.dev tools ## measure
-	@if [ -f benchmarks/__main__.py ]; then exec $(BIN)/python -m benchmarks; \
-	else echo "make: benchmarks/ has nothing to run yet" >&2; exit 1; fi
+$(VENV)/.bench: $(VENV)/.dev
+	$(call install,embedded dev bench)
+	@touch $(VENV)/.run $(VENV)/.dev $@
+
+bench: $(VENV)/.bench tools viewer ## measure against Orthanc and DCMTK; BENCH_QUICK=1: a quarter of an hour
+	@[ -e /usr/share/orthanc/plugins/libOrthancPostgreSQLIndex.so ] \
+		|| { $(call debian,orthanc-postgresql,one of the rivals is Orthanc with its index in PostgreSQL); }
+	@exec $(BIN)/python -m benchmarks
 
 docs: $(VENV)/.dev ## write the generated tables of docs/
 	@$(BIN)/python -m docs.generate

@@ -1,31 +1,32 @@
-"""``python -m benchmarks [NAME]``: measure; without a name ``receive``. Each says with ``--help`` what it does."""
+"""``python -m benchmarks [NAME]``: measure; without a name, all that the goals ask for. ``NAME --help`` says more."""
 
 from __future__ import annotations
 
+import importlib
+import signal
 import sys
 
-from benchmarks import access, audit, figures, frames, identity, memory, metadata, query, receive, viewer
+from benchmarks.every import ALL
 
 COMMANDS = {
-    "access": access.main,
-    "audit": audit.main,
-    "receive": receive.main,
-    "memory": memory.main,
-    "figures": figures.main,
-    "frames": frames.main,
-    "identity": identity.main,
-    "metadata": metadata.main,
-    "query": query.main,
-    "viewer": viewer.main,
+    **{name: what for name, (_, what) in ALL.items()},
+    "access": "what it costs that each caller sees their own",
+    "audit": "what it costs that everything is on record",
+    "figures": "questions about a province",
+    "identity": "persons found in a generated province",
 }
 
 
 def main(arguments: list[str]) -> int:
-    name, *rest = arguments or ["receive"]
-    if name not in COMMANDS:
-        print(f"python -m benchmarks {' | '.join(COMMANDS)}", file=sys.stderr)
+    name, *rest = arguments if arguments and not arguments[0].startswith("-") else ["every", *arguments]
+    # Servers are stopped on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    if name not in (*COMMANDS, "every"):
+        width = max(map(len, COMMANDS))
+        print("python -m benchmarks [--quick], or one of these:", file=sys.stderr)
+        print(*(f"  {each:{width}}  {what}" for each, what in COMMANDS.items()), sep="\n", file=sys.stderr)
         return 2
-    return COMMANDS[name](rest)
+    return int(importlib.import_module(f"benchmarks.{name}").main(rest))
 
 
 if __name__ == "__main__":

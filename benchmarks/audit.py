@@ -26,8 +26,8 @@ from archive.people.caller import Caller, Kind
 from benchmarks.asking import rate
 from benchmarks.frames import OCTETS
 from benchmarks.huge import Huge, native
+from benchmarks.images import ct_objects
 from benchmarks.memory import store_dimse
-from benchmarks.receive import _objects
 from benchmarks.sender import send
 from config.settings import load
 from dicom_node.__main__ import services
@@ -126,7 +126,7 @@ def _stores(archive: Archive, port: int, given: argparse.Namespace) -> Iterator[
         off: list[float] = []
         for number in range(given.rounds):
             for rates in (on, off):
-                objects = _objects(128, given.objects, seed=number)
+                objects = ct_objects(128, given.objects, seed=number)
                 if rates is on:
                     with AuditUpkeep(archive, "benchmark"):
                         rates.append(given.objects / send("127.0.0.1", port, "PACS", objects, associations).seconds)

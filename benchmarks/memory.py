@@ -13,13 +13,14 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.huge import Huge, encapsulated, native
 from benchmarks.sender import Object, send_streamed
 from benchmarks.servers import Service, service
+from benchmarks.stores import STORES
 from benchmarks.watch import MEBIBYTE, watched
 
 ROOT = "/dicom-web"
@@ -234,29 +235,6 @@ HEAD = (
     "| store | object | operation | MiB sent or received | seconds | memory grew by MiB | MiB read |\n"
     "|---|---|---|---|---|---|---|"
 )
-
-
-@contextmanager
-def _on_s3() -> Iterator[dict[str, str]]:
-    from tests.s3_server import s3_server
-
-    with s3_server() as server:
-        yield {
-            "PACS_STORAGE__BACKEND": "s3",
-            "PACS_STORAGE__S3__ENDPOINT": server.endpoint,
-            "PACS_STORAGE__S3__ACCESS_KEY": server.access_key,
-            "PACS_STORAGE__S3__SECRET_KEY": server.secret_key,
-            "PACS_STORAGE__S3__SECURE": "false",
-            "PACS_STORAGE__S3__BUCKET": "huge",
-        }
-
-
-@contextmanager
-def _on_disk() -> Iterator[dict[str, str]]:
-    yield {"PACS_STORAGE__BACKEND": "filesystem"}
-
-
-STORES: dict[str, Callable[[], AbstractContextManager[dict[str, str]]]] = {"filesystem": _on_disk, "s3": _on_s3}
 
 
 def main(arguments: list[str]) -> int:

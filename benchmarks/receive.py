@@ -1,95 +1,151 @@
-"""``python -m benchmarks receive``: C-STORE against Orthanc and DCMTK's ``storescp``, interleaved, as ratios.
+"""``python -m benchmarks receive``: C-STORE against Orthanc (SQLite, and index in PostgreSQL) and ``storescp``.
 
-Prints a Markdown table and writes the figures to ``build/benchmarks/receive.json``.
+All servers get the same objects in turns; the others are held still meanwhile, and nothing waits to be written. What
+comes first on each server, in each case, is not counted. With ``--store s3`` ours keeps its objects in SeaweedFS on
+this machine, the others on local files. Large objects are also compared with the disk: files of the same size written
+one after the other, each with fsync. ``processor ms`` is what an object takes of all processes of a server.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
-import tempfile
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Final
 
-import numpy as np
-from pydicom.dataset import Dataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_dataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
-
+from benchmarks.command import Parser, say, scratch
+from benchmarks.contenders import ORTHANC, ORTHANC_POSTGRESQL, STORESCP, Contender, interleaved, started
+from benchmarks.disk import write_rate
+from benchmarks.images import ct_objects
+from benchmarks.results import OURS, Report, percentile, table
 from benchmarks.sender import Object, send
-from benchmarks.servers import SERVERS
+from benchmarks.stores import STORES
 
-CASES = (("0.5 MB", 512, 1), ("0.5 MB", 512, 4), ("33 kB", 128, 1), ("33 kB", 128, 4))
-SLICES = 100
+DISK: Final = "disk, write + fsync"
+SERVERS: Final = (OURS, ORTHANC, ORTHANC_POSTGRESQL, STORESCP)
+ASSOCIATIONS: Final = (1, 4, 16)
+
+
+@dataclass(frozen=True)
+class Size:
+    """Objects of one size."""
+
+    label: str
+    rows: int
+    columns: int
+    full: int
+    """Objects of a run with one or four associations."""
+    quick: int
+    most: int = 1 << 30
+    """Objects of a run at most for each association."""
+
+    @property
+    def size(self) -> int:
+        return self.rows * self.columns * 2
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it is the disk that limits."""
+        return self.size >= 10_000_000
+
+    def count(self, associations: int, *, quick: bool) -> int:
+        """Objects of a run: each association sends the same number."""
+        wanted = self.quick if quick else self.full
+        return max(1, min(wanted // associations, self.most)) * associations
+
+
+SIZES: Final = {
+    each.label: each
+    for each in (
+        Size("33 kB", 128, 128, 1600, 480),
+        Size("0.5 MB", 512, 512, 800, 320),
+        Size("100 MB", 10_000, 5000, 8, 4, most=4),
+    )
+}
+
+
+def case_name(label: str, associations: int) -> str:
+    return f"{label}, {associations} association{'s' if associations > 1 else ''}"
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks receive", description=__doc__)
-    parser.add_argument("--objects", type=int, default=400, help="objects in each run")
-    parser.add_argument("--rounds", type=int, default=3, help="runs of each case and server, interleaved")
-    given = parser.parse_args(arguments)
-    figures = []
-    print("| objects | associations | server | objects/s (median, least-most) | p99 ms | ratio of ours |")
-    print("|---|---|---|---|---|---|")
-    for label, side, associations in CASES:
-        measured = _measure(side, associations, given.objects, given.rounds)
-        mine = statistics.median(rate for rate, _ in measured["ours"])
-        for name, runs in measured.items():
-            rates = sorted(rate for rate, _ in runs)
-            median = statistics.median(rates)
-            p99 = statistics.median(late for _, late in runs) * 1000
-            spread = f"{median:.0f} ({rates[0]:.0f}-{rates[-1]:.0f})"
-            print(f"| {label} | {associations} | {name} | {spread} | {p99:.1f} | {mine / median:.2f} |", flush=True)
-            figures.append({"size": label, "associations": associations, "server": name, "rates": rates, "p99_ms": p99})
-    target = Path("build/benchmarks/receive.json")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(figures, indent=1))
+    parser = Parser("receive", __doc__)
+    parser.add("--rounds", 5, 3, type=int, help="counted runs of each case and server")
+    parser.add("--sizes", list(SIZES), list(SIZES), nargs="+", choices=[*SIZES], help="of objects")
+    parser.add("--associations", list(ASSOCIATIONS), list(ASSOCIATIONS), nargs="+", type=int, help="at once")
+    parser.add_argument("--objects", type=int, default=0, help="of each run, instead of what fits the size")
+    parser.add_argument("--store", choices=[*STORES], default="filesystem", help="of ours")
+    parser.add_argument("--servers", nargs="+", choices=SERVERS, default=None, help="all, or for S3 ours and Orthanc")
+    given = parser.read(arguments)
+    if given.servers is None:
+        given.servers = [OURS, ORTHANC] if given.store == "s3" else list(SERVERS)
+    measure(given).write()
     return 0
 
 
-def _measure(side: int, associations: int, count: int, rounds: int) -> dict[str, list[tuple[float, float]]]:
-    """Objects per second and p99 latency of each run; each round starts all servers afresh, one after the other."""
-    measured: dict[str, list[tuple[float, float]]] = {name: [] for name in SERVERS}
-    for round_number in range(rounds):
-        for name, start in SERVERS.items():
-            objects = _objects(side, count, seed=round_number)
-            with tempfile.TemporaryDirectory(prefix="bench") as folder:
-                Path(folder).chmod(0o755)
-                with cast(AbstractContextManager[int], start(Path(folder))) as port:
-                    result = send("127.0.0.1", port, "PACS", objects, associations)
-            if result.failures:
-                raise SystemExit(f"{name} refused {result.failures} objects")
-            latencies = sorted(result.latencies)
-            measured[name].append((count / result.seconds, latencies[int(len(latencies) * 0.99)]))
-    return measured
+def measure(given: argparse.Namespace) -> Report:
+    """Measure all cases; the report is printed while it grows."""
+    on_s3 = given.store == "s3"
+    report = Report(
+        "receive-s3" if on_s3 else "receive",
+        "C-STORE into S3 (SeaweedFS on this machine)" if on_s3 else "C-STORE",
+        is_quick=given.quick,
+        notes=[
+            "Ours answers Success when the object is durable and its index row is committed; Orthanc and storescp"
+            " flush no file, storescp keeps no index.",
+            "Sender: 16 KiB PDUs, TCP_NODELAY, quick ACKs, on the same machine. Medians (least-most).",
+        ],
+    )
+    for label in given.sizes:
+        # Each size has servers of its own, and so leaves the disk as the next one needs it.
+        with scratch() as folder, _servers(folder, given) as running:
+            for associations in given.associations:
+                size = SIZES[label]
+                count = given.objects or size.count(associations, quick=given.quick)
+                before = len(report.measures)
+                _case(report, folder, list(running.values()), size, associations, count, given.rounds)
+                print("\n".join(table(report.measures[before:])), flush=True)
+    return report
 
 
-def _objects(side: int, count: int, seed: int) -> list[Object]:
-    """CT images of `side` x `side` pixels in series of `SLICES`, each under new UIDs."""
-    random = np.random.default_rng(seed)
-    made = []
-    for number in range(count):
-        if number % SLICES == 0:
-            study, series = generate_uid(), generate_uid()
-        dataset = Dataset()
-        dataset.SOPClassUID = CTImageStorage
-        dataset.SOPInstanceUID = generate_uid()
-        dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study, series
-        dataset.PatientID, dataset.PatientName = f"P{number // SLICES}", "Benchmark^Patient"
-        dataset.StudyDate, dataset.StudyTime, dataset.Modality = "20261101", "083000", "CT"
-        dataset.AccessionNumber, dataset.StudyID = f"A{number // SLICES}", "1"
-        dataset.SeriesNumber, dataset.InstanceNumber = 1, number % SLICES + 1
-        dataset.ImagePositionPatient, dataset.ImageOrientationPatient = [0, 0, number % SLICES], [1, 0, 0, 0, 1, 0]
-        dataset.PixelSpacing, dataset.SliceThickness = [0.7, 0.7], 1
-        dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-        dataset.Rows = dataset.Columns = side
-        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 12, 11, 0
-        dataset.PixelData = random.integers(0, 4096, side * side, dtype=np.uint16).tobytes()
-        buffer = DicomBytesIO()
-        buffer.is_little_endian, buffer.is_implicit_VR = True, False
-        write_dataset(buffer, dataset)
-        made.append(Object(CTImageStorage, dataset.SOPInstanceUID, ExplicitVRLittleEndian, buffer.getvalue()))
-    return made
+@contextmanager
+def _servers(folder: Path, given: argparse.Namespace) -> Iterator[dict[str, Contender]]:
+    say(f"starting {', '.join(given.servers)}")
+    with ExitStack() as stack:
+        variables = stack.enter_context(STORES[given.store]()) if OURS in given.servers else {}
+        yield stack.enter_context(started(folder, given.servers, web=False, **variables))
+
+
+def _case(
+    report: Report,
+    folder: Path,
+    running: Sequence[Contender],
+    size: Size,
+    associations: int,
+    count: int,
+    rounds: int,
+) -> None:
+    name = case_name(size.label, associations)
+
+    def prepare(number: int) -> list[Object]:
+        return ct_objects(size.rows, count, number, columns=size.columns)
+
+    def run(server: Contender, objects: list[Object]) -> dict[str, float]:
+        if server.name == DISK:
+            return {"MB/s": write_rate(folder, size.size, len(objects)) / 1e6}
+        before = server.processor_seconds()
+        result = send("127.0.0.1", server.dicom_port, "PACS", objects, associations)
+        if result.failures:
+            raise SystemExit(f"{server.name} refused {result.failures} objects")
+        rate, late = len(objects) / result.seconds, percentile(result.latencies, 0.99)
+        processor = {"processor ms": (server.processor_seconds() - before) / len(objects) * 1000}
+        if size.is_large:
+            return {"MB/s": rate * size.size / 1e6, **processor}
+        return {"objects/s": rate, "p99 ms": late * 1000, **processor}
+
+    # The disk is one of those that take turns.
+    everyone = [*running, Contender(DISK, 0, 0, ())] if size.is_large else running
+    for server_name, quantities in interleaved(everyone, rounds, name, prepare, run).items():
+        report.add(name, server_name, quantities, bytes=size.size, associations=associations)

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,36 +26,25 @@ def free_port() -> int:
 
 @contextmanager
 def ours(folder: Path) -> Iterator[int]:
-    """The node as shipped: embedded PostgreSQL with its default durability, filesystem store."""
-    port = free_port()
-    environment = {
-        **os.environ,
-        "PACS_DATA_DIR": str(folder),
-        "PACS_NODE__PORT": str(port),
-        "PACS_NODE__HOST": "127.0.0.1",
-        "PACS_UNKNOWN_PEERS": "accept",
-        "PACS_LOG__LEVEL": "WARNING",
-    }
-    environment.pop("PACS_CONFIG", None)
-    subprocess.run(
-        [sys.executable, "-m", "archive", "migrate"], cwd=ROOT, env=environment, check=True, capture_output=True
-    )
-    with _running([sys.executable, "-m", "dicom_node"], port, environment):
-        yield port
+    """The node alone, as shipped: embedded PostgreSQL with its default durability, filesystem store."""
+    with service(folder, web=False) as running:
+        yield running.dicom_port
 
 
 class Service(NamedTuple):
-    """A DICOM node and a web service over one archive: ports and process ids."""
+    """A DICOM node and a web service over one archive: ports and process ids; 0 for what was not started here."""
 
     dicom_port: int
     web_port: int
     node: int
     web: int
+    database: int = 0
 
 
 @contextmanager
-def service(folder: Path, database_url: str = "", **variables: str) -> Iterator[Service]:
+def service(folder: Path, database_url: str = "", *, web: bool = True, **variables: str) -> Iterator[Service]:
     """Both processes as shipped, on the store that the variables say; without a database, with the embedded one."""
+    database = 0
     dicom_port, web_port = free_port(), free_port()
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("PACS_")},
@@ -74,33 +63,35 @@ def service(folder: Path, database_url: str = "", **variables: str) -> Iterator[
         if not database_url:
             postgres = EmbeddedPostgres(folder / "postgres")
             stack.callback(postgres.stop)
-            database_url = postgres.url
+            database_url, database = postgres.url, postmaster(folder / "postgres")
         environment["PACS_DATABASE__URL"] = database_url
         command = [sys.executable, "-m"]
         subprocess.run([*command, "archive", "migrate"], cwd=ROOT, env=environment, check=True, capture_output=True)
         node = stack.enter_context(_running([*command, "dicom_node"], dicom_port, environment))
-        web = stack.enter_context(_running([*command, "viewer_api"], web_port, environment))
-        yield Service(dicom_port, web_port, node, web)
+        serving = stack.enter_context(_running([*command, "viewer_api"], web_port, environment)) if web else 0
+        yield Service(dicom_port, web_port if web else 0, node, serving, database)
 
 
-@contextmanager
-def orthanc(folder: Path) -> Iterator[int]:
-    """Debian's Orthanc with its default index (SQLite) and storage."""
-    with _orthanc(folder, {"Plugins": []}) as (dicom_port, _):
-        yield dicom_port
+def postmaster(folder: Path) -> int:
+    """The first process of the embedded PostgreSQL in this folder."""
+    return int((folder / "postmaster.pid").read_text().split("\n", 1)[0])
 
 
 class Rival(NamedTuple):
-    """Ports of another archive."""
+    """Ports and process id of another archive."""
 
     dicom_port: int
     web_port: int
+    process: int
 
 
 @contextmanager
-def orthanc_web(folder: Path, served: Path | None = None, database_url: str = "", **settings: Any) -> Iterator[Rival]:
-    """The same with its DICOMweb plugin; with `served` under /viewer; with its index in PostgreSQL, if one is named."""
-    plugins = ["DicomWeb"]
+def orthanc_web(
+    folder: Path, served: Path | None = None, database_url: str = "", *, web: bool = True, **settings: Any
+) -> Iterator[Rival]:
+    """Debian's Orthanc with its default index (SQLite) and storage, and its DICOMweb plugin unless without `web`; with
+    `served` under /viewer; with its index in PostgreSQL, if one is named."""
+    plugins = ["DicomWeb"] if web else []
     more: dict[str, Any] = {
         "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
         "AuthenticationEnabled": False,
@@ -117,8 +108,8 @@ def orthanc_web(folder: Path, served: Path | None = None, database_url: str = ""
         plugins.append("PostgreSQLIndex")
         uri = database_url.replace("postgresql+psycopg", "postgresql")
         more["PostgreSQL"] = {"EnableIndex": True, "EnableStorage": False, "EnableSsl": False, "ConnectionUri": uri}
-    with _orthanc(folder, {"Plugins": [_plugin(name) for name in plugins], **more}) as (dicom_port, web_port):
-        yield Rival(dicom_port, web_port)
+    with _orthanc(folder, {"Plugins": [_plugin(name) for name in plugins], **more}) as running:
+        yield running
 
 
 def _plugin(name: str) -> str:
@@ -131,7 +122,7 @@ def _plugin(name: str) -> str:
 
 
 @contextmanager
-def _orthanc(folder: Path, more: dict[str, Any]) -> Iterator[tuple[int, int]]:
+def _orthanc(folder: Path, more: dict[str, Any]) -> Iterator[Rival]:
     dicom_port, web_port = free_port(), free_port()
     settings = {
         "StorageDirectory": str(folder),
@@ -145,21 +136,17 @@ def _orthanc(folder: Path, more: dict[str, Any]) -> Iterator[tuple[int, int]]:
     }
     configuration = folder / "orthanc.json"
     configuration.write_text(json.dumps(settings))
-    with _running([_tool("Orthanc"), str(configuration)], dicom_port, dict(os.environ)):
-        yield dicom_port, web_port
+    with _running([_tool("Orthanc"), str(configuration)], dicom_port, dict(os.environ)) as process:
+        yield Rival(dicom_port, web_port, process)
 
 
 @contextmanager
-def storescp(folder: Path) -> Iterator[int]:
-    """DCMTK's receiver: writes files, keeps no index, flushes nothing."""
+def storescp(folder: Path) -> Iterator[tuple[int, int]]:
+    """DCMTK's receiver: writes files, keeps no index, flushes nothing. Its port and process id."""
     port = free_port()
-    with _running(
-        [_tool("storescp"), "--fork", "+xa", "-aet", "PACS", "-od", str(folder), str(port)], port, dict(os.environ)
-    ):
-        yield port
-
-
-SERVERS: dict[str, Callable[[Path], object]] = {"ours": ours, "Orthanc": orthanc, "storescp": storescp}
+    command = [_tool("storescp"), "--fork", "+xa", "-aet", "PACS", "-od", str(folder), str(port)]
+    with _running(command, port, dict(os.environ)) as process:
+        yield port, process
 
 
 def _tool(name: str) -> str:

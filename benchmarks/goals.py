@@ -1,0 +1,165 @@
+"""The goals, and which of them the results reach: ``build/benchmarks/summary.md`` and ``summary.json``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.results import OURS, TARGET, Report, number, times_better
+
+ORTHANC: Final = "Orthanc"
+DISK: Final = "disk, write + fsync"
+NOT_MEASURED: Final = "not measured"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One figure of ours in one case, against another server or as it is."""
+
+    text: str
+    benchmark: str
+    case: str
+    quantity: str
+    against: str = ""
+    """The server that we are compared with; nothing: the figure itself counts."""
+    least: float = 0
+    """How many times better than the other we must be."""
+    most: float = 0
+    """What the figure must not exceed."""
+
+    @property
+    def wanted(self) -> str:
+        """The goal as a number."""
+        if self.against:
+            return f"at least {number(self.least)} x {self.against}"
+        return f"at most {number(self.most)} {_unit(self.quantity)}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was measured of a goal."""
+
+    text: str
+    wanted: str
+    measured: str
+    is_reached: bool | None
+    """None: it was not measured."""
+
+
+def _unit(quantity: str) -> str:
+    return quantity.rpartition(" ")[2]
+
+
+def _receive() -> list[Goal]:
+    goals = []
+    for label, least in (("33 kB", {1: 6, 4: 10, 16: 10}), ("0.5 MB", {1: 4, 4: 4, 16: 4})):
+        for associations, times in least.items():
+            case = f"{label}, {associations} association{'s' if associations > 1 else ''}"
+            goals.append(Goal(f"C-STORE, {case}", "receive", case, "objects/s", ORTHANC, times))
+            # Towards, not above, where one association sends large objects: it has nothing to flush together with.
+            if (label, associations) != ("0.5 MB", 1):
+                goals.append(Goal(f"C-STORE, {case}", "receive", case, "objects/s", "storescp", 1))
+    for associations in (1, 4, 16):
+        case = f"100 MB, {associations} association{'s' if associations > 1 else ''}"
+        goals.append(Goal(f"C-STORE, {case}", "receive", case, "MB/s", DISK, 0.7))
+    for label in ("33 kB", "0.5 MB"):
+        for associations in (1, 4, 16):
+            case = f"{label}, {associations} association{'s' if associations > 1 else ''}"
+            goals.append(Goal(f"C-STORE into S3, {case}", "receive-s3", case, "objects/s", ORTHANC, 2))
+    return goals
+
+
+GOALS: Final[Sequence[Goal]] = (
+    *_receive(),
+    Goal("STOW-RS, 1,000 objects in a request", "stow", "1000 objects of 33 kB in 1 request", "objects/s", ORTHANC, 3),
+    Goal(
+        "STOW-RS, 1,000 objects in 8 requests at once",
+        "stow",
+        "1000 objects of 33 kB in 8 requests",
+        "objects/s",
+        ORTHANC,
+        3,
+    ),
+    Goal("WADO-RS, series of 300 slices", "retrieve", "series of 300 slices", "MB/s", ORTHANC, 1.5),
+    Goal("Metadata of 1,500 instances", "metadata", "1500 instances", "last byte ms", "Orthanc", 20),
+    Goal("One frame, 1 connection", "frames", "512 KiB, an object each, 1 connection", "requests/s", ORTHANC, 3),
+    Goal("One frame, 4 connections", "frames", "512 KiB, an object each, 4 connections", "requests/s", ORTHANC, 3),
+    Goal("One frame, p99, 1 connection", "frames", "512 KiB, an object each, 1 connection", "p99 ms", ORTHANC, 1),
+    Goal("One frame, p99, 4 connections", "frames", "512 KiB, an object each, 4 connections", "p99 ms", ORTHANC, 1),
+    *(
+        Goal(f"OHIF, {case}: {what}", "viewer", case, quantity, ORTHANC, 2)
+        for case in ("link", "open")
+        for what, quantity in (("first image", "first image ms"), ("full stack", "full stack ms"))
+    ),
+    Goal("Memory of the node, 50 associations of 100 MB", "memory", "50 associations of 100 MB", "RSS MB", "", 0, 300),
+)
+QUERY_MS: Final = 50.0
+
+
+def verdicts(reports: Mapping[str, Report], goals: Sequence[Goal] = GOALS) -> list[Verdict]:
+    """What the reports say of each goal."""
+    return [_verdict(goal, reports.get(goal.benchmark)) for goal in goals]
+
+
+def _verdict(goal: Goal, report: Report | None) -> Verdict:
+    ours = report.find(goal.case, OURS, goal.quantity) if report else None
+    other = report.find(goal.case, goal.against, goal.quantity) if report and goal.against else None
+    if ours is None or (goal.against and other is None):
+        return Verdict(goal.text, goal.wanted, NOT_MEASURED, None)
+    if other is None:
+        return Verdict(goal.text, goal.wanted, f"{ours.shown} {_unit(goal.quantity)}", ours.median <= goal.most)
+    ratio = times_better(ours, other)
+    shown = f"{number(ratio)} x ({ours.shown} against {other.shown} {goal.quantity})"
+    return Verdict(goal.text, goal.wanted, shown, ratio >= goal.least)
+
+
+def of_queries(content: Mapping[str, Any]) -> list[Verdict]:
+    """The goals of searches, of what ``python -m benchmarks query`` wrote: p99 of each kind, with one client."""
+    worst: dict[tuple[str, str], float] = {}
+    for each in content["measured"]:
+        if each["clients"] == 1:
+            key = (each["kind"], each["by"])
+            worst[key] = max(worst.get(key, 0.0), each["p99"])
+    where = f"p99 in an index of {content['facts'].get('study', 0):,} studies"
+    most = f"at most {QUERY_MS:.0f} ms"
+    return [
+        Verdict(f"{by}, {kind}: {where}", most, f"{p99:.1f} ms", p99 <= QUERY_MS) for (kind, by), p99 in worst.items()
+    ]
+
+
+def summary(found: Sequence[Verdict], machine: Mapping[str, str]) -> list[str]:
+    """The table of all goals, as Markdown."""
+    reached = sum(each.is_reached is True for each in found)
+    measured = sum(each.is_reached is not None for each in found)
+    return [
+        "# Goals",
+        "",
+        ", ".join(f"{name} {value}" for name, value in machine.items()),
+        "",
+        f"{reached} of {measured} goals that were measured are reached.",
+        "",
+        "| what | goal | measured: medians (least-most) | reached? |",
+        "|---|---|---|---|",
+        *(f"| {each.text} | {each.wanted} | {each.measured} | {_answer(each)} |" for each in found),
+    ]
+
+
+def _answer(verdict: Verdict) -> str:
+    return {True: "yes", False: "**no**", None: "-"}[verdict.is_reached]
+
+
+def write_summary(reports: Mapping[str, Report], machine: Mapping[str, str], folder: Path = TARGET) -> list[str]:
+    """Write the summary of what lies in the folder; returns its lines."""
+    found = verdicts(reports)
+    for path in sorted(folder.glob("query*.json")):
+        content = json.loads(path.read_text())
+        if "measured" in content:
+            found += of_queries(content)
+    lines = summary(found, machine)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "summary.md").write_text("\n".join(lines) + "\n")
+    (folder / "summary.json").write_text(json.dumps([asdict(each) for each in found], indent=1, ensure_ascii=False))
+    return lines
