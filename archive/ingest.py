@@ -181,6 +181,7 @@ class Receiving:
         self._hash = hashlib.sha256()
         self._dataset_offset = 0
         self._held_back = bytearray()
+        self._arrival: Arrival | None = None
         self._open = True
         self._committing = False
         self._room = ingest.maximum_object_bytes
@@ -207,16 +208,28 @@ class Receiving:
         if len(self._held_back) >= HELD_BACK_BYTES:
             self._release_held_back()
 
+    def check(self) -> Arrival:
+        """Look at the object, of which all bytes are here. `finish` may then be called in another thread.
+
+        Raises as `finish` does.
+        """
+        try:
+            if not self._dataset_offset:
+                self._release_held_back()
+            self._arrival = self._examine()
+        except BaseException:
+            self.abort()
+            raise
+        return self._arrival
+
     def finish(self) -> Receipt:
         """Check the object, make it durable and visible. The receipt is the archive's word that it is safe.
 
         Raises `BadObject` (nothing was kept) or `Unavailable` (send it again).
         """
+        arrival = self._arrival or self.check()
+        self._committing = True
         try:
-            if not self._dataset_offset:
-                self._release_held_back()
-            arrival = self._examine()
-            self._committing = True
             with _store_errors():
                 self._writer.commit()
         except BaseException:

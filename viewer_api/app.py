@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 import anyio.to_thread
@@ -56,6 +57,7 @@ from viewer_api.sign_in import accounts, federated, passkeys, profile, set_up, t
 from viewer_api.sign_in import pages as sign_in_pages
 from viewer_api.sign_in.finding import SessionSignIn
 from viewer_api.sign_in.throttle import Throttle
+from viewer_api.store_queue import THREADS
 from viewer_api.tidy_paths import TidyPaths
 
 
@@ -80,6 +82,8 @@ def create_app(archive: Archive) -> FastAPI:
     app.state.public_throttle = Throttle(tries=public.TRIES, seconds=public.SECONDS)
     app.state.providers = {each.name: Provider(each) for each in archive.settings.oidc}
     app.state.listeners = Listeners(archive)
+    # Not those of the routes: whoever reads a request waits for these, and must not do so in their place.
+    app.state.storing = ThreadPoolExecutor(THREADS, thread_name_prefix="storing")
     app.state.trouble_page = trouble_page
     problems.install(app)
     for module in (
@@ -146,6 +150,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         with archive.ups.upkeep(), archive.people.upkeep(), archive.report_objects.upkeep(), archive.peers.following():
             yield
     finally:
+        app.state.storing.shutdown()
         for provider in app.state.providers.values():
             provider.close()
 

@@ -1,4 +1,8 @@
-"""One Part 10 file of a STOW-RS request on its way into the archive (PS3.10 7.1, PS3.18 10.5.2)."""
+"""One Part 10 file of a STOW-RS request on its way into the archive (PS3.10 7.1, PS3.18 10.5.2).
+
+`feed` and `check` are called by the thread that reads the request; `store`, which waits for the medium and the index,
+may be called by another.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from archive.core import Archive
 from archive.errors import ArchiveError, SOPClassMismatch
 from archive.ingest import Receiving
 from archive.private_file import PrivateFile
-from archive.records import Receipt, Source
+from archive.records import Arrival, Receipt, Source
 from archive.standard.file_format import FileMeta, NeedMoreBytes
 from archive.standard.received_file import read_received, refuse_encapsulated
 from archive.standard.scan import scan
@@ -31,6 +35,8 @@ class Part:
         """`announced` is the transfer syntax that the headers of the part name."""
         self.error: ArchiveError | None = None
         self.receipt: Receipt | None = None
+        self.arrival: Arrival | None = None
+        """What the part is; known after `check`."""
         self.meta = FileMeta("", "", "", "", 0)
         self._archive = archive
         self._source = source
@@ -58,8 +64,13 @@ class Part:
         if self.error is None:
             self._guarded(lambda: self._take(buffer))
 
-    def finish(self) -> None:
-        """The part is complete: store it."""
+    def check(self) -> None:
+        """The part is complete: find out what it is."""
+        if self.error is None:
+            self._guarded(self._check)
+
+    def store(self) -> None:
+        """Make durable and visible what was checked."""
         if self.error is None:
             self._guarded(self._store)
 
@@ -135,11 +146,15 @@ class Part:
         elif self._spool is not None:
             self._spool.write(buffer)
 
-    def _store(self) -> None:
+    def _check(self) -> None:
         if self._receiving is None and self._spool is None:
             self._open(at_end=True)
         if self._spool is not None:
             self._receiving = self._checked(self._spool)
+        assert self._receiving is not None
+        self.arrival = self._receiving.check()
+
+    def _store(self) -> None:
         assert self._receiving is not None
         self.receipt = self._receiving.finish()
 

@@ -1,4 +1,4 @@
-"""The parts of one STOW-RS request, stored one after the other (PS3.18 10.5.2).
+"""The parts of one STOW-RS request, read one after the other and stored some at a time (PS3.18 10.5.2).
 
 Everything here blocks and runs in a worker thread. A part that fails is noted; the next one is taken all the same.
 """
@@ -6,6 +6,7 @@ Everything here blocks and runs in a worker thread. A part that fails is noted; 
 from __future__ import annotations
 
 import logging
+from concurrent.futures import Executor
 from email.message import Message
 from typing import Final
 
@@ -17,6 +18,7 @@ from config.logs import fields
 from viewer_api.media_types import DICOM, OCTET_STREAM
 from viewer_api.metrics import Metrics
 from viewer_api.store_part import Part
+from viewer_api.store_queue import StoreQueue
 from viewer_api.store_report import StoreReport
 
 log = logging.getLogger(__name__)
@@ -26,15 +28,19 @@ _TYPES: Final = frozenset({"", DICOM, OCTET_STREAM})
 
 
 class StoreSession:
-    """Takes the parts as `MultipartReader` finds them; `report` says what became of them."""
+    """Takes the parts as `MultipartReader` finds them; after `close`, `report` says what became of them."""
 
-    def __init__(self, archive: Archive, source: Source, study: str | None, metrics: Metrics) -> None:
+    def __init__(
+        self, archive: Archive, source: Source, study: str | None, metrics: Metrics, threads: Executor
+    ) -> None:
+        """`threads` make durable what is complete, while the next part is read."""
         self.report = StoreReport()
         self._archive = archive
         self._source = source
         self._study = study
         self._metrics = metrics
         self._part: Part | None = None
+        self._queue = StoreQueue(threads, self._note)
 
     def begin(self, headers: dict[str, str]) -> None:
         """A part begins."""
@@ -57,21 +63,26 @@ class StoreSession:
         """The part is complete."""
         part, self._part = self._part, None
         assert part is not None
-        part.finish()
-        self._note(part)
+        part.check()
+        self._queue.add(part)
 
     def cut(self, error: CannotParse) -> None:
         """The part was cut off."""
         part, self._part = self._part, None
         assert part is not None
         part.fail(error)
-        self._note(part)
+        self._queue.add(part)
+
+    def close(self) -> None:
+        """The request is whole: wait until all of its parts are stored."""
+        self._queue.close()
 
     def abandon(self) -> None:
-        """The request will not be finished: leave nothing half stored."""
+        """The request will not be finished: leave nothing half stored. Parts that came whole are stored."""
         if self._part is not None:
             self._part.abort()
             self._part = None
+        self._queue.close()
 
     def _note(self, part: Part) -> None:
         if part.receipt is not None:

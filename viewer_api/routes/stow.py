@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from email.message import Message
 from typing import Any, Final, Protocol
 
@@ -31,7 +33,7 @@ from viewer_api.views import FACILITY_HEADER, scope_for
 router = APIRouter(prefix=DICOMWEB, tags=["STOW-RS"], dependencies=[needs(Right.STORE)])
 
 _PIECE: Final = 1 << 20
-"""Bytes handed to a worker thread at a time; the server gives about 64 KiB, and each change of threads costs."""
+"""Bytes handed to a worker thread at a time; the server gives some 64 to 256 KiB, and each change of threads costs."""
 
 _PROBLEM: Final = {"content": {"application/problem+json": {"schema": {"type": "object"}}}}
 _REPORT: Final = {"content": {"application/dicom+json": {"schema": {"type": "object"}}}}
@@ -67,10 +69,10 @@ class _Session(Protocol):
     def abandon(self) -> None: ...
 
 
-class _WithMetadata:
-    """A body of metadata and bulk data."""
+class _Multipart:
+    """A body of files, or of metadata and bulk data."""
 
-    def __init__(self, boundary: str, session: MetadataSession) -> None:
+    def __init__(self, boundary: str, session: StoreSession | MetadataSession) -> None:
         self._reader = MultipartReader(boundary, session)
         self._session = session
 
@@ -99,6 +101,33 @@ class _SinglePart:
             self._session.abandon()
             raise CannotParse("the body is empty")
         self._session.end()
+        self._session.close()
+
+
+class _Feeder:
+    """Gives a body its pieces, in a worker thread, while the event loop reads the next: two are in memory at most."""
+
+    def __init__(self, body: _Body) -> None:
+        self._body = body
+        self._task: asyncio.Task[None] | None = None
+
+    async def take(self, piece: bytes) -> None:
+        """Begin with a piece as soon as the one before is done. Raises what that one raised."""
+        await self.rest()
+        self._task = asyncio.create_task(to_thread.run_sync(self._body.feed, piece))
+
+    async def rest(self) -> None:
+        """Wait for the last piece. Raises what it raised."""
+        if self._task is not None:
+            # Not awaited itself: who is cancelled while he waits must not cancel it, for the thread works on.
+            await asyncio.wait({self._task})
+            task, self._task = self._task, None
+            task.result()
+
+    async def stop(self) -> None:
+        """Wait until nothing works on the body any more, whatever came of it."""
+        with suppress(Exception):
+            await self.rest()
 
 
 @router.post("/studies", summary="Store instances", **_OPTIONS)
@@ -116,29 +145,30 @@ async def store_study_instances(request: Request, archive: ArchiveDep, study: st
 async def _store(request: Request, archive: ArchiveDep, study: str | None) -> Response:
     form = negotiate_one(request)
     body, session = _body(request, archive, study)
+    feeder = _Feeder(body)
     try:
-        held = bytearray()
+        held: list[bytes] = []
+        size = 0
         async for chunk in request.stream():
-            held += chunk
-            if len(held) >= _PIECE:
-                await to_thread.run_sync(body.feed, bytes(held))
-                held.clear()
-        await to_thread.run_sync(_finish, body, bytes(held))
+            held.append(chunk)
+            size += len(chunk)
+            if size >= _PIECE:
+                await feeder.take(b"".join(held))
+                held, size = [], 0
+        if held:
+            await feeder.take(b"".join(held))
+        await feeder.rest()
+        await to_thread.run_sync(body.close)
     finally:
         # A caller that left, or a server that stops, must not leave half an object behind.
         with CancelScope(shield=True):
+            await feeder.stop()
             await to_thread.run_sync(session.abandon)
     report = session.report
     if outage := report.outage():
         return archive_problem(outage)
     await to_thread.run_sync(stored, request, archive, report.receipts, len(report.failures))
     return one_dataset(report.to_json(dicomweb_root(request)), form, report.status())
-
-
-def _finish(body: _Body, rest: bytes) -> None:
-    if rest:
-        body.feed(rest)
-    body.close()
 
 
 def _source(request: Request, archive: Archive) -> Source:
@@ -171,7 +201,8 @@ def _body(request: Request, archive: Archive, study: str | None) -> tuple[_Body,
     header = Message()
     header["content-type"] = content_type
     media_type = header.get_content_type() if content_type else ""
-    session = StoreSession(archive, _source(request, archive), study, request.app.state.metrics)
+    state = request.app.state
+    session = StoreSession(archive, _source(request, archive), study, state.metrics, state.storing)
     if media_type == DICOM:
         return _SinglePart(session, content_type), session
     if media_type != MULTIPART:
@@ -179,10 +210,10 @@ def _body(request: Request, archive: Archive, study: str | None) -> tuple[_Body,
     root = str(header.get_param("type") or DICOM).strip().lower()
     boundary = _boundary(header)
     if root == DICOM:
-        return MultipartReader(boundary, session), session
+        return _Multipart(boundary, session), session
     if root in (DICOM_JSON, JSON, DICOM_XML):
-        described = MetadataSession(archive, _source(request, archive), study, request.app.state.metrics, root)
-        return _WithMetadata(boundary, described), described
+        described = MetadataSession(archive, _source(request, archive), study, state.metrics, root)
+        return _Multipart(boundary, described), described
     raise UnsupportedMediaType(f"The type of {MULTIPART} must be {DICOM}, {DICOM_JSON} or {DICOM_XML}.")
 
 
