@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import orjson
 from psycopg.types.json import Jsonb
 
 from archive.records import Arrival, Parents
@@ -20,23 +22,30 @@ class Place(NamedTuple):
     warning: str | None
 
 
-def input_row(n: int, arrival: Arrival, place: Place, facility_id: int) -> dict[str, object]:
-    """A row of `INSERT_INSTANCES` in types that JSON has."""
-    stored = arrival.object
+def input_row(arrival: Arrival, place: Place, facility_id: int) -> dict[str, object]:
+    """The values of `index_sql.INPUT`, but for ``n``."""
     return {
         **object_parameters(arrival),
         **instance_parameters(arrival),
-        "n": n,
         "block": arrival.block,
         "series_id": place.series_id,
         "hidden": place.hidden,
         "epoch": place.epoch,
         "facility_id": facility_id,
-        "digest": stored.digest.hex(),
         "corrections": None if arrival.corrections is None else arrival.corrections.to_json(),
-        "frame_table": None if stored.frame_table is None else b64encode(stored.frame_table).decode(),
         "warnings": [*arrival.warnings, *([place.warning] if place.warning else [])] or None,
     }
+
+
+def input_rows(rows: Sequence[Mapping[str, object]]) -> str:
+    """Such values as the JSON text that `INSERT_INSTANCES` takes."""
+    return orjson.dumps([{**row, "n": n} for n, row in enumerate(rows)], default=_in_json).decode()
+
+
+def _in_json(value: object) -> str:
+    if isinstance(value, bytes):
+        return b64encode(value).decode()
+    raise TypeError(f"{type(value).__name__} is not in JSON")
 
 
 def instance_parameters(arrival: Arrival) -> dict[str, object]:

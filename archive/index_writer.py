@@ -1,7 +1,8 @@
 """Adds received objects to the index: one transaction for all that wait at the same moment.
 
-Threads that arrive while a transaction is under way queue up; the next to get in commits for the whole queue. So one
-association pays one commit per object, and many associations share theirs (group commit), with no thread in between.
+Threads that arrive while a transaction is under way queue up; then the first of them commits for the whole queue. So
+one association pays one commit per object, and many associations share theirs (group commit), with no thread in
+between. Each sleeps until it is done or is to lead: nobody is woken to find that it has to wait on.
 
 Concurrency: parents are inserted with ``ON CONFLICT DO NOTHING`` under unique constraints and read back by natural
 key, so concurrent first objects of a patient, study or series make one row each. Counters move in the statement that
@@ -19,15 +20,22 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-import orjson
 import psycopg
 from psycopg.types.json import Jsonb
 
 from archive import index_sql as sql
 from archive.errors import ConflictingDuplicate, IndexUnavailable
-from archive.index_parameters import Place, input_row, instance_parameters, object_parameters, parent_parameters
+from archive.index_one import InsertOne
+from archive.index_parameters import (
+    Place,
+    input_row,
+    input_rows,
+    instance_parameters,
+    object_parameters,
+    parent_parameters,
+)
 from archive.index_session import Connection, IndexSession
 from archive.records import Arrival, Outcome
 from archive.rejection.arrival import hidden_on_arrival
@@ -63,11 +71,15 @@ class _Known:
     """Whether a rejection note names instances of the study."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Ticket:
     arrival: Arrival
     result: Added | None = None
     error: BaseException | None = None
+    leads: bool = False
+    """Its thread is the one that may commit. Changed under the lock of the queue."""
+    wake: threading.Lock = field(default_factory=threading.Lock)
+    """Taken while its thread has nothing to do: until it is done, or leads."""
 
     @property
     def done(self) -> bool:
@@ -95,9 +107,11 @@ class IndexWriter:
         self._on_stale = on_stale
         self._queue: list[_Ticket] = []
         self._queue_lock = threading.Lock()
-        self._turn = threading.Lock()
+        self._led = False
+        """Somebody commits, and sees to the queue when that is done."""
         self._series: OrderedDict[SeriesKey, _Known] = OrderedDict()
         self._facilities: dict[str, int] = {}
+        self._insert_one = InsertOne()
 
     def add(self, arrival: Arrival) -> Added:
         """Commit the row of an object that is durable in the store.
@@ -106,12 +120,13 @@ class IndexWriter:
         known whether the row was added, so the object must not be deleted by the caller.
         """
         ticket = _Ticket(arrival)
-        with self._queue_lock:
-            self._queue.append(ticket)
-        while not ticket.done:
-            with self._turn:
-                if not ticket.done:
-                    self._commit_queue()
+        try:
+            self._wait_for_turn(ticket)
+            if not ticket.done:
+                self._commit_queue()
+        finally:
+            if ticket.leads or not ticket.done:
+                self._hand_over(ticket)
         if ticket.error is not None:
             raise ticket.error
         assert ticket.result is not None
@@ -130,10 +145,42 @@ class IndexWriter:
 
     # -- one transaction -------------------------------------------------------------------------------------------
 
+    def _wait_for_turn(self, ticket: _Ticket) -> None:
+        """Return when the ticket is done, or leads."""
+        ticket.wake.acquire()
+        with self._queue_lock:
+            self._queue.append(ticket)
+            if not self._led:
+                self._led = ticket.leads = True
+                return
+        ticket.wake.acquire()
+
+    def _hand_over(self, ticket: _Ticket) -> None:
+        """Let the first of the queue lead, if it was this one that did; it may also have been interrupted."""
+        with self._queue_lock:
+            if ticket in self._queue:
+                self._queue.remove(ticket)
+            if not ticket.leads:
+                return
+            ticket.leads = False
+            self._led = bool(self._queue)
+            if self._queue:
+                self._queue[0].leads = True
+                self._queue[0].wake.release()
+
     def _commit_queue(self) -> None:
         with self._queue_lock:
             tickets = self._queue[:MOST_IN_ONE_TRANSACTION]
             del self._queue[: len(tickets)]
+        try:
+            self._settle(tickets)
+        finally:
+            for ticket in tickets:
+                if not ticket.leads:
+                    ticket.wake.release()
+
+    def _settle(self, tickets: Sequence[_Ticket]) -> None:
+        """Give each of them a result or an error."""
         try:
             self._add_all(tickets)
         except (IndexUnavailable, ConflictingDuplicate) as error:
@@ -197,10 +244,12 @@ class IndexWriter:
         rows = []
         for n, (arrival, series, facility) in enumerate(zip(arrivals, known, facilities, strict=True)):
             hidden = int(arrival.hidden | rejected.get(n, 0))
-            rows.append(input_row(n, arrival, Place(series.series_id, series.epoch, hidden, series.warning), facility))
-        given = {"rows": orjson.dumps(rows).decode()}
-        statement = sql.INSERT_SOME_HIDDEN if any(row["hidden"] for row in rows) else sql.INSERT_INSTANCES
-        inserted = {n for (n,) in connection.execute(statement, given).fetchall()}
+            rows.append(input_row(arrival, Place(series.series_id, series.epoch, hidden, series.warning), facility))
+        some_hidden = any(row["hidden"] for row in rows)
+        if len(rows) == 1 and not some_hidden:
+            return [self._insert_one(connection, rows[0])]
+        statement = sql.INSERT_SOME_HIDDEN if some_hidden else sql.INSERT_INSTANCES
+        inserted = {n for (n,) in connection.execute(statement, {"rows": input_rows(rows)}).fetchall()}
         return [n in inserted for n in range(len(rows))]
 
     # -- parents ---------------------------------------------------------------------------------------------------
