@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -12,6 +13,9 @@ from config.peers import AETitle, IdentityRule, Peer
 from config.section import MEBIBYTE, Section, secret
 
 ClientCertificates = Literal["none", "optional", "required"]
+MOST_PROCESSES = 4
+PROCESSORS_EACH = 4
+"""A process of the node keeps one processor busy, and PostgreSQL, the web service and the disk two or three more."""
 SYMMETRIC_ALGORITHMS = frozenset({"HS256", "HS384", "HS512"})
 Algorithm = Literal[
     "RS256",
@@ -134,6 +138,9 @@ class NodeSettings(Section):
     maximum_pdu_length: int = Field(default=256 * 1024, ge=4096, le=16 * MEBIBYTE)
     """Bytes; what we offer to receive in one P-DATA-TF (PS3.8 D.1)."""
     maximum_associations: int = Field(default=200, ge=1)
+    """Over all processes."""
+    processes: int = Field(default=0, ge=0, le=64)
+    """That serve associations side by side on the same port; 0: one for every four processors, four at most."""
     artim_timeout: float = Field(default=30, gt=0)
     """Seconds for TLS and the A-ASSOCIATE-RQ together, or for the peer to close (PS3.8 9.1.5)."""
     idle_timeout: float = Field(default=300, gt=0)
@@ -151,6 +158,11 @@ class NodeSettings(Section):
     users: tuple[User, ...] = ()
     jwt: JWTSettings = JWTSettings()
     tls: TLSSettings = TLSSettings()
+
+    @property
+    def process_count(self) -> int:
+        """How many processes there are to be on this machine."""
+        return self.processes or min(max(len(os.sched_getaffinity(0)) // PROCESSORS_EACH, 1), MOST_PROCESSES)
 
     @model_validator(mode="after")
     def _reachable(self) -> Self:

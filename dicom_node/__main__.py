@@ -6,6 +6,7 @@ import logging
 import signal
 import sys
 import threading
+from contextlib import AbstractContextManager, ExitStack
 
 from archive.audit.upkeep import AuditUpkeep
 from archive.background import Background, Backgrounds
@@ -34,6 +35,7 @@ from dicom_node.commands import (
 from dicom_node.commitment.desk import Desk
 from dicom_node.commitment.information import STORAGE_COMMITMENT
 from dicom_node.forward import Forwarder
+from dicom_node.front import Front
 from dicom_node.handlers import mpps
 from dicom_node.handlers.commitment import RequestService, ResultService
 from dicom_node.handlers.echo import Echo
@@ -44,6 +46,7 @@ from dicom_node.handlers.worklist import WorklistService
 from dicom_node.models import FIND, GET, MODALITY_WORKLIST_FIND, MOVE, PERFORMED_STEP, PERFORMED_STEP_RETRIEVE
 from dicom_node.operation import BySOPClass, Service
 from dicom_node.server import DicomServer
+from dicom_node.workers import Workers
 
 log = logging.getLogger(__name__)
 
@@ -75,23 +78,43 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     configure(settings.log)
+    count = settings.node.process_count
+    try:
+        front = Front.open(settings.node, count)
+    except OSError as error:
+        print(f"the DICOM node cannot start: {error}", file=sys.stderr)
+        return 1
+
+    def serve(front: Front) -> int:
+        return _serve(settings, front)
+
+    return serve(front) if count == 1 else Workers(front, count, serve).run()
+
+
+def _serve(settings: Settings, front: Front) -> int:
+    """Serve associations in this process, and in the first one do what a node does beside that."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    name = f"pacs dicom_node {front.number}" if front.number else "pacs dicom_node"
     try:
-        with Archive.open(settings, application="pacs dicom_node") as archive:
+        with Archive.open(settings, application=name) as archive:
             desk = Desk(archive)
-            # Before anything can arrive, so that nothing arrives unnoticed.
-            forwarder = Forwarder(archive)
-            server = _server(settings, archive, desk)
-            server.start()
-            watch = Background("certificates", ExpiryWatch(settings.node.tls).look)
-            upkeep = WorklistUpkeep(archive.worklist)
-            audit = AuditUpkeep(archive, "pacs dicom_node")
-            peers, care = Backgrounds([archive.peers.following(), checking(archive)]), archive.care().running()
-            with audit, peers, Maintenance(archive), upkeep, watch, desk, care, forwarder:
+            server = _server(settings, archive, desk, front)
+            with ExitStack() as running:
+                # Before anything can arrive, so that nothing arrives unnoticed.
+                forwarder = None if front.number else Forwarder(archive)
+                server.start()
+                running.enter_context(AuditUpkeep(archive, name))
+                running.enter_context(Backgrounds([archive.peers.following(), checking(archive)]))
+                for each in [] if front.number else _beside(settings, archive):
+                    running.enter_context(each)
+                running.enter_context(desk)
+                if forwarder is not None:
+                    running.enter_context(forwarder)
                 stop.wait()
-                forwarder.wind_down()
+                if forwarder is not None:
+                    forwarder.wind_down()
                 log.info("DICOM node stops", extra=fields(associations=server.associations))
                 server.stop()
     except SettingsError as error:
@@ -103,10 +126,18 @@ def main() -> int:
     return 0
 
 
-def _server(settings: Settings, archive: Archive, desk: Desk) -> DicomServer:
+def _beside(settings: Settings, archive: Archive) -> list[AbstractContextManager[object]]:
+    """What one process of a node does for all."""
+    watch = Background("certificates", ExpiryWatch(settings.node.tls).look)
+    return [Maintenance(archive), WorklistUpkeep(archive.worklist), watch, archive.care().running()]
+
+
+def _server(settings: Settings, archive: Archive, desk: Desk, front: Front) -> DicomServer:
     """Raises `SettingsError` when a file that the settings name cannot be used."""
     try:
-        return DicomServer(settings.node, archive.peers, services(archive, desk), desk.greet, Rejections(archive))
+        return DicomServer(
+            settings.node, archive.peers, services(archive, desk), desk.greet, Rejections(archive), front
+        )
     except ValueError as error:
         raise SettingsError(str(error)) from None
 

@@ -12,8 +12,6 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,6 +21,7 @@ from config.node import NodeSettings
 from config.peers import Peer, PeerBook
 from dicom_node.identity import Identities
 from dicom_node.negotiation import DICOM_APPLICATION_CONTEXT, Rejection, Request
+from dicom_node.places import Places, SharedPlaces
 
 log = logging.getLogger(__name__)
 
@@ -64,47 +63,18 @@ class Admitted:
     identity_response: bytes | None = None
 
 
-class Places:
-    """Associations that there may be at once: of the node, and of each peer."""
-
-    def __init__(self, maximum: int) -> None:
-        self._maximum = maximum
-        self._lock = threading.Lock()
-        self._taken: Counter[str] = Counter()
-        self._total = 0
-
-    def take(self, peer: Peer) -> Rejection | None:
-        """Take one, or say why there is none."""
-        own = peer.limits.maximum_associations
-        with self._lock:
-            if own is not None and self._taken[peer.ae_title] >= own:
-                return Rejection.TOO_MANY_OF_PEER
-            if self._total >= self._maximum:
-                return Rejection.TOO_MANY_ASSOCIATIONS
-            self._taken[peer.ae_title] += 1
-            self._total += 1
-        return None
-
-    def give_back(self, peer: Peer) -> None:
-        """Give one back."""
-        with self._lock:
-            self._total -= 1
-            self._taken[peer.ae_title] -= 1
-            if not self._taken[peer.ae_title]:
-                # AE titles of strangers must not pile up.
-                del self._taken[peer.ae_title]
-
-
 class Admission:
     """Decides on requests. For all threads."""
 
-    def __init__(self, settings: NodeSettings, peers: PeerBook, told: Told | None = None) -> None:
+    def __init__(
+        self, settings: NodeSettings, peers: PeerBook, places: Places | SharedPlaces, told: Told | None = None
+    ) -> None:
         """Raises `ValueError` when a file that identities are checked with cannot be used."""
         self._told = told
         self._settings = settings
         self._peers = peers
         self._identities = Identities(settings)
-        self._places = Places(settings.maximum_associations)
+        self._places = places
         self.stopping = False
 
     def decide(self, request: Request, connection: Connection) -> Admitted | Rejection:

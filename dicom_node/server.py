@@ -6,8 +6,9 @@ time, and a slow or dead peer can only hold up itself.
 
 from __future__ import annotations
 
-import contextlib
 import logging
+import os
+import select
 import socket
 import threading
 import time
@@ -16,11 +17,13 @@ from collections import Counter
 from config.logs import correlated, fields
 from config.node import NodeSettings
 from config.peers import PeerBook, plain_address
-from config.sockets import listen
+from config.sockets import BACKLOG
 from config.tls import credentials
 from dicom_node.admission import Admission, Told
 from dicom_node.association import Association
+from dicom_node.front import Front
 from dicom_node.operation import Greet, Service
+from dicom_node.places import Places
 from dicom_node.secure_wire import SecureWire
 from dicom_node.wire import Wire
 
@@ -31,6 +34,8 @@ ROOM_BESIDE_PDU = 256 * 1024
 LEAST_ROOM = 64
 """Connections beside the associations (before the request, being rejected, closing) that there may be at any rate; more
 where more associations are allowed, so that all peers may call at the same moment."""
+POLITENESS = 0.005
+"""Seconds that a process with more connections than another leaves a new one to that."""
 BETWEEN_TELLINGS = 10.0
 """Seconds between two log lines about a flood."""
 
@@ -45,17 +50,24 @@ class DicomServer:
         services: dict[int, Service],
         greet: Greet | None = None,
         rejected: Told | None = None,
+        front: Front | None = None,
     ) -> None:
-        """Raises `ValueError` when a file of the settings cannot be used."""
+        """Without `front`, this process is the whole node, and takes its ports at `start`.
+
+        Raises `ValueError` when a file of the settings cannot be used.
+        """
         self._settings = settings
         self._services = services
-        self._admission = Admission(settings, peers, rejected)
+        self._front = front
+        places = (
+            Places(settings.maximum_associations) if front is None else front.make_places(settings.maximum_associations)
+        )
+        self._admission = Admission(settings, peers, places, rejected)
         self._credentials = credentials(settings.tls) if settings.tls.listens else None
         self._peers = peers
         self._room = max(LEAST_ROOM, settings.maximum_associations)
-        self._plain: socket.socket | None = None
-        self._secured: socket.socket | None = None
         self._acceptors: list[threading.Thread] = []
+        self._end_of_acceptors = -1, -1
         self._greet = greet
         self._lock = threading.Lock()
         self._running: dict[threading.Thread, tuple[Association, Wire]] = {}
@@ -65,14 +77,16 @@ class DicomServer:
     @property
     def port(self) -> int:
         """The port listened on without TLS, also when the settings left the choice to the system."""
-        assert self._plain is not None
-        return int(self._plain.getsockname()[1])
+        assert self._front is not None
+        assert self._front.plain is not None
+        return int(self._front.plain.getsockname()[1])
 
     @property
     def tls_port(self) -> int:
         """The port listened on for TLS."""
-        assert self._secured is not None
-        return int(self._secured.getsockname()[1])
+        assert self._front is not None
+        assert self._front.secured is not None
+        return int(self._front.secured.getsockname()[1])
 
     @property
     def associations(self) -> int:
@@ -82,45 +96,32 @@ class DicomServer:
 
     def start(self) -> None:
         """Bind and listen. Raises `OSError` when a port cannot be had."""
-        host, tls = self._settings.host, self._settings.tls
-        if self._settings.plain:
-            self._plain = listen(host, self._settings.port)
-        try:
-            if tls.listens:
-                self._secured = listen(host, tls.port)
-        except OSError:
-            self._close_listeners()
-            raise
-        for listener in self._listeners():
-            thread = threading.Thread(target=self._accept, args=(listener,), name="acceptor", daemon=True)
+        front = self._front = self._front or Front.open(self._settings)
+        self._end_of_acceptors = os.pipe()
+        for listener in front.sockets:
+            listener.listen(BACKLOG)
+            # Another process may be quicker to take a connection that both were told of.
+            listener.setblocking(False)
+        front.board.tell(front.number, 0)
+        for listener in front.sockets:
+            thread = threading.Thread(target=self._accept, args=(front, listener), name="acceptor", daemon=True)
             self._acceptors.append(thread)
             thread.start()
         log.info(
             "DICOM node listens",
             extra=fields(
-                host=host,
-                port=self.port if self._plain else None,
-                tls_port=self.tls_port if self._secured else None,
+                host=self._settings.host,
+                port=self.port if front.plain else None,
+                tls_port=self.tls_port if front.secured else None,
                 ae_title=self._settings.ae_title,
+                process=front.number,
             ),
         )
-
-    def _listeners(self) -> list[socket.socket]:
-        return [listener for listener in (self._plain, self._secured) if listener is not None]
-
-    def _close_listeners(self) -> None:
-        for listener in self._listeners():
-            # Wakes the acceptor, which a mere close would not.
-            with contextlib.suppress(OSError):
-                listener.shutdown(socket.SHUT_RDWR)
-            listener.close()
 
     def stop(self) -> None:
         """Stop listening, let running transfers finish within the grace time, then close what is left."""
         self._stopping = self._admission.stopping = True
-        self._close_listeners()
-        for acceptor in self._acceptors:
-            acceptor.join()
+        self._stop_accepting()
         deadline = time.monotonic() + self._settings.shutdown_grace
         self._wake_idle()
         self._join_until(deadline)
@@ -131,6 +132,18 @@ class DicomServer:
             connection.interrupt(socket.SHUT_RDWR)
         # A thread may be in the middle of making an object durable: that is worth waiting for.
         self._join_until(time.monotonic() + 30)
+
+    def _stop_accepting(self) -> None:
+        wake, told = self._end_of_acceptors
+        if self._front is None or told < 0:
+            return
+        self._front.board.leave(self._front.number)
+        os.close(told)  # wakes them; the sockets may be other processes' as well, and are only let go of
+        for acceptor in self._acceptors:
+            acceptor.join()
+        os.close(wake)
+        self._end_of_acceptors = -1, -1
+        self._front.close()
 
     def _wake_idle(self) -> None:
         """End associations that wait for a message; those in the middle of one see `stopping` when it is done."""
@@ -150,10 +163,18 @@ class DicomServer:
             thread.join(min(left, 0.5))
             self._wake_idle()
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _accept(self, front: Front, listener: socket.socket) -> None:
+        poll = select.poll()
+        poll.register(listener, select.POLLIN)
+        poll.register(self._end_of_acceptors[0], select.POLLHUP)
         while not self._stopping:
+            poll.poll()
+            if front.board.is_busiest(front.number):
+                time.sleep(POLITENESS)  # in which the other takes it, unless it is busier than it looks
             try:
                 connection, address = listener.accept()
+            except BlockingIOError:
+                continue
             except OSError as error:
                 if self._stopping:
                     return
@@ -162,7 +183,7 @@ class DicomServer:
                 time.sleep(0.1)
                 continue
             try:
-                self._begin(connection, plain_address(str(address[0])), secured=listener is self._secured)
+                self._begin(connection, plain_address(str(address[0])), secured=listener is front.secured)
             except OSError as error:
                 log.info("a connection was gone at once", extra=fields(address=str(address[0]), error=str(error)))
                 connection.close()
@@ -182,12 +203,14 @@ class DicomServer:
         thread = threading.Thread(target=self._run, args=(association,), name=f"association {address}", daemon=True)
         with self._lock:
             self._running[thread] = (association, wire)
+            self._tell()
         try:
             thread.start()
         except RuntimeError:
             # No more threads to be had: the connection is refused, and must not count.
             with self._lock:
                 del self._running[thread]
+                self._tell()
             wire.close()
             raise
 
@@ -232,3 +255,8 @@ class DicomServer:
         finally:
             with self._lock:
                 self._running.pop(threading.current_thread(), None)
+                self._tell()
+
+    def _tell(self) -> None:
+        if self._front is not None and not self._stopping:
+            self._front.board.tell(self._front.number, len(self._running))

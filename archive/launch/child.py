@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
@@ -17,8 +16,8 @@ from typing import IO, Any
 
 from archive.launch.logfile import RotatingFile
 from archive.launch.messages import say
+from config.processes import die_with
 
-_PR_SET_PDEATHSIG = 1
 _LOUD = frozenset({"WARNING", "ERROR", "CRITICAL"})
 _PLAIN = frozenset({"time", "level", "logger", "message", "correlation", "exception"})
 _TAIL_LINES = 15
@@ -52,7 +51,7 @@ class Child:
             start_new_session=True,
             pass_fds=keep_open,
             # Safe in a process of one thread, which is why `follow` is apart. The kernel watches that very thread.
-            preexec_fn=partial(_die_with_parent, os.getpid(), _libc()),
+            preexec_fn=partial(die_with, os.getpid(), signal.SIGTERM),
         )
         self._reader = threading.Thread(target=self._read, name=f"log of {module}", daemon=True)
 
@@ -120,15 +119,3 @@ def for_terminal(line: str) -> str:
         return ""
     facts = " ".join(f"{name}={value}" for name, value in entry.items() if name not in _PLAIN)
     return f"{str(entry.get('time'))[11:19]} {entry['level']} {entry.get('message')} {facts}".rstrip()
-
-
-def _libc() -> Any:
-    return ctypes.CDLL(None, use_errno=True)
-
-
-def _die_with_parent(parent: int, libc: Any) -> None:
-    """Have the kernel send SIGTERM to this process when the launcher dies, even by SIGKILL (Linux prctl(2))."""
-    if sys.platform == "linux":
-        libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
-        if os.getppid() != parent:  # it died before the line above
-            os._exit(1)

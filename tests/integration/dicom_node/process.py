@@ -81,7 +81,7 @@ def environment(settings: Settings, folder: Path, **node: Any) -> dict[str, str]
     values: dict[str, dict[str, Any]] = {
         "database": {"url": settings.database.url.get_secret_value()},
         "storage": {"minimum_free_bytes": 0},
-        "node": {"host": "127.0.0.1", "port": 0, "shutdown_grace": 10, **node},
+        "node": {"host": "127.0.0.1", "port": 0, "shutdown_grace": 10, "processes": 1, **node},
         "log": {"level": "INFO"},
     }
     text = f'data_dir = "{settings.data_dir}"\nunknown_peers = "accept"\n'

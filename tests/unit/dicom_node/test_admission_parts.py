@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,43 +12,12 @@ from hypothesis import strategies as st
 
 from config.certificate import PeerCertificate
 from config.node import TLSSettings
-from config.peers import Limits, Peer
 from config.tls import BadTLSFile, Credentials, ExpiryWatch, certificates_in
 from config.watched import Watched
 from dicom_node import certificates, passcode
-from dicom_node.admission import Places
 from dicom_node.identity import LONGEST_BAN, Failures, Proved, printable
-from dicom_node.negotiation import Rejection
 from dicom_node.wire import Pace
 from tests.certificates import Authority
-
-# --- places
-
-FREE = Peer(ae_title="FREE", facility="1")
-ONE = Peer(ae_title="ONE", facility="1", limits=Limits(maximum_associations=1))
-
-
-def test_places_are_counted_for_the_peer_and_for_the_node() -> None:
-    places = Places(3)
-    assert [places.take(ONE), places.take(ONE)] == [None, Rejection.TOO_MANY_OF_PEER]
-    assert [places.take(FREE) for _ in range(3)] == [None, None, Rejection.TOO_MANY_ASSOCIATIONS]
-    places.give_back(ONE)
-    assert [places.take(ONE), places.take(FREE)] == [None, Rejection.TOO_MANY_ASSOCIATIONS]
-
-
-def test_places_of_many_threads_are_never_more_than_there_are() -> None:
-    places, most = Places(5), []
-
-    def use(_: int) -> None:
-        if places.take(FREE) is None:
-            most.append(places._total)
-            places.give_back(FREE)
-
-    with ThreadPoolExecutor(16) as pool:
-        list(pool.map(use, range(5000)))
-    assert max(most) <= 5
-    assert (places._total, dict(places._taken)) == (0, {})
-
 
 # --- failures
 
