@@ -33,7 +33,7 @@ class NodeProcess:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "dicom_node"], cwd=ROOT, env=self.environment, stderr=log, stdout=log
             )
-        wait_until(lambda: self._listens() or self.process.poll() is not None, "the node listens", 60)
+        wait_until(lambda: self._listens() or self.process.poll() is not None, "the node listens", 120)
         assert self.process.poll() is None, self.log()
         self.port: int = next(line["port"] for line in self.lines() if line["message"] == "DICOM node listens")
 
@@ -58,7 +58,7 @@ class NodeProcess:
     def terminate(self) -> int:
         """Ask it to stop; give the exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(60)
+        return self.process.wait(120)
 
     def kill(self) -> None:
         self.process.kill()
