@@ -14,6 +14,7 @@ COMMANDS = {
     "audit": "what it costs that everything is on record",
     "figures": "questions about a province",
     "identity": "persons found in a generated province",
+    "profile": "another one of these, with a flame graph of our processes",
 }
 
 

@@ -1,27 +1,24 @@
 """``python -m benchmarks frames``: single frames by WADO-RS, against Orthanc's DICOMweb plugin, interleaved.
 
-Both serve the same objects in the same run, in turns. Prints a Markdown table, and writes it and the figures to
-``build/benchmarks/frames.md`` and ``frames.json``.
+Both serve the same objects in the same run, in turns. ``processor ms`` is what a request takes of all processes of a
+server.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import socket
-import statistics
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
+from benchmarks.command import Parser, scratch
+from benchmarks.contenders import ORTHANC, Contender, interleaved, started
 from benchmarks.huge import Huge, encapsulated, native
 from benchmarks.memory import store_dimse
-from benchmarks.servers import orthanc_web, service
+from benchmarks.results import OURS, Report, percentile, table
 
 OCTETS = 'multipart/related; type="application/octet-stream"; transfer-syntax=*'
 JPEG_LS = 'multipart/related; type="image/jls"; transfer-syntax=1.2.840.10008.1.2.4.80'
@@ -35,18 +32,6 @@ class Case:
     connections: int
     objects: Sequence[Huge]
     accept: str
-
-
-@dataclass
-class Measured:
-    """Runs of one server in one case: requests a second, and seconds of each request."""
-
-    server: str
-    case: str
-    connections: int
-    rates: list[float]
-    p50_ms: list[float]
-    p99_ms: list[float]
 
 
 class Connection:
@@ -129,41 +114,6 @@ def _path(case: Case, choice: random.Random) -> str:
     return f"/dicom-web{huge.path}/frames/{choice.randint(1, huge.count)}"
 
 
-def interleaved(ports: dict[str, int], case: Case, rounds: int, seconds: float) -> list[Measured]:
-    """Measure all servers in turns."""
-    found = {name: Measured(name, case.name, case.connections, [], [], []) for name in ports}
-    for number in range(rounds):
-        for name, port in ports.items():
-            rate, latencies = run(port, case, seconds, seed=number)
-            latencies.sort()
-            measured = found[name]
-            measured.rates.append(round(rate, 1))
-            measured.p50_ms.append(round(statistics.median(latencies) * 1000, 3))
-            measured.p99_ms.append(round(latencies[int(len(latencies) * 0.99)] * 1000, 3))
-    return list(found.values())
-
-
-HEAD = (
-    "| frames | connections | server | requests/s (median, least-most) | p50 ms | p99 ms | ratio of the first |\n"
-    "|---|---|---|---|---|---|---|"
-)
-
-
-def table(measured: Sequence[Measured]) -> list[str]:
-    """A line for each server; how many times faster the first one is than it."""
-    mine = statistics.median(measured[0].rates)
-    lines = []
-    for each in measured:
-        median = statistics.median(each.rates)
-        p50, p99 = statistics.median(each.p50_ms), statistics.median(each.p99_ms)
-        spread = f"{median:.0f} ({min(each.rates):.0f}-{max(each.rates):.0f})"
-        lines.append(
-            f"| {each.case} | {each.connections} | {each.server} | {spread} | {p50:.2f} | {p99:.2f} "
-            f"| {mine / median:.2f} |"
-        )
-    return lines
-
-
 def cases() -> list[Case]:
     """What viewers ask for: slices of a CT, frames of a loop as stored, and compressed ones."""
     first = native(1)
@@ -194,32 +144,36 @@ def check(ports: dict[str, int], case: Case) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks frames", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each run")
-    parser.add_argument("--rounds", type=int, default=5, help="runs of each case and server, interleaved")
-    given = parser.parse_args(arguments)
-    measured: list[Measured] = []
-    lines = [HEAD]
-    print(HEAD)
-    with tempfile.TemporaryDirectory(prefix="frames") as name, ExitStack() as stack:
-        folder = Path(name)
-        folder.chmod(0o755)
-        (folder / "orthanc").mkdir()
-        running = stack.enter_context(service(folder / "ours"))
-        rival = stack.enter_context(orthanc_web(folder / "orthanc"))
-        ports = {"ours": running.web_port, "Orthanc": rival.web_port}
+    parser = Parser("frames", __doc__)
+    parser.add("--seconds", 3.0, 0.8, type=float, help="of each run")
+    parser.add("--rounds", 5, 3, type=int, help="counted runs of each case and server")
+    given = parser.read(arguments)
+    report = Report("frames", "Single frames by WADO-RS", is_quick=given.quick)
+    with scratch() as folder, started(folder, (OURS, ORTHANC), web=True) as running:
         for case in cases():
             if case.connections == 1:
                 for huge in case.objects:
-                    for port in (running.dicom_port, rival.dicom_port):
-                        store_dimse(port, huge)
-                check(ports, case)
-            found = interleaved(ports, case, given.rounds, given.seconds)
-            measured += found
-            print("\n".join(table(found)), flush=True)
-            lines += table(found)
-    target = Path("build/benchmarks")
-    target.mkdir(parents=True, exist_ok=True)
-    (target / "frames.json").write_text(json.dumps([asdict(each) for each in measured], indent=1))
-    (target / "frames.md").write_text("\n".join(lines) + "\n")
+                    for server in running.values():
+                        store_dimse(server.dicom_port, huge)
+                check({name: server.web_port for name, server in running.items()}, case)
+            _case(report, list(running.values()), case, given)
+            report.write()
     return 0
+
+
+def _case(report: Report, running: Sequence[Contender], case: Case, given: argparse.Namespace) -> None:
+    name = f"{case.name}, {case.connections} connection{'s' if case.connections > 1 else ''}"
+
+    def measure(server: Contender, seed: int) -> dict[str, float]:
+        before = server.processor_seconds()
+        rate, latencies = run(server.web_port, case, given.seconds, seed)
+        return {
+            "requests/s": rate,
+            "p50 ms": percentile(latencies, 0.5) * 1000,
+            "p99 ms": percentile(latencies, 0.99) * 1000,
+            "processor ms": (server.processor_seconds() - before) / len(latencies) * 1000,
+        }
+
+    for server, quantities in interleaved(running, given.rounds, name, int, measure).items():
+        report.add(name, server, quantities, connections=case.connections)
+    print("\n".join(table([each for each in report.measures if each.case == name])), flush=True)

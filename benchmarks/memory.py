@@ -1,4 +1,4 @@
-"""``python -m benchmarks memory``: what the processes take while a huge object is stored and served.
+"""``python -m benchmarks memory``: what the processes take: many large objects at once, and huge ones, also served.
 
 Nothing is held here either: objects are made while they are sent, and checked while they come. Writes
 ``build/benchmarks/memory.json`` and ``memory.md``.
@@ -6,18 +6,16 @@ Nothing is held here either: objects are made while they are sent, and checked w
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import http.client
-import json
-import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
+from benchmarks.command import Parser, scratch
 from benchmarks.huge import Huge, encapsulated, native
+from benchmarks.results import OURS, Report
 from benchmarks.sender import Object, send_streamed
 from benchmarks.servers import Service, service
 from benchmarks.stores import STORES
@@ -231,37 +229,41 @@ def shown(row: Row) -> str:
     )
 
 
-HEAD = (
-    "| store | object | operation | MiB sent or received | seconds | memory grew by MiB | MiB read |\n"
-    "|---|---|---|---|---|---|---|"
-)
-
-
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks memory", description=__doc__)
+    from benchmarks.crowd import crowd
+
+    parser = Parser("memory", __doc__)
     parser.add_argument("--frames", type=int, default=4000, help="of the native object, 512 KiB each")
     parser.add_argument("--encapsulated", type=int, default=2000, help="frames of the compressed objects")
-    parser.add_argument("--stores", nargs="+", choices=[*STORES], default=[*STORES])
-    given = parser.parse_args(arguments)
+    parser.add("--stores", [*STORES], [], nargs="*", choices=[*STORES], help="on which huge objects are stored")
+    parser.add_argument("--associations", type=int, default=50, help="that send 100 MB each at once; 0: none")
+    given = parser.read(arguments)
+    report = Report("memory", "Memory of the processes", is_quick=given.quick)
+    if given.associations:
+        report.add(f"{given.associations} associations of 100 MB", OURS, crowd(given.associations))
     forms: dict[str, Callable[[], Huge]] = {
         "native": lambda: native(given.frames),
         "basic offset table": lambda: encapsulated(given.encapsulated, "basic"),
         "extended offset table": lambda: encapsulated(given.encapsulated, "extended"),
         "empty offset table": lambda: encapsulated(given.encapsulated, "empty"),
     }
-    rows: list[Row] = []
-    print(HEAD)
     for store in given.stores:
-        with tempfile.TemporaryDirectory(prefix="huge") as name, ExitStack() as stack:
-            folder = Path(name)
+        with scratch() as folder, ExitStack() as stack:
             variables = stack.enter_context(STORES[store]())
             running = stack.enter_context(service(folder, **variables))
             for form, made in forms.items():
-                rows += measure(running, store, form, made)
-    target = Path("build/benchmarks")
-    target.mkdir(parents=True, exist_ok=True)
-    (target / "memory.json").write_text(json.dumps([asdict(row) for row in rows], indent=1))
-    (target / "memory.md").write_text("\n".join([HEAD, *map(shown, rows)]) + "\n")
-    worst = max(rows, key=lambda row: row.growth)
-    print(f"\nmost: {worst.growth / MEBIBYTE:.1f} MiB ({worst.store}, {worst.form}, {worst.operation})")
+                for row in measure(running, store, form, made):
+                    _add(report, row)
+    report.write()
+    print("\n".join(report.lines()))
     return 0
+
+
+def _add(report: Report, row: Row) -> None:
+    found = {
+        "memory grew by MB": [row.growth / 1e6],
+        "seconds": [row.seconds],
+        "MB read": [row.read / 1e6],
+        "MB sent or received": [row.sent_or_received / 1e6],
+    }
+    report.add(f"{row.store}, {row.form}: {row.operation}", OURS, found)

@@ -2,8 +2,8 @@
 
 Nobody else asks meanwhile. *Cold*: nothing was made before, the cache is deleted before each run; the files are in the
 memory of the machine, as they are for Orthanc. *New address*: made ahead by the service, but asked for under an address
-that nobody came by before. *Ready*: the same for an address that is known, from ``web.public_url`` or because somebody
-came by it. Prints a Markdown table; writes ``build/benchmarks/metadata.json`` and ``metadata.md``.
+that nobody came by before. *Ours* without more: the same for an address that is known, from ``web.public_url`` or
+because somebody came by it. Prints a Markdown table; writes ``build/benchmarks/metadata.json`` and ``metadata.md``.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ import gzip
 import http.client
 import json
 import shutil
-import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -29,6 +27,8 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
+from benchmarks.command import Parser, scratch
+from benchmarks.results import OURS, Report
 from benchmarks.sender import Object, send
 from benchmarks.servers import orthanc_web, service
 
@@ -62,16 +62,15 @@ class Row(NamedTuple):
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks metadata", description=__doc__)
+    parser = Parser("metadata", __doc__)
+    parser.add("--rounds", 7, 4, type=int, help="counted runs of each case, interleaved")
     parser.add_argument("--instances", type=int, default=1500)
     parser.add_argument("--side", type=int, default=256, help="rows and columns of each image")
-    parser.add_argument("--rounds", type=int, default=7, help="runs of each case, interleaved")
-    given = parser.parse_args(arguments)
+    given = parser.read(arguments)
     objects = list(_images(given.instances, given.side))
-    with tempfile.TemporaryDirectory(prefix="bench") as folder:
-        Path(folder).chmod(0o755)
-        rows = _measure(Path(folder), objects, given.rounds)
-    _report(rows, given.instances)
+    with scratch() as folder:
+        rows = _measure(folder, objects, given.rounds)
+    _report(rows, given)
     return 0
 
 
@@ -94,8 +93,8 @@ def _measure(folder: Path, objects: list[Object], rounds: int) -> list[Row]:
         cases: dict[str, Callable[[int], Answer]] = {
             "ours, new address": lambda number: _get(ours.web_port, host=f"round{number}.example"),
             "ours, cold": cold,
-            "ours, ready": lambda _: _get(ours.web_port),
-            "ours, ready, not compressed": lambda _: _get(ours.web_port, encoding="identity"),
+            OURS: lambda _: _get(ours.web_port),
+            "ours, not compressed": lambda _: _get(ours.web_port, encoding="identity"),
             _OTHER: lambda _: _get(other.web_port),
             f"{_OTHER}, not compressed": lambda _: _get(other.web_port, encoding="identity"),
         }
@@ -180,25 +179,11 @@ def _images(count: int, side: int) -> Iterator[Object]:
         yield Object(CTImageStorage, ds.SOPInstanceUID, ExplicitVRLittleEndian, buffer.getvalue())
 
 
-def _report(rows: list[Row], instances: int) -> None:
-    other = min(statistics.median(row.last) for row in rows if row.case.startswith(_OTHER))
-    lines = [
-        f"Metadata of a study of {instances} instances by WADO-RS, on loopback; medians of {len(rows[0].last)} runs"
-        " (least-most), interleaved.",
-        "",
-        f"| case | first byte, ms | last byte, ms | MB sent | times faster than {_OTHER} at its best |",
-        "|---|---|---|---|---|",
-    ]
+def _report(rows: list[Row], given: argparse.Namespace) -> None:
+    report = Report("metadata", "Metadata of a large study by WADO-RS", is_quick=given.quick)
     for row in rows:
-        ratio = f"{other / statistics.median(row.last):.1f}" if not row.case.startswith(_OTHER) else ""
-        lines.append(f"| {row.case} | {_spread(row.first)} | {_spread(row.last)} | {row.size / 1e6:.2f} | {ratio} |")
-    print("\n".join(lines))
-    target = Path("build/benchmarks")
-    target.mkdir(parents=True, exist_ok=True)
-    (target / "metadata.md").write_text("\n".join(lines) + "\n")
-    found = {"instances": instances, "cases": [row._asdict() for row in rows]}
-    (target / "metadata.json").write_text(json.dumps(found, indent=1))
-
-
-def _spread(seconds: list[float]) -> str:
-    return f"{statistics.median(seconds) * 1000:.0f} ({min(seconds) * 1000:.0f}-{max(seconds) * 1000:.0f})"
+        first, last = ([seconds * 1000 for seconds in each] for each in (row.first, row.last))
+        found = {"last byte ms": last, "first byte ms": first, "MB sent": [row.size / 1e6]}
+        report.add(f"{given.instances} instances", row.case, found, instances=given.instances)
+    report.write()
+    print("\n".join(report.lines()))

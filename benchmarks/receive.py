@@ -61,7 +61,7 @@ SIZES: Final = {
     for each in (
         Size("33 kB", 128, 128, 1600, 480),
         Size("0.5 MB", 512, 512, 800, 320),
-        Size("100 MB", 10_000, 5000, 8, 4, most=4),
+        Size("100 MB", 10_000, 5000, 4, 4, most=4),
     )
 }
 
@@ -73,20 +73,22 @@ def case_name(label: str, associations: int) -> str:
 def main(arguments: list[str]) -> int:
     parser = Parser("receive", __doc__)
     parser.add("--rounds", 5, 3, type=int, help="counted runs of each case and server")
-    parser.add("--sizes", list(SIZES), list(SIZES), nargs="+", choices=[*SIZES], help="of objects")
+    parser.add_argument("--sizes", nargs="+", choices=[*SIZES], help="of objects; all, but on S3 no large ones")
     parser.add("--associations", list(ASSOCIATIONS), list(ASSOCIATIONS), nargs="+", type=int, help="at once")
     parser.add_argument("--objects", type=int, default=0, help="of each run, instead of what fits the size")
     parser.add_argument("--store", choices=[*STORES], default="filesystem", help="of ours")
     parser.add_argument("--servers", nargs="+", choices=SERVERS, default=None, help="all, or for S3 ours and Orthanc")
     given = parser.read(arguments)
+    if given.sizes is None:
+        given.sizes = [each.label for each in SIZES.values() if given.store != "s3" or not each.is_large]
     if given.servers is None:
         given.servers = [OURS, ORTHANC] if given.store == "s3" else list(SERVERS)
-    measure(given).write()
+    measure(given)
     return 0
 
 
 def measure(given: argparse.Namespace) -> Report:
-    """Measure all cases; the report is printed while it grows."""
+    """Measure all cases; the report is printed and written while it grows."""
     on_s3 = given.store == "s3"
     report = Report(
         "receive-s3" if on_s3 else "receive",
@@ -99,23 +101,28 @@ def measure(given: argparse.Namespace) -> Report:
         ],
     )
     for label in given.sizes:
-        # Each size has servers of its own, and so leaves the disk as the next one needs it.
-        with scratch() as folder, _servers(folder, given) as running:
-            for associations in given.associations:
-                size = SIZES[label]
-                count = given.objects or size.count(associations, quick=given.quick)
-                before = len(report.measures)
-                _case(report, folder, list(running.values()), size, associations, count, given.rounds)
-                print("\n".join(table(report.measures[before:])), flush=True)
+        size = SIZES[label]
+        # Servers of their own, and so the disk as it was: for each size, and where they would fill it, for each case.
+        together = [[each] for each in given.associations] if size.is_large else [given.associations]
+        for cases in together:
+            with scratch() as folder, _servers(folder, given, size) as running:
+                for associations in cases:
+                    count = given.objects or size.count(associations, quick=given.quick)
+                    before = len(report.measures)
+                    _case(report, folder, list(running.values()), size, associations, count, given.rounds)
+                    print("\n".join(table(report.measures[before:])), flush=True)
+                    report.write()
     return report
 
 
 @contextmanager
-def _servers(folder: Path, given: argparse.Namespace) -> Iterator[dict[str, Contender]]:
-    say(f"starting {', '.join(given.servers)}")
+def _servers(folder: Path, given: argparse.Namespace, size: Size) -> Iterator[dict[str, Contender]]:
+    # Large objects are compared with the disk; in a quick pass with nothing else.
+    names = [each for each in given.servers if each == OURS or not (size.is_large and given.quick)]
+    say(f"starting {', '.join(names)}")
     with ExitStack() as stack:
-        variables = stack.enter_context(STORES[given.store]()) if OURS in given.servers else {}
-        yield stack.enter_context(started(folder, given.servers, web=False, **variables))
+        variables = stack.enter_context(STORES[given.store]()) if OURS in names else {}
+        yield stack.enter_context(started(folder, names, web=False, **variables))
 
 
 def _case(

@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> int:
             _check(server, path, objects)
         for clients in CLIENTS:
             _case(report, list(running.values()), path, (given.slices, size), clients, given.rounds)
-    report.write()
+            report.write()
     return 0
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from archive.embedded import EmbeddedPostgres
+from benchmarks.profile import profiled
 
 ROOT = Path(__file__).parents[1]
 
@@ -69,6 +70,9 @@ def service(folder: Path, database_url: str = "", *, web: bool = True, **variabl
         subprocess.run([*command, "archive", "migrate"], cwd=ROOT, env=environment, check=True, capture_output=True)
         node = stack.enter_context(_running([*command, "dicom_node"], dicom_port, environment))
         serving = stack.enter_context(_running([*command, "viewer_api"], web_port, environment)) if web else 0
+        for name, process in (("node", node), ("web", serving)):
+            if process:
+                stack.enter_context(profiled(name, process))
         yield Service(dicom_port, web_port if web else 0, node, serving, database)
 
 

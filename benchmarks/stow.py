@@ -7,6 +7,7 @@ processes of a server.
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import threading
 import time
@@ -44,7 +45,7 @@ def main(arguments: list[str]) -> int:
                 before = len(report.measures)
                 _case(report, list(running.values()), label, requests, given)
                 print("\n".join(table(report.measures[before:])), flush=True)
-    report.write()
+                report.write()
     return 0
 
 
@@ -78,9 +79,13 @@ def body(objects: Sequence[Object]) -> bytes:
 def send(server: Contender, bodies: Sequence[tuple[int, bytes]]) -> float:
     """Send the requests at once; the seconds until the last is answered. Raises if an object was not stored."""
     answers: list[tuple[int, bytes]] = []
+    failed: list[str] = []
 
     def work(count: int, content: bytes) -> None:
-        answers.append((count, post(server.web_port, "/dicom-web/studies", _TYPE, content)))
+        try:
+            answers.append((count, post(server.web_port, "/dicom-web/studies", _TYPE, content)))
+        except (OSError, http.client.HTTPException, SystemExit) as error:
+            failed.append(f"{type(error).__name__} {error}")
 
     threads = [threading.Thread(target=work, args=each) for each in bodies]
     begun = time.perf_counter()
@@ -89,8 +94,8 @@ def send(server: Contender, bodies: Sequence[tuple[int, bytes]]) -> float:
     for thread in threads:
         thread.join()
     seconds = time.perf_counter() - begun
-    if len(answers) < len(bodies):
-        raise SystemExit(f"{server.name} did not answer every request")
+    if failed:
+        raise SystemExit(f"{server.name}: {failed[0]}")
     for count, answer in answers:
         if (stored := stored_in(answer)) != count:
             raise SystemExit(f"{server.name} stored {stored} of {count} objects")

@@ -12,13 +12,11 @@ browser, and the study opened from within. Prints a Markdown table; writes ``bui
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from playwright.sync_api import BrowserContext, Page, Playwright, sync_playwright
 from pydicom.dataset import FileDataset
@@ -27,13 +25,14 @@ from pydicom.filewriter import write_dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from archive.embedded import EmbeddedPostgres
+from benchmarks.command import Parser, say, scratch
+from benchmarks.results import OURS, Report
 from benchmarks.sender import Object, send
 from benchmarks.servers import orthanc_web, service
 from tests.e2e.browser import ARGUMENTS, CHROMIUM, install_viewer
 from tests.viewer_studies import ct_series
 from viewer_api.viewer_config import app_config, rewrite_index, rewrite_script, rewrite_style
 
-_OURS: Final = "ours"
 _OTHERS: Final = {"Orthanc": True, "Orthanc, not compressing": False}
 """Whether it compresses answers, as it does by default."""
 _CASES: Final = ("link", "open", "again")
@@ -96,21 +95,19 @@ class Site(NamedTuple):
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks viewer", description=__doc__)
+    parser = Parser("viewer", __doc__)
+    parser.add("--rounds", 3, 2, type=int, help="counted runs of each case and server, interleaved")
     parser.add_argument("--slices", type=int, default=300)
     parser.add_argument("--side", type=int, default=512, help="rows and columns of each slice")
-    parser.add_argument("--rounds", type=int, default=3, help="runs of each case and server, interleaved")
     parser.add_argument("--megabits", type=int, default=0, help="speed of the network; 0 is loopback as it is")
-    given = parser.parse_args(arguments)
+    given = parser.read(arguments)
     study = ct_series(given.slices, given.side, noise=1)
     # Something to begin with: the program is running and warm when the study is opened from within.
     small = ct_series(1, 64, PatientID="SMALL", PatientName="Small^Study")
-    with tempfile.TemporaryDirectory(prefix="bench") as folder:
-        Path(folder).chmod(0o755)
-        with ExitStack() as stack:
-            sites = stack.enter_context(_sites(Path(folder), [*study, *small]))
-            playwright = stack.enter_context(sync_playwright())
-            runs = _measure(playwright, Path(folder), sites, study, small, given.rounds, given.megabits)
+    with scratch() as folder, ExitStack() as stack:
+        sites = stack.enter_context(_sites(folder, [*study, *small]))
+        playwright = stack.enter_context(sync_playwright())
+        runs = _measure(playwright, folder, sites, study, small, given.rounds, given.megabits)
     _report(runs, given)
     return 0
 
@@ -121,8 +118,8 @@ def _sites(folder: Path, images: list[FileDataset]) -> Iterator[dict[str, Site]]
     build = install_viewer()
     with ExitStack() as stack:
         ours = stack.enter_context(service(_made(folder / "ours"), PACS_WEB__VIEWER=str(build), PACS_FEED__QUIET="1"))
-        sites = {_OURS: Site(f"http://127.0.0.1:{ours.web_port}", "/viewer/viewer")}
-        receivers = {_OURS: ours.dicom_port}
+        sites = {OURS: Site(f"http://127.0.0.1:{ours.web_port}", "/viewer/viewer")}
+        receivers = {OURS: ours.dicom_port}
         served = _copy(build, folder / "served")
         for number, (name, compresses) in enumerate(_OTHERS.items()):
             postgres = EmbeddedPostgres(_made(folder / f"database{number}"))
@@ -196,7 +193,7 @@ def _measure(
                     found.append(_run(page, page.evaluate(_GO, [address, wanted, len(study)])))
                     page.close()
             for case, run in zip(_CASES, found, strict=True):
-                print(f"{number} {name} {case}: {run}", flush=True)
+                say(f"{case}, run {number} of {rounds}, {name}: {run.first:.0f} ms, all {run.all:.0f} ms")
                 if number:  # the first round is for warming up
                     runs[case, name].append(run)
     return runs
@@ -235,45 +232,18 @@ def _run(page: Page, times: dict[str, float]) -> Run:
 
 
 def _report(runs: dict[tuple[str, str], list[Run]], given: argparse.Namespace) -> None:
-    rounds = len(next(iter(runs.values())))
     network = f"a network of {given.megabits} Mbit/s" if given.megabits else "loopback"
-    lines = [
-        f"CT of {given.slices} slices of {given.side} x {given.side} x 16 bit in OHIF, by {network}; medians of"
-        f" {rounds} runs (least-most) in milliseconds, interleaved. A ratio above 1 says how many times sooner we are.",
-        "",
-        "| case | server | first image | ratio | whole stack | ratio | metadata | one frame | requests | MB received |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    title = f"CT of {given.slices} slices of {given.side} x {given.side} x 16 bit in OHIF, by {network}"
+    report = Report("viewer", title, is_quick=given.quick)
     for (case, name), found in runs.items():
-        first, whole = ([getattr(run, which) for run in found] for which in ("first", "all"))
-        ours = runs[case, _OURS]
-        ratios = [f"{_median(found, which) / _median(ours, which):.2f}" for which in ("first", "all")]
-        cells = (
-            case,
-            name,
-            _spread(first),
-            ratios[0] if name != _OURS else "",
-            _spread(whole),
-            ratios[1] if name != _OURS else "",
-            f"{_median(found, 'metadata'):.0f}",
-            f"{_median(found, 'frame'):.0f}",
-            f"{_median(found, 'requests'):.0f}",
-            f"{_median(found, 'received') / 1e6:.1f}",
-        )
-        lines.append("| " + " | ".join(cells) + " |")
-    print("\n".join(lines))
-    target = Path("build/benchmarks")
-    target.mkdir(parents=True, exist_ok=True)
-    (target / "viewer.md").write_text("\n".join(lines) + "\n")
-    kept: list[dict[str, Any]] = [
-        {"case": case, "server": name, "runs": [run._asdict() for run in found]} for (case, name), found in runs.items()
-    ]
-    (target / "viewer.json").write_text(json.dumps({**vars(given), "cases": kept}, indent=1))
-
-
-def _median(found: Sequence[Run], which: str) -> float:
-    return statistics.median(getattr(run, which) for run in found)
-
-
-def _spread(values: list[float]) -> str:
-    return f"{statistics.median(values):.0f} ({min(values):.0f}-{max(values):.0f})"
+        quantities = {
+            "first image ms": [run.first for run in found],
+            "full stack ms": [run.all for run in found],
+            "metadata ms": [run.metadata for run in found],
+            "one frame ms": [run.frame for run in found],
+            "requests": [run.requests for run in found],
+            "MB received": [run.received / 1e6 for run in found],
+        }
+        report.add(case, name, quantities)
+    report.write()
+    print("\n".join(report.lines()))
