@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ import xlsxwriter
 
 from archive.figures.indicators import BREAKDOWNS, MEASURES, heading, is_breakdown
 from archive.figures.question import Answer, By, Measure, Question
+from archive.figures.words import Words, name_heading, named_breakdown, narrowed, spelled_out
 from config.clock import VIETNAM
 
 SYSTEM: Final = "Provincial PACS"
@@ -33,22 +34,28 @@ _ALL: Final = ("toàn tỉnh", "the whole province")
 _BUILDING: Final = ("số liệu đang được tính lại, chưa đủ", "figures are being built and not whole yet")
 
 
-def header(question: Question, answer: Answer, made: datetime, language: str) -> list[tuple[str, str]]:
-    """Lines above the table: what it is of."""
+def header(
+    question: Question, answer: Answer, made: datetime, language: str, facilities: Words
+) -> list[tuple[str, str]]:
+    """Lines above the table: what it is of. `facilities` are names by codes."""
     english = int(language == "en")
     until = _local(question.until)
     lines = [
         ("system", SYSTEM),
         ("question", "; ".join(heading(column, language) for column in answer.columns)),
         ("period", f"{_local(question.since)} – {until}"),
-        ("only", "; ".join(f"{name.value}={','.join(values)}" for name, values in question.where.items())),
-        ("facilities", _ALL[english] if question.facilities is None else ", ".join(sorted(question.facilities))),
+        ("only", narrowed(question.where, facilities, language)),
+        ("facilities", _ALL[english] if question.facilities is None else _called(question.facilities, facilities)),
         ("as_of", _local(answer.as_of)),
         ("made", _local(made)),
         ("suppressed", str(answer.suppressed) if question.public else ""),
         ("note", "" if answer.whole else _BUILDING[english]),
     ]
     return [(_LABELS[name][english], value) for name, value in lines if value]
+
+
+def _called(codes: Iterable[str], facilities: Words) -> str:
+    return ", ".join(f"{code} – {facilities[code]}" if code in facilities else code for code in sorted(codes))
 
 
 def described(question: Question, answer: Answer) -> dict[str, Any]:
@@ -78,21 +85,28 @@ def _column(name: str) -> dict[str, str]:
     return {"name": name, **MEASURES[Measure(name)]._asdict()}
 
 
-def as_csv(question: Question, answer: Answer, made: datetime, language: str = "vi") -> bytes:
+def as_csv(question: Question, answer: Answer, made: datetime, language: str, facilities: Words) -> bytes:
     """With a mark by which Excel knows that it is UTF-8; lines of the header begin with ``#``."""
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer)
-    for name, value in header(question, answer, made, language):
+    for name, value in header(question, answer, made, language, facilities):
         writer.writerow([f"# {name}", _cell(value)])
-    writer.writerow(answer.columns)
-    writer.writerows([_cell(value) for value in row] for row in answer.rows)
+    columns, rows = spelled_out(answer, facilities, language)
+    writer.writerow(columns)
+    writer.writerows([_cell(value) for value in row] for row in rows)
     return ("\ufeff" + buffer.getvalue()).encode()
 
 
-def as_xlsx(question: Question, answer: Answer, made: datetime, language: str = "vi") -> bytes:
+def as_xlsx(question: Question, answer: Answer, made: datetime, language: str, facilities: Words) -> bytes:
     """A workbook with one sheet."""
-    titles = [heading(name, language) for name in answer.columns]
-    return workbook({"": (header(question, answer, made, language), titles, answer.rows)})
+    columns, rows = spelled_out(answer, facilities, language)
+    titles = [_heading(name, language) for name in columns]
+    return workbook({"": (header(question, answer, made, language, facilities), titles, rows)})
+
+
+def _heading(column: str, language: str) -> str:
+    name = named_breakdown(column)
+    return heading(column, language) if name is None else name_heading(name, language)
 
 
 Sheet = tuple[Sequence[tuple[str, str]], Sequence[str], Sequence[Sequence[Any]]]
@@ -134,12 +148,13 @@ def _sheet(sheet: Any, content: Sheet, bold: Any, formats: Mapping[type, Any]) -
         sheet.autofilter(top, 0, top + len(rows), len(titles) - 1)
 
 
-def as_parquet(question: Question, answer: Answer, made: datetime, language: str = "en") -> bytes:
+def as_parquet(question: Question, answer: Answer, made: datetime, language: str, facilities: Words) -> bytes:
     """Columns with their types; the header is the metadata of the schema."""
-    columns = list(zip(*answer.rows, strict=True)) if answer.rows else [()] * len(answer.columns)
-    arrays = [pa.array(list(values), _type(name)) for name, values in zip(answer.columns, columns, strict=True)]
-    lines = {f"pacs.{name}": value for name, value in header(question, answer, made, language)}
-    schema = pa.schema([(name, _type(name)) for name in answer.columns], metadata=lines)
+    names, rows = spelled_out(answer, facilities, language)
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(names)
+    arrays = [pa.array(list(values), _type(name)) for name, values in zip(names, columns, strict=True)]
+    lines = {f"pacs.{name}": value for name, value in header(question, answer, made, language, facilities)}
+    schema = pa.schema([(name, _type(name)) for name in names], metadata=lines)
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_arrays(arrays, schema=schema), sink)
     return bytes(sink.getvalue())
@@ -148,7 +163,7 @@ def as_parquet(question: Question, answer: Answer, made: datetime, language: str
 def _type(name: str) -> Any:
     if name in (By.HOUR_OF_DAY, By.DAY_OF_WEEK):
         return pa.int64()
-    if is_breakdown(name):
+    if is_breakdown(name) or named_breakdown(name) is not None:
         return pa.string()
     return pa.float64() if "_to_" in name else pa.int64()
 

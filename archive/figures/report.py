@@ -19,6 +19,7 @@ from archive.figures.files import SYSTEM, workbook
 from archive.figures.indicators import MEASURES, UNITS, heading
 from archive.figures.periods import shifted, title
 from archive.figures.question import Answer, By, Measure, Question
+from archive.figures.words import word
 from archive.printing import FONT
 from config.clock import VIETNAM
 
@@ -47,24 +48,6 @@ _SECTIONS: Final[tuple[tuple[str, tuple[By, ...], tuple[Measure, ...]], ...]] = 
     ("Theo bộ phận cơ thể", (By.BODY_PART,), (Measure.STUDIES, Measure.PATIENTS)),
     ("Theo giới tính và nhóm tuổi", (By.SEX, By.AGE_GROUP), (Measure.STUDIES, Measure.PATIENTS)),
 )  # fmt: skip
-_CARE_LEVELS: Final = {"specialised": "Chuyên sâu", "basic": "Cơ bản", "primary": "Ban đầu", "": "Chưa xác định"}
-_SEXES: Final = {"M": "Nam", "F": "Nữ", "O": "Khác", "": "Chưa rõ"}
-BODY_PARTS: Final = {
-    "HEAD": "Đầu, sọ não",
-    "NECK": "Cổ",
-    "CHEST": "Ngực",
-    "BREAST": "Vú",
-    "HEART": "Tim",
-    "ABDOMEN": "Bụng",
-    "PELVIS": "Tiểu khung",
-    "SPINE": "Cột sống",
-    "UPPER LIMB": "Chi trên",
-    "LOWER LIMB": "Chi dưới",
-    "VESSELS": "Mạch máu",
-    "WHOLE BODY": "Toàn thân",
-    "OTHER": "Khác",
-    "": "Chưa rõ",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,13 +131,8 @@ def _lines(
 
 
 def _with_names(row: tuple[Any, ...], by: tuple[By, ...], names: dict[str, str]) -> tuple[Any, ...]:
-    known: dict[By, dict[str, str]] = {
-        By.FACILITY: {code: f"{code} – {name}" for code, name in names.items()},
-        By.CARE_LEVEL: _CARE_LEVELS,
-        By.SEX: _SEXES,
-        By.BODY_PART: BODY_PARTS,
-    }
-    told = [known.get(each, {}).get(value, value or "Chưa rõ") for each, value in zip(by, row, strict=False)]
+    facilities = {code: f"{code} – {name}" for code, name in names.items()}
+    told = [word(each, value, facilities, "vi") for each, value in zip(by, row, strict=False)]
     return (*told, *row[len(by) :])
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from archive.core import Archive
 from archive.figures.question import Answer, By, Measure
-from archive.figures.report import BODY_PARTS
+from archive.figures.words import word
 from config import clock
 from viewer_api.pages.dashboard_numbers import Numbers
 from viewer_api.pages.dashboard_wanted import Wanted
@@ -336,7 +336,7 @@ def modality_name(code: str, text: Texts) -> str:
 
 def body_part(value: str, text: Texts) -> str:
     """In the language of the reader."""
-    return BODY_PARTS.get(value, value) if text.language == "vi" else value.capitalize()
+    return word(By.BODY_PART, value, {}, text.language)
 
 
 def _single(answer: Answer) -> dict[Measure, Any]:

@@ -88,7 +88,9 @@ def figures(request: Request, archive: ArchiveDep) -> Response:
     media_type, write = _FILES[form]
     name = f"figures-{clock.now():%Y%m%d-%H%M}.{form}"
     headers["Content-Disposition"] = f'attachment; filename="{name}"'
-    return Response(write(question, answer, datetime.now(UTC), language), headers=headers, media_type=media_type)
+    facilities = {each.code: each.name for each in archive.settings.facilities}
+    body = write(question, answer, datetime.now(UTC), language, facilities)
+    return Response(body, headers=headers, media_type=media_type)
 
 
 @router.get(

@@ -84,6 +84,39 @@ def test_files_say_the_same(web: httpx.Client) -> None:
     assert b"pacs.Question" in table.schema.metadata or b"pacs.Ch\xe1\xbb\x89 s\xe1\xbb\x91" in table.schema.metadata
 
 
+def test_files_have_words_beside_codes(web: httpx.Client, counted: Archive) -> None:
+    """What an analyst at Sở Y tế opens says which hospital, not only its number; programs find the number, too."""
+    asked = {**YEAR, "by": "facility,care_level,sex,day_of_week", "facility": f"{NEAR},{FAR}"}
+    rows = web.get("/index/figures", params=asked).json()["rows"]
+    names = {each.code: each.name for each in counted.settings.facilities}
+    sexes, days = {"M": "Nam", "F": "Nữ"}, ("Hai", "Ba", "Tư", "Năm", "Sáu", "Bảy")
+    wanted = [
+        [code, names[code], level, "Chưa xác định", sex, sexes[sex], day, f"Thứ {days[day - 1]}", count]
+        for code, level, sex, day, count in rows
+    ]
+    columns = ["facility", "facility_name", "care_level", "care_level_name", "sex", "sex_name"]
+    columns += ["day_of_week", "day_of_week_name", "studies"]
+    assert {row[1] for row in wanted} == set(names.values())
+    text = web.get("/index/figures", params={**asked, "format": "csv"}).content.decode()
+    lines = list(csv.reader(io.StringIO(text[1:])))
+    assert [line for line in lines if not line[0].startswith("#")] == [
+        columns,
+        *([str(v) for v in row] for row in wanted),
+    ]
+    assert ["# Chỉ gồm", "Mã cơ sở: " + ", ".join(names.values())] in lines
+    table = pq.read_table(io.BytesIO(web.get("/index/figures", params={**asked, "format": "parquet"}).content))
+    assert table.column_names == columns
+    assert [list(row.values()) for row in table.to_pylist()] == wanted
+    sheet = openpyxl.load_workbook(
+        io.BytesIO(web.get("/index/figures", params={**asked, "format": "xlsx", "language": "en"}).content)
+    ).active
+    assert sheet is not None
+    values = [[cell.value for cell in row] for row in sheet.iter_rows()]
+    assert values[-3][:4] == ["Facility", "Name of the facility", "Care level", "Name of the care level"]
+    assert [row[1] for row in values[-2:]] == [row[1] for row in wanted]
+    assert {row[3] for row in values[-2:]} == {"Not known"}
+
+
 def test_an_administrator_of_a_facility_counts_only_that(counted: Archive) -> None:
     with serving(app_for(counted, OF_ONE)) as url, httpx.Client(base_url=url) as web:
         assert web.get("/index/figures", params={**YEAR, "by": "facility"}).json()["rows"] == [[FAR, 1]]
