@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import orjson
 
+from viewer_api import viewer_protocols
 from viewer_api.viewer_session import session_script
 
 MOUNT: Final = "/viewer"
@@ -83,7 +84,9 @@ def app_config(language: str, brand: str, below: str = "") -> str:
     """
     values = {"language": language, "brand": brand, "config": _config(below), "home": below or "/"}
     values["studies"] = f"{below}/dicom-web/studies"
-    return _SCRIPT % {name: orjson.dumps(value).decode() for name, value in values.items()} + session_script(below)
+    layouts = viewer_protocols.SCRIPT % {"protocols": orjson.dumps(viewer_protocols.protocols(language)).decode()}
+    script = _SCRIPT % {name: orjson.dumps(value).decode() for name, value in values.items()}
+    return script + layouts + session_script(below)
 
 
 # OHIF takes its language from ?lng=, a cookie, or this entry of localStorage, in this order. What a user chose in its

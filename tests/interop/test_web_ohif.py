@@ -65,6 +65,13 @@ SAVE = re.compile("Save|Lưu")
 _SEGMENTS = """() => (services?.segmentationService.getSegmentations() ?? [])
     .flatMap(each => Object.values(each.segments).map(segment => segment.label))"""
 
+_VOLUME_SHOWN = """([viewports, count]) => {
+    const enabled = window.cornerstone?.getEnabledElements?.() ?? [];
+    const volumes = window.cornerstone?.cache?.getVolumes?.() ?? [];
+    return enabled.length === viewports && enabled.every(each => each.viewport.viewportStatus === 'rendered')
+        && volumes.length > 0 && volumes.every(each => each.loadStatus?.loaded && each.imageIds.length === count);
+}"""
+
 
 @dataclass
 class Shelf:
@@ -194,15 +201,7 @@ def test_ohif_shows_thumbnails(shelf: Shelf, viewer: Viewer) -> None:
 @case(OHIF, "MPR", FRAMES, "three planes of the volume; what is at a point is what the slices have there")
 def test_ohif_reconstructs_planes(shelf: Shelf, viewer: Viewer) -> None:
     viewer.load(shelf.ct[0].StudyInstanceUID, hangingprotocolId="mpr")
-    viewer.wait_for(
-        """count => {
-            const enabled = window.cornerstone?.getEnabledElements?.() ?? [];
-            const volumes = window.cornerstone?.cache?.getVolumes?.() ?? [];
-            return enabled.length === 3 && enabled.every(each => each.viewport.viewportStatus === 'rendered')
-                && volumes.length > 0 && volumes.every(each => each.loadStatus?.loaded && each.imageIds.length === count);
-        }""",
-        SLICES,
-    )
+    viewer.wait_for(_VOLUME_SHOWN, [3, SLICES])
     volume = shelf.volume()
 
     def agreement(viewport: int) -> float:
@@ -215,6 +214,44 @@ def test_ohif_reconstructs_planes(shelf: Shelf, viewer: Viewer) -> None:
     normals = np.abs(np.round(viewer.planes())).tolist()
     assert sorted(normals) == [[0, 0, 1], [0, 1, 0], [1, 0, 0]]
     viewer.keep("mpr")
+
+
+@case(OHIF, "MIP", FRAMES, "three projections; each point shows the brightest voxel that lies behind it")
+def test_ohif_projects_the_brightest(shelf: Shelf, viewer: Viewer) -> None:
+    viewer.load(shelf.ct[0].StudyInstanceUID, hangingprotocolId="mip")
+    viewer.wait_for(_VOLUME_SHOWN, [3, SLICES])
+    volume = shelf.volume()
+
+    def agreement(viewport: int) -> float:
+        samples = viewer.samples(viewport)
+        there, found = brightest(volume, samples.world, np.array(viewer.planes()[viewport]))
+        assert there.sum() > 200
+        shown = np.clip(found, *window_of(viewer, viewport))
+        return float(np.corrcoef(shown[there], samples.grey[there])[0, 1])
+
+    wait_until(viewer.page, lambda: all(agreement(each) > 0.95 for each in range(3)))
+    viewer.keep("mip")
+
+
+def window_of(viewer: Viewer, viewport: int) -> tuple[float, float]:
+    """The values that a viewport shows as black and as white."""
+    found = viewer.page.evaluate(
+        "index => cornerstone.getEnabledElements()[index].viewport.getProperties().voiRange", viewport
+    )
+    return found["lower"], found["upper"]
+
+
+def brightest(
+    volume: NDArray[np.int64], world: NDArray[np.float64], normal: NDArray[np.float64]
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Of the lines through points along a normal: which cross the volume, and the highest value on each."""
+    crossed = np.zeros(len(world), dtype=bool)
+    highest = np.full(len(world), volume.min())
+    for distance in np.arange(-150, 150, 0.5):
+        there, values = at_points(volume, world + distance * normal)
+        crossed |= there
+        highest = np.where(there, np.maximum(highest, values), highest)
+    return crossed, highest
 
 
 def at_points(volume: NDArray[np.int64], world: NDArray[np.float64]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
