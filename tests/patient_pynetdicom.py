@@ -6,6 +6,9 @@ within the moment. Real devices do not lose responses, so the tests must not eit
 
 And the reader is asked here to pause, until it says so: pynetdicom asks once, and waits for ever if the reader looked a
 moment before it was asked and says that it goes on, while it waits to be told to.
+
+Its socket is closed also when the peer was gone first: pynetdicom leaves it to the garbage collector then, whose warning
+would fail whatever test runs at that moment.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pynetdicom.association import Association
+from pynetdicom.transport import AssociationSocket
 
 _REQUESTS = (
     *("send_c_echo", "send_c_store", "send_c_find", "send_c_get", "send_c_move"),
@@ -58,7 +62,19 @@ def _patient(request: Callable[..., Any]) -> Callable[..., Any]:
     return send
 
 
+def _closed(shut_down: Callable[[AssociationSocket], None]) -> Callable[[AssociationSocket], None]:
+    @functools.wraps(shut_down)
+    def close(held: AssociationSocket) -> None:
+        sock = held.socket
+        shut_down(held)
+        if sock is not None:
+            sock.close()
+
+    return close
+
+
 def install() -> None:
     """Once for each process."""
+    AssociationSocket._shutdown_socket = _closed(AssociationSocket._shutdown_socket)  # type: ignore[method-assign]
     for name in _REQUESTS:
         setattr(Association, name, _patient(getattr(Association, name)))
