@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -176,5 +177,6 @@ def _running(command: list[str], port: int, environment: dict[str, str]) -> Iter
                 time.sleep(0.05)
         yield process.pid
     finally:
+        process.send_signal(signal.SIGCONT)  # it may be held while another has its turn
         process.terminate()
         process.wait(30)
