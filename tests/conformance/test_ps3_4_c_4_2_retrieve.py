@@ -43,6 +43,7 @@ from tests.integration.dicom_node.scu import (
     PATIENT_STUDY_ONLY,
     STUDY_ROOT,
     associated,
+    cancellation_sent,
     identifier,
 )
 
@@ -519,20 +520,16 @@ def test_c_4_2_an_object_that_breaks_off_fails_alone(settings: Settings) -> None
 def test_9_3_4_3_a_move_is_cancelled_between_sub_operations(settings: Settings) -> None:
     got = Got()
     asking: list[Any] = []
-
-    on_its_way = threading.Event()
+    on_its_way, note = cancellation_sent()
 
     def cancel(event: Event) -> int:
-        on_its_way.clear()
         asking[0].send_c_cancel(77, None, STUDY_ROOT + MOVE)
-        # pynetdicom sends on another thread: the object is answered when the cancellation lies in the node's socket.
         assert on_its_way.wait(120)
         return got.answer(event)
 
-    sent_something = (evt.EVT_DATA_SENT, lambda _: on_its_way.set())
     with viewer(got, answer=cancel) as peer, node_with(settings, peer) as node:
         asked, _ = asked_for(stored(node.archive), "STUDY")
-        with associated(node, [(STUDY_ROOT + MOVE, IMPLICIT)], handlers=[sent_something]) as association:
+        with associated(node, [(STUDY_ROOT + MOVE, IMPLICIT)], handlers=[note]) as association:
             asking.append(association)
             got.note(association.send_c_move(asked, "VIEWER", STUDY_ROOT + MOVE, msg_id=77))
     assert got.statuses[-1] == CANCEL

@@ -7,7 +7,6 @@ import threading
 from typing import Any
 
 import pytest
-from pynetdicom import evt
 from pynetdicom.events import Event
 
 from config.peers import Peer
@@ -32,7 +31,7 @@ from tests.conformance.test_ps3_4_c_4_2_retrieve import (
 )
 from tests.factories import ct_image, encode, store
 from tests.integration.dicom_node.running import Node, wait_until
-from tests.integration.dicom_node.scu import IMPLICIT, MOVE, STUDY_ROOT, associated, identifier
+from tests.integration.dicom_node.scu import IMPLICIT, MOVE, STUDY_ROOT, associated, cancellation_sent, identifier
 
 COUNT = 24
 
@@ -129,7 +128,8 @@ def test_c_4_2_an_object_whose_association_broke_is_sent_again(settings: Setting
 def test_9_3_4_3_a_cancellation_stops_all_associations(settings: Settings) -> None:
     got = Got()
     asking: list[Any] = []
-    on_its_way, cancelled = threading.Event(), threading.Event()
+    cancelled = threading.Event()
+    on_its_way, note = cancellation_sent()
 
     def answer(event: Event) -> int:
         if not cancelled.is_set():
@@ -138,10 +138,9 @@ def test_9_3_4_3_a_cancellation_stops_all_associations(settings: Settings) -> No
         assert on_its_way.wait(120)
         return got.answer(event)
 
-    sent_something = (evt.EVT_DATA_SENT, lambda _: on_its_way.set() if cancelled.is_set() else None)
     with viewer(got, answer=answer) as peer, node_with(settings, parallel(peer, 3)) as node:
         series(node)
-        with associated(node, [(STUDY_ROOT + MOVE, IMPLICIT)], handlers=[sent_something]) as association:
+        with associated(node, [(STUDY_ROOT + MOVE, IMPLICIT)], handlers=[note]) as association:
             asking.append(association)
             got.note(association.send_c_move(study_of(node), "VIEWER", STUDY_ROOT + MOVE, msg_id=77))
     assert got.statuses[-1] == CANCEL

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,8 +13,9 @@ from typing import Any
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pynetdicom import AE
+from pynetdicom import AE, evt
 from pynetdicom.association import Association
+from pynetdicom.events import Event
 from pynetdicom.pdu_primitives import SOPClassExtendedNegotiation
 
 from tests.integration.dicom_node.running import Node
@@ -21,6 +23,9 @@ from tests.integration.dicom_node.running import Node
 PATIENT_ROOT, STUDY_ROOT, PATIENT_STUDY_ONLY = (f"1.2.840.10008.5.1.4.1.2.{n}." for n in (1, 2, 3))
 FIND, MOVE, GET = "1", "2", "3"
 EXPLICIT, IMPLICIT, BIG_ENDIAN = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.2"
+
+C_CANCEL = bytes.fromhex("00000001 02000000 ff0f")
+"""The Command Field of a C-CANCEL-RQ (PS3.7 E.1-1), as it goes over the wire."""
 
 
 def identifier(level: str, **keys: Any) -> Dataset:
@@ -106,3 +111,14 @@ def findscu(
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     responses = [dcmread(path, force=True) for path in sorted(folder.glob("rsp*.dcm"))]
     return Found(responses, re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr), done.returncode)
+
+
+def cancellation_sent() -> tuple[threading.Event, tuple[Any, Any]]:
+    """Is set once a C-CANCEL-RQ lies in the node's socket, for pynetdicom sends on another thread; and the handler."""
+    sent = threading.Event()
+
+    def note(event: Event) -> None:
+        if C_CANCEL in event.data:
+            sent.set()
+
+    return sent, (evt.EVT_DATA_SENT, note)
