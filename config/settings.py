@@ -298,6 +298,11 @@ class Settings(BaseSettings):
         return EncryptionKey(id=LOCAL_KEY, file=self.data_dir / "keys" / "local.key")
 
     @property
+    def facility_names(self) -> dict[str, str]:
+        """What facilities are called, by their codes."""
+        return {facility.code: facility.name for facility in self.facilities}
+
+    @property
     def viewer_dir(self) -> Path:
         return self.web.viewer or self.data_dir / "viewer"
 

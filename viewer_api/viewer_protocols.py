@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-_NAMES: Final = {"vi": "MIP ba mặt phẳng", "en": "MIP in three planes"}
+from viewer_api.pages.language import texts
+
 _VOI: Final = {"type": "voi", "id": "mip", "source": True, "target": True, "options": {"syncColormap": True}}
 _PLANES: Final = ("axial", "sagittal", "coronal")
 
@@ -35,7 +36,7 @@ def protocols(language: str) -> list[dict[str, Any]]:
     return [
         {
             "id": "mip",
-            "name": _NAMES.get(language, _NAMES["en"]),
+            "name": texts(language)("viewer_mip"),
             "locked": True,
             "icon": "layout-advanced-mpr",
             "isPreset": True,

@@ -20,7 +20,7 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import generate_uid
 
 from tests.e2e.browser import Complaints, chromium, install_viewer, likeness, picture
-from tests.e2e.viewer import HARMLESS, PATIENCE, Viewer, rendering
+from tests.e2e.viewer import HARMLESS, PATIENCE, Samples, Viewer, rendering
 from tests.interop.matrix import (
     BULK_DATA,
     FIELDS,
@@ -206,9 +206,7 @@ def test_ohif_reconstructs_planes(shelf: Shelf, viewer: Viewer) -> None:
 
     def agreement(viewport: int) -> float:
         samples = viewer.samples(viewport)
-        there, found = at_points(volume, samples.world)
-        assert there.sum() > 200
-        return float(np.corrcoef(found[there], samples.grey[there])[0, 1])
+        return likeness_of_values(samples, *at_points(volume, samples.world))
 
     wait_until(viewer.page, lambda: all(agreement(each) > 0.97 for each in range(3)))
     normals = np.abs(np.round(viewer.planes())).tolist()
@@ -225,12 +223,16 @@ def test_ohif_projects_the_brightest(shelf: Shelf, viewer: Viewer) -> None:
     def agreement(viewport: int) -> float:
         samples = viewer.samples(viewport)
         there, found = brightest(volume, samples.world, np.array(viewer.planes()[viewport]))
-        assert there.sum() > 200
-        shown = np.clip(found, *window_of(viewer, viewport))
-        return float(np.corrcoef(shown[there], samples.grey[there])[0, 1])
+        return likeness_of_values(samples, there, np.clip(found, *window_of(viewer, viewport)))
 
     wait_until(viewer.page, lambda: all(agreement(each) > 0.95 for each in range(3)))
     viewer.keep("mip")
+
+
+def likeness_of_values(samples: Samples, there: NDArray[np.bool_], values: NDArray[np.int64]) -> float:
+    """How the grey of points goes with values of the volume, of those that are within it."""
+    assert there.sum() > 200
+    return float(np.corrcoef(values[there], samples.grey[there])[0, 1])
 
 
 def window_of(viewer: Viewer, viewport: int) -> tuple[float, float]:

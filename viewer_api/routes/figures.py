@@ -88,8 +88,7 @@ def figures(request: Request, archive: ArchiveDep) -> Response:
     media_type, write = _FILES[form]
     name = f"figures-{clock.now():%Y%m%d-%H%M}.{form}"
     headers["Content-Disposition"] = f'attachment; filename="{name}"'
-    facilities = {each.code: each.name for each in archive.settings.facilities}
-    body = write(question, answer, datetime.now(UTC), language, facilities)
+    body = write(question, answer, datetime.now(UTC), language, archive.settings.facility_names)
     return Response(body, headers=headers, media_type=media_type)
 
 

@@ -68,7 +68,7 @@ def public_table(request: Request, archive: ArchiveDep, table: str) -> Response:
     if found is None:
         raise NotFound(f"there is no such table; there are {', '.join(each.name for each in TOLD)}")
     # Of the answer, not of the request: the same file until the tables are made anew.
-    names = {each.code: each.name for each in archive.settings.facilities}
+    names = archive.settings.facility_names
     content = as_csv(found.question, found.answer, found.answer.as_of, language_of(request), names)
     headers = {"Content-Disposition": f'attachment; filename="{table}.csv"'}
     return _answered(request, content, "text/csv; charset=utf-8", headers)
