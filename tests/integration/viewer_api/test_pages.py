@@ -256,23 +256,13 @@ def test_every_text_is_in_both_languages() -> None:
 
 def test_every_text_that_is_used_exists_and_every_text_is_used() -> None:
     files = [*TEMPLATES, *(PAGES / "templates").glob("*.txt"), *PAGES.glob("*.py"), *SIGN_IN.glob("*.py")]
+    files.append(PAGES.parent / "viewer_protocols.py")
     sources = "".join(path.read_text(encoding="utf-8") for path in files)
     # Keys made of data: t("range_" + range), text.get(f"sex_{sex}").
     families = ("range_", "sex_", "worklist_shown_", "worklist_status_", "queue_state_", "queue_task_", "hidden_113")
     families += ("patient_", "modality_", "link_state_", "link_factor_", "share_kind_", "trouble_4", "trouble_5")
-    families += ("role_", "right_", "account_", "password_fault_", "audit_", "dash_", "figure_", "tt54_")
-    families += ("role_", "right_", "account_", "password_fault_", "audit_", "dash_", "figure_", "person_")
-    families += ("message_", "link_slip_", "peer_", "public_")
-    families += (
-        "report_error_",
-        "report_status_",
-        "report_code_",
-        "role_",
-        "right_",
-        "account_",
-        "password_fault_",
-        "audit_",
-    )
+    families += ("role_", "right_", "account_", "password_fault_", "audit_", "dash_", "figure_", "tt54_", "person_")
+    families += ("message_", "link_slip_", "peer_", "public_", "report_error_", "report_status_", "report_code_")
     used = set(re.findall(r'\bt\("([a-zA-Z0-9_]+)"[,)]', sources)) | set(
         re.findall(r'"([a-z]+_[a-zA-Z0-9_]+|search|clear)"', sources)
     )
