@@ -7,13 +7,16 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any, Final
 
 QUICK: Final = "BENCH_QUICK"
 """Environment variable: anything but nothing and 0 means --quick."""
+SCRATCH: Final = "BENCH_SCRATCH"
+"""Environment variable: a folder for what servers write, which whoever named it deletes when all is measured."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -50,11 +53,34 @@ def _shown(value: Any) -> str:
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """A folder on the disk that is measured (``TMPDIR`` chooses it), which PostgreSQL's user can enter."""
-    with TemporaryDirectory(prefix="bench", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        folder.chmod(0o755)
+    """A folder on the disk that is measured (``TMPDIR`` chooses it), which PostgreSQL's user can enter.
+
+    In the end its files are emptied, not deleted: for some minutes after many were deleted, ext4 makes new files ten
+    times slower, because it looks for inodes that were free for longer. They are deleted when this process ends, or
+    later.
+    """
+    folder = Path(mkdtemp(prefix="b", dir=os.environ.get(SCRATCH) or deleted_in_the_end().name))
+    folder.chmod(0o755)
+    try:
         yield folder
+    finally:
+        empty(folder)
+
+
+@cache
+def deleted_in_the_end() -> TemporaryDirectory[str]:
+    """The one temporary folder of this process. It is deleted with the last reference: when the process ends."""
+    folder = TemporaryDirectory(prefix="bench", ignore_cleanup_errors=True)
+    Path(folder.name).chmod(0o755)
+    return folder
+
+
+def empty(folder: Path) -> None:
+    """Give back the room of all files in a folder, and keep the files."""
+    for path in folder.rglob("*"):
+        with suppress(OSError):
+            if path.is_file() and not path.is_symlink() and path.stat().st_size:
+                os.truncate(path, 0)
 
 
 _BEGUN: Final = time.monotonic()

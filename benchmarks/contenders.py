@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -14,14 +15,15 @@ import psutil
 
 from archive.embedded import EmbeddedPostgres
 from benchmarks.command import say
-from benchmarks.results import OURS
-from benchmarks.servers import orthanc_web, postmaster, service, storescp
+from benchmarks.results import OURS, Report
+from benchmarks.servers import orthanc_web, postmaster, probe, service, storescp
 
 Given = TypeVar("Given")
 
 ORTHANC: Final = "Orthanc"
 ORTHANC_POSTGRESQL: Final = "Orthanc, index in PostgreSQL"
 STORESCP: Final = "storescp"
+PROBE: Final = "probe"
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ def alone(chosen: Contender, everyone: Iterable[Contender]) -> Iterator[None]:
 
 
 def interleaved(
+    report: Report,
     running: Sequence[Contender],
     rounds: int,
     case: str,
@@ -92,24 +95,31 @@ def interleaved(
 ) -> dict[str, dict[str, list[float]]]:
     """Run all servers in turns with the same that was prepared for the round: what each run gave, by server.
 
-    Round 0 is for warming up and is not counted.
+    Round 0 is for warming up and is not counted. A server that fails is noted in the report and left out from then on.
     """
     found: dict[str, dict[str, list[float]]] = {server.name: {} for server in running}
+    standing = list(running)
     for number in range(rounds + 1):
         say(f"{case}: {f'run {number} of {rounds}' if number else 'warming up'}")
         given = prepare(number)
-        for server in running:
+        for server in standing[:]:
             with alone(server, running):
-                taken = run(server, given)
-            if number:
+                taken = report.attempt(f"{case}, {server.name}", partial(run, server, given))
+            if taken is None:
+                standing.remove(server)
+            elif number:
                 for quantity, value in taken.items():
                     found[server.name].setdefault(quantity, []).append(value)
     return found
 
 
 @contextmanager
-def started(folder: Path, names: Iterable[str], *, web: bool, **variables: str) -> Iterator[dict[str, Contender]]:
-    """These servers, each in a folder of its own, with or without DICOMweb; `variables` are settings of ours."""
+def started(
+    report: Report, folder: Path, names: Iterable[str], *, web: bool, **variables: str
+) -> Iterator[dict[str, Contender]]:
+    """These servers, each in a folder of its own, with or without DICOMweb; `variables` are settings of ours.
+
+    One that does not start is noted in the report and left out."""
     folder.chmod(0o755)  # PostgreSQL runs as another user when we are root
     with ExitStack() as stack:
         found: dict[str, Contender] = {}
@@ -118,7 +128,9 @@ def started(folder: Path, names: Iterable[str], *, web: bool, **variables: str) 
             place.mkdir()
             place.chmod(0o755)
             given: dict[str, Any] = variables if name == OURS else {}
-            found[name] = stack.enter_context(STARTERS[name](place, web, **given))
+            start = partial(stack.enter_context, STARTERS[name](place, web, **given))
+            if server := report.attempt(f"start of {name}", start):
+                found[name] = server
         yield found
 
 
@@ -154,9 +166,21 @@ def _storescp(folder: Path, web: bool) -> Iterator[Contender]:
         yield Contender(STORESCP, port, 0, (process,))
 
 
+@contextmanager
+def _probe(folder: Path, web: bool) -> Iterator[Contender]:
+    assert not web, "the probe has no web service"
+    postgres = EmbeddedPostgres(folder / "postgres")
+    try:
+        with probe(folder, postgres.url) as (port, process):
+            yield Contender(PROBE, port, 0, (process, postmaster(folder / "postgres")))
+    finally:
+        postgres.stop()
+
+
 STARTERS: Final[dict[str, Callable[..., AbstractContextManager[Contender]]]] = {
     OURS: _ours,
     ORTHANC: _orthanc,
     ORTHANC_POSTGRESQL: _orthanc_postgresql,
     STORESCP: _storescp,
+    PROBE: _probe,
 }

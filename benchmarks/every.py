@@ -21,6 +21,7 @@ DATABASE: Final = "BENCH_DATABASE"
 """Environment variable: URL of a filled index that `query` asks, instead of a small one of its own."""
 
 ALL: Final[dict[str, tuple[tuple[str, ...], str]]] = {
+    "limits": ((), "what the machine does by itself: files, commits, echoes"),
     "receive": ((), "C-STORE against Orthanc and storescp; --store s3 for ours on S3"),
     "stow": ((), "STOW-RS against Orthanc's plugin"),
     "retrieve": ((), "a series by WADO-RS against Orthanc's plugin"),

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from benchmarks.command import Parser, scratch
 from benchmarks.contenders import ORTHANC, Contender, interleaved, started
@@ -131,16 +132,18 @@ def cases() -> list[Case]:
     ]
 
 
-def check(ports: dict[str, int], case: Case) -> None:
-    """Servers that give other bytes cannot be compared."""
+def _fill(server: Contender, case: Case) -> bool:
+    """Send the objects. Raises if the server gives other bytes back: then it cannot be compared."""
+    for huge in case.objects:
+        store_dimse(server.dicom_port, huge)
     huge = case.objects[0]
     number = huge.count // 2 + 1 if huge.count > 1 else 1
-    for name, port in ports.items():
-        connection = Connection(port)
-        body = bytes(connection.get(f"/dicom-web{huge.path}/frames/{number}", case.accept))
-        connection.close()
-        if huge.frame(number) not in body:
-            raise SystemExit(f"{name} gives another frame {number} ({case.name})")
+    connection = Connection(server.web_port)
+    body = bytes(connection.get(f"/dicom-web{huge.path}/frames/{number}", case.accept))
+    connection.close()
+    if huge.frame(number) not in body:
+        raise SystemExit(f"gives another frame {number} ({case.name})")
+    return True
 
 
 def main(arguments: list[str]) -> int:
@@ -149,16 +152,13 @@ def main(arguments: list[str]) -> int:
     parser.add("--rounds", 5, 3, type=int, help="counted runs of each case and server")
     given = parser.read(arguments)
     report = Report("frames", "Single frames by WADO-RS", is_quick=given.quick)
-    with scratch() as folder, started(folder, (OURS, ORTHANC), web=True) as running:
+    with scratch() as folder, started(report, folder, (OURS, ORTHANC), web=True) as running:
         for case in cases():
             if case.connections == 1:
-                for huge in case.objects:
-                    for server in running.values():
-                        store_dimse(server.dicom_port, huge)
-                check({name: server.web_port for name, server in running.items()}, case)
-            _case(report, list(running.values()), case, given)
+                ready = [each for each in running.values() if report.attempt(each.name, partial(_fill, each, case))]
+            _case(report, ready, case, given)
             report.write()
-    return 0
+    return 1 if report.failures else 0
 
 
 def _case(report: Report, running: Sequence[Contender], case: Case, given: argparse.Namespace) -> None:
@@ -174,6 +174,6 @@ def _case(report: Report, running: Sequence[Contender], case: Case, given: argpa
             "processor ms": (server.processor_seconds() - before) / len(latencies) * 1000,
         }
 
-    for server, quantities in interleaved(running, given.rounds, name, int, measure).items():
+    for server, quantities in interleaved(report, running, given.rounds, name, int, measure).items():
         report.add(name, server, quantities, connections=case.connections)
     print("\n".join(table([each for each in report.measures if each.case == name])), flush=True)

@@ -16,6 +16,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -30,7 +31,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from benchmarks.command import Parser, scratch
 from benchmarks.results import OURS, Report
 from benchmarks.sender import Object, send
-from benchmarks.servers import orthanc_web, service
+from benchmarks.servers import Rival, orthanc_web, service
 
 _STUDY: Final = "1.2.826.0.1.3680043.8.498.1500"
 _SERIES: Final = 3
@@ -68,22 +69,27 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--side", type=int, default=256, help="rows and columns of each image")
     given = parser.read(arguments)
     objects = list(_images(given.instances, given.side))
+    report = Report("metadata", "Metadata of a large study by WADO-RS", is_quick=given.quick)
     with scratch() as folder:
-        rows = _measure(folder, objects, given.rounds)
-    _report(rows, given)
-    return 0
+        rows = _measure(report, folder, objects, given.rounds)
+    _report(report, rows, given)
+    return 1 if report.failures else 0
 
 
-def _measure(folder: Path, objects: list[Object], rounds: int) -> list[Row]:
+def _measure(report: Report, folder: Path, objects: list[Object], rounds: int) -> list[Row]:
     with ExitStack() as stack:
         for name in ("ours", "other"):
             (folder / name).mkdir()
         ours = stack.enter_context(service(folder / "ours", PACS_FEED__QUIET="1"))
-        other = stack.enter_context(orthanc_web(folder / "other"))
-        for name, port in (("ours", ours.dicom_port), (_OTHER, other.dicom_port)):
-            if failures := send("127.0.0.1", port, "PACS", objects, 2).failures:
-                raise SystemExit(f"{name} refused {failures} objects")
+        _fill(ours.dicom_port, objects)
         _wait_until_made(ours.web_port, len(objects))
+
+        def rival() -> Rival:
+            running = stack.enter_context(orthanc_web(folder / "other"))
+            _fill(running.dicom_port, objects)
+            return running
+
+        other = report.attempt(_OTHER, rival)
         cache = folder / "ours" / "cache" / "metadata"
 
         def cold(_: int) -> Answer:
@@ -95,22 +101,33 @@ def _measure(folder: Path, objects: list[Object], rounds: int) -> list[Row]:
             "ours, cold": cold,
             OURS: lambda _: _get(ours.web_port),
             "ours, not compressed": lambda _: _get(ours.web_port, encoding="identity"),
-            _OTHER: lambda _: _get(other.web_port),
-            f"{_OTHER}, not compressed": lambda _: _get(other.web_port, encoding="identity"),
         }
+        if other:
+            port = other.web_port
+            cases[_OTHER] = lambda _: _get(port)
+            cases[f"{_OTHER}, not compressed"] = lambda _: _get(port, encoding="identity")
         runs: dict[str, list[Answer]] = {name: [] for name in cases}
         wanted = sorted(item.sop_instance_uid for item in objects)
         for number in range(rounds + 1):
-            for name, get in cases.items():
-                answer = get(number)
-                if number:  # the first round is for warming up, and for looking whether all is there
+            for name, get in [*cases.items()]:
+                answer = report.attempt(name, partial(get, number))
+                if answer is None:
+                    del cases[name]
+                elif number:  # the first round is for warming up, and for looking whether all is there
                     runs[name].append(answer._replace(body=b"", encoding=str(len(answer.body))))
                 elif answer.instances() != wanted:
-                    raise SystemExit(f"{name} left instances out")
+                    report.failures.append(f"{name} left instances out")
+                    del cases[name]
     return [
         Row(name, [each.first for each in found], [each.last for each in found], int(found[0].encoding))
         for name, found in runs.items()
+        if found
     ]
+
+
+def _fill(port: int, objects: list[Object]) -> None:
+    if failures := send("127.0.0.1", port, "PACS", objects, 2).failures:
+        raise SystemExit(f"refused {failures} objects")
 
 
 def _get(port: int, *, encoding: str = "gzip", host: str = "pacs.example") -> Answer:
@@ -148,7 +165,7 @@ def _made(port: int) -> float:
 def _images(count: int, side: int) -> Iterator[Object]:
     """Slices of a CT study as devices write them: some 280 elements each, of which 25 differ from slice to slice."""
     random = np.random.default_rng(1)
-    ds = pydicom.dcmread(get_testdata_file("CT_small.dcm"))
+    ds = pydicom.dcmread(str(get_testdata_file("CT_small.dcm")))
     ds.decode()
     ds.StudyInstanceUID = _STUDY
     ds.Rows = ds.Columns = side
@@ -179,8 +196,7 @@ def _images(count: int, side: int) -> Iterator[Object]:
         yield Object(CTImageStorage, ds.SOPInstanceUID, ExplicitVRLittleEndian, buffer.getvalue())
 
 
-def _report(rows: list[Row], given: argparse.Namespace) -> None:
-    report = Report("metadata", "Metadata of a large study by WADO-RS", is_quick=given.quick)
+def _report(report: Report, rows: list[Row], given: argparse.Namespace) -> None:
     for row in rows:
         first, last = ([seconds * 1000 for seconds in each] for each in (row.first, row.last))
         found = {"last byte ms": last, "first byte ms": first, "MB sent": [row.size / 1e6]}

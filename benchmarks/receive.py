@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.command import Parser, say, scratch
-from benchmarks.contenders import ORTHANC, ORTHANC_POSTGRESQL, STORESCP, Contender, interleaved, started
+from benchmarks.contenders import ORTHANC, ORTHANC_POSTGRESQL, PROBE, STORESCP, Contender, interleaved, started
 from benchmarks.disk import write_rate
 from benchmarks.images import ct_objects
 from benchmarks.results import OURS, Report, percentile, table
@@ -24,7 +24,7 @@ from benchmarks.sender import Object, send
 from benchmarks.stores import STORES
 
 DISK: Final = "disk, write + fsync"
-SERVERS: Final = (OURS, ORTHANC, ORTHANC_POSTGRESQL, STORESCP)
+SERVERS: Final = (OURS, ORTHANC, ORTHANC_POSTGRESQL, STORESCP, PROBE)
 ASSOCIATIONS: Final = (1, 4, 16)
 
 
@@ -83,8 +83,7 @@ def main(arguments: list[str]) -> int:
         given.sizes = [each.label for each in SIZES.values() if given.store != "s3" or not each.is_large]
     if given.servers is None:
         given.servers = [OURS, ORTHANC] if given.store == "s3" else list(SERVERS)
-    measure(given)
-    return 0
+    return 1 if measure(given).failures else 0
 
 
 def measure(given: argparse.Namespace) -> Report:
@@ -97,6 +96,8 @@ def measure(given: argparse.Namespace) -> Report:
         notes=[
             "Ours answers Success when the object is durable and its index row is committed; Orthanc and storescp"
             " flush no file, storescp keeps no index.",
+            "The probe is the floor: the least that a receiver in plain Python does (benchmarks/probe.py): fdatasync of"
+            " each object, one committed row, and no look at what it takes.",
             "Sender: 16 KiB PDUs, TCP_NODELAY, quick ACKs, on the same machine. Medians (least-most).",
         ],
     )
@@ -105,7 +106,7 @@ def measure(given: argparse.Namespace) -> Report:
         # Servers of their own, and so the disk as it was: for each size, and where they would fill it, for each case.
         together = [[each] for each in given.associations] if size.is_large else [given.associations]
         for cases in together:
-            with scratch() as folder, _servers(folder, given, size) as running:
+            with scratch() as folder, _servers(report, folder, given, size) as running:
                 for associations in cases:
                     count = given.objects or size.count(associations, quick=given.quick)
                     before = len(report.measures)
@@ -116,13 +117,13 @@ def measure(given: argparse.Namespace) -> Report:
 
 
 @contextmanager
-def _servers(folder: Path, given: argparse.Namespace, size: Size) -> Iterator[dict[str, Contender]]:
+def _servers(report: Report, folder: Path, given: argparse.Namespace, size: Size) -> Iterator[dict[str, Contender]]:
     # Large objects are compared with the disk; in a quick pass with nothing else.
     names = [each for each in given.servers if each == OURS or not (size.is_large and given.quick)]
     say(f"starting {', '.join(names)}")
     with ExitStack() as stack:
         variables = stack.enter_context(STORES[given.store]()) if OURS in names else {}
-        yield stack.enter_context(started(folder, names, web=False, **variables))
+        yield stack.enter_context(started(report, folder, names, web=False, **variables))
 
 
 def _case(
@@ -154,5 +155,5 @@ def _case(
 
     # The disk is one of those that take turns.
     everyone = [*running, Contender(DISK, 0, 0, ())] if size.is_large else running
-    for server_name, quantities in interleaved(everyone, rounds, name, prepare, run).items():
+    for server_name, quantities in interleaved(report, everyone, rounds, name, prepare, run).items():
         report.add(name, server_name, quantities, bytes=size.size, associations=associations)

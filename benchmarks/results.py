@@ -7,16 +7,20 @@ import os
 import platform
 import statistics
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+from benchmarks.command import say
+
+Given = TypeVar("Given")
 
 TARGET: Final = Path(os.environ.get("BENCH_TARGET") or Path(__file__).parents[1] / "build" / "benchmarks")
 """Folder of all results; the environment may name another."""
 OURS: Final = "ours"
-MORE_IS_BETTER: Final = ("objects/s", "requests/s", "MB/s")
+MORE_IS_BETTER: Final = ("objects/s", "requests/s", "MB/s", "files/s", "commits/s", "echoes/s")
 """Quantities of which more is better; of all others, less."""
 
 
@@ -52,10 +56,12 @@ class Report:
     title: str
     measures: list[Measure] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    """What could not be measured, and why."""
     is_quick: bool = False
     machine: dict[str, str] = field(default_factory=dict)
 
-    def add(self, case: str, server: str, found: dict[str, Sequence[float]], **parameters: float) -> None:
+    def add(self, case: str, server: str, found: Mapping[str, Sequence[float]], **parameters: float) -> None:
         """Take in the runs of a server in a case, by quantity; the first quantity is the one that is compared."""
         for quantity, runs in found.items():
             self.measures.append(Measure(case, server, quantity, tuple(runs), parameters))
@@ -64,6 +70,20 @@ class Report:
         """The runs of a server in a case, if it was measured."""
         wanted = (case, server, quantity)
         return next((each for each in self.measures if (each.case, each.server, each.quantity) == wanted), None)
+
+    def attempt(self, what: str, act: Callable[[], Given]) -> Given | None:
+        """What `act` gives; None if it fails: then that is noted, and the others can go on."""
+        try:
+            return act()
+        except SystemExit as error:
+            if not isinstance(error.code, str):  # we are told to stop
+                raise
+            reason = error.code
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+        self.failures.append(f"{what}: {reason}")
+        say(f"FAILED, going on without: {self.failures[-1]}")
+        return None
 
     def write(self, folder: Path = TARGET) -> None:
         """Write ``NAME.json`` and ``NAME.md``."""
@@ -76,7 +96,8 @@ class Report:
         """Title, where and when, notes, and the table, as Markdown."""
         told = [f"# {self.title}", "", ", ".join(f"{name} {value}" for name, value in self.machine.items()), ""]
         told += [f"- {note}" for note in self.notes]
-        return [*told, *([""] if self.notes else []), *table(self.measures)]
+        told += [f"- **Failed**: {failure}" for failure in self.failures]
+        return [*told, *([""] if self.notes or self.failures else []), *table(self.measures)]
 
 
 def read(path: Path) -> Report:

@@ -10,6 +10,7 @@ import statistics
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from pydicom import dcmread
@@ -39,18 +40,13 @@ def main(arguments: list[str]) -> int:
     report = Report("retrieve", "A series by WADO-RS", is_quick=given.quick)
     objects = ct_objects(512, given.slices, seed=1, slices=given.slices)
     size = sum(len(item.dataset) for item in objects)
-    with scratch() as folder, started(folder, given.servers, web=True) as running:
-        for server in running.values():
-            say(f"sending {len(objects)} objects to {server.name}")
-            if send("127.0.0.1", server.dicom_port, "PACS", objects, 4).failures:
-                raise SystemExit(f"{server.name} refused objects")
+    with scratch() as folder, started(report, folder, given.servers, web=True) as running:
         path = _path(objects[0])
-        for server in running.values():
-            _check(server, path, objects)
+        ready = [each for each in running.values() if report.attempt(each.name, partial(_fill, each, path, objects))]
         for clients in CLIENTS:
-            _case(report, list(running.values()), path, (given.slices, size), clients, given.rounds)
+            _case(report, ready, path, (given.slices, size), clients, given.rounds)
             report.write()
-    return 0
+    return 1 if report.failures else 0
 
 
 def _case(
@@ -73,7 +69,7 @@ def _case(
             "processor ms": (server.processor_seconds() - before) / clients / slices * 1000,
         }
 
-    for name, quantities in interleaved(running, rounds, case, int, run).items():
+    for name, quantities in interleaved(report, running, rounds, case, int, run).items():
         report.add(case, name, quantities, clients=clients, bytes=size)
     print("\n".join(table([each for each in report.measures if each.case == case])), flush=True)
 
@@ -90,13 +86,17 @@ def _ask(server: Contender, path: str, clients: int) -> list[Received]:
     return answers
 
 
-def _check(server: Contender, path: str, objects: Sequence[Object]) -> None:
-    """Raises if the server gives anything but these objects: others cannot be compared."""
+def _fill(server: Contender, path: str, objects: list[Object]) -> bool:
+    """Send the objects. Raises if the server gives anything but these: others cannot be compared."""
+    say(f"sending {len(objects)} objects to {server.name}")
+    if failures := send("127.0.0.1", server.dicom_port, "PACS", objects, 4).failures:
+        raise SystemExit(f"refused {failures} objects")
     kept = bytearray()
     get(server.web_port, path, ACCEPT, kept)
     missing = [item for item in objects if kept.find(item.sop_instance_uid.encode()) < 0]
     if missing:
-        raise SystemExit(f"{server.name} left {len(missing)} of {len(objects)} instances out")
+        raise SystemExit(f"left {len(missing)} of {len(objects)} instances out")
+    return True
 
 
 def _path(item: Object) -> str:

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 PDU_LENGTH = 16384
+PATIENCE = 300
+"""Seconds after which a server that does nothing has failed."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,9 @@ class _Link:
         ]
         self._socket = socket.create_connection((host, port))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # By the kernel: Python's own would cost a system call before each other.
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            self._socket.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", PATIENCE, 0))
         self._socket.sendall(associate(called, contexts))
         kind, _ = self._receive()
         if kind != 2:
@@ -113,7 +118,8 @@ def send_streamed(host: str, port: int, called: str, item: Object, size: int, pi
         link.close()
 
 
-def _item(kind: int, body: bytes) -> bytes:
+def framed(kind: int, body: bytes) -> bytes:
+    """An item of an association's negotiation (PS3.8 9.3.2)."""
     return struct.pack(">BxH", kind, len(body)) + body
 
 
@@ -126,14 +132,14 @@ def associate(
 ) -> bytes:
     """An A-ASSOCIATE-RQ (PS3.8 9.3.2); `extended` is extended negotiation by SOP class (PS3.7 D.3.3.5)."""
     body = struct.pack(">HH16s16s32x", 1, 0, called.ljust(16).encode(), calling.ljust(16).encode())
-    body += _item(0x10, b"1.2.840.10008.3.1.1.1")
+    body += framed(0x10, b"1.2.840.10008.3.1.1.1")
     for (abstract, transfer), number in contexts.items():
-        syntaxes = _item(0x30, abstract.encode()) + _item(0x40, transfer.encode())
-        body += _item(0x20, struct.pack(">B3x", number) + syntaxes)
-    users = _item(0x51, struct.pack(">I", 1 << 20)) + _item(0x52, b"2.25.1")
+        syntaxes = framed(0x30, abstract.encode()) + framed(0x40, transfer.encode())
+        body += framed(0x20, struct.pack(">B3x", number) + syntaxes)
+    users = framed(0x51, struct.pack(">I", 1 << 20)) + framed(0x52, b"2.25.1")
     for uid, information in (extended or {}).items():
-        users += _item(0x56, struct.pack(">H", len(uid)) + uid.encode() + information)
-    body += _item(0x50, users)
+        users += framed(0x56, struct.pack(">H", len(uid)) + uid.encode() + information)
+    body += framed(0x50, users)
     return struct.pack(">BxI", 1, len(body)) + body
 
 

@@ -154,6 +154,15 @@ def storescp(folder: Path) -> Iterator[tuple[int, int]]:
         yield port, process
 
 
+@contextmanager
+def probe(folder: Path, database_url: str) -> Iterator[tuple[int, int]]:
+    """The floor: the least that a receiver in Python does. Its port and process id."""
+    port, uri = free_port(), database_url.replace("postgresql+psycopg", "postgresql")
+    command = [sys.executable, "-m", "benchmarks.probe", str(folder), str(port), uri]
+    with _running(command, port, dict(os.environ)) as process:
+        yield port, process
+
+
 def _tool(name: str) -> str:
     found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
     if found is None:
@@ -179,4 +188,8 @@ def _running(command: list[str], port: int, environment: dict[str, str]) -> Iter
     finally:
         process.send_signal(signal.SIGCONT)  # it may be held while another has its turn
         process.terminate()
-        process.wait(30)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

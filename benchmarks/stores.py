@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Final
+from typing import Any, Final
 
 
 @contextmanager
-def _on_s3() -> Iterator[dict[str, str]]:
+def _on_s3() -> Iterator[dict[str, Any]]:
     from tests.s3_server import s3_server
 
     with s3_server() as server:
@@ -23,11 +23,11 @@ def _on_s3() -> Iterator[dict[str, str]]:
 
 
 @contextmanager
-def _on_disk() -> Iterator[dict[str, str]]:
+def _on_disk() -> Iterator[dict[str, Any]]:
     yield {"PACS_STORAGE__BACKEND": "filesystem"}
 
 
-STORES: Final[dict[str, Callable[[], AbstractContextManager[dict[str, str]]]]] = {
+STORES: Final[dict[str, Callable[[], AbstractContextManager[dict[str, Any]]]]] = {
     "filesystem": _on_disk,
     "s3": _on_s3,
 }

@@ -40,13 +40,13 @@ def main(arguments: list[str]) -> int:
     given = parser.read(arguments)
     report = Report("stow", "STOW-RS", is_quick=given.quick)
     for label in given.sizes:
-        with scratch() as folder, started(folder, given.servers, web=True) as running:
+        with scratch() as folder, started(report, folder, given.servers, web=True) as running:
             for requests in REQUESTS:
                 before = len(report.measures)
                 _case(report, list(running.values()), label, requests, given)
                 print("\n".join(table(report.measures[before:])), flush=True)
                 report.write()
-    return 0
+    return 1 if report.failures else 0
 
 
 def _case(report: Report, running: Sequence[Contender], label: str, requests: int, given: argparse.Namespace) -> None:
@@ -65,7 +65,7 @@ def _case(report: Report, running: Sequence[Contender], label: str, requests: in
         size = sum(len(each) for _, each in bodies)
         return {"objects/s": count / seconds, "MB/s sent": size / seconds / 1e6, "processor ms": processor}
 
-    for name, quantities in interleaved(running, given.rounds, case, prepare, run).items():
+    for name, quantities in interleaved(report, running, given.rounds, case, prepare, run).items():
         report.add(case, name, quantities, bytes=SIDES[label] ** 2 * 2, requests=requests)
 
 

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import argparse
 import statistics
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from playwright.sync_api import BrowserContext, Page, Playwright, sync_playwright
 from pydicom.dataset import FileDataset
@@ -36,11 +37,16 @@ from viewer_api.viewer_config import app_config, rewrite_index, rewrite_script, 
 _OTHERS: Final = {"Orthanc": True, "Orthanc, not compressing": False}
 """Whether it compresses answers, as it does by default."""
 _CASES: Final = ("link", "open", "again")
-_PATIENCE: Final = 600_000
+_PATIENCE: Final = 240_000
 _WATCH: Final = """
 performance.setResourceTimingBufferSize(100000);
-window.until = condition => new Promise(resolve => {
-    const look = () => condition() ? resolve(performance.now()) : setTimeout(look, 10);
+window.until = condition => new Promise((resolve, reject) => {
+    const end = performance.now() + PATIENCE;
+    const look = () => {
+        if (condition()) resolve(performance.now());
+        else if (performance.now() > end) reject(new Error('the viewer did not show it in time'));
+        else setTimeout(look, 10);
+    };
     look();
 });
 window.stack = study => {
@@ -53,7 +59,7 @@ window.loaded = (study, count) => until(() => {
     const images = stack(study);
     return images && images.length === count && images.every(image => cornerstone.cache.isLoaded(image));
 });
-"""
+""".replace("PATIENCE", str(_PATIENCE))
 _GO: Final = """async ([address, study, count]) => {
     const started = performance.now();
     history.pushState({}, '', address);
@@ -104,35 +110,48 @@ def main(arguments: list[str]) -> int:
     study = ct_series(given.slices, given.side, noise=1)
     # Something to begin with: the program is running and warm when the study is opened from within.
     small = ct_series(1, 64, PatientID="SMALL", PatientName="Small^Study")
+    network = f"a network of {given.megabits} Mbit/s" if given.megabits else "loopback"
+    title = f"CT of {given.slices} slices of {given.side} x {given.side} x 16 bit in OHIF, by {network}"
+    report = Report("viewer", title, is_quick=given.quick)
     with scratch() as folder, ExitStack() as stack:
-        sites = stack.enter_context(_sites(folder, [*study, *small]))
+        sites = stack.enter_context(_sites(report, folder, [*study, *small]))
         playwright = stack.enter_context(sync_playwright())
-        runs = _measure(playwright, folder, sites, study, small, given.rounds, given.megabits)
-    _report(runs, given)
-    return 0
+        runs = _measure(report, playwright, folder, sites, study, small, given)
+    _report(report, runs)
+    return 1 if report.failures else 0
 
 
 @contextmanager
-def _sites(folder: Path, images: list[FileDataset]) -> Iterator[dict[str, Site]]:
-    """Both servers, each with the images and the viewer."""
+def _sites(report: Report, folder: Path, images: list[FileDataset]) -> Iterator[dict[str, Site]]:
+    """All servers, each with the images and the viewer."""
     build = install_viewer()
+    served = _copy(build, folder / "served")
+    objects = [_object(image) for image in images]
     with ExitStack() as stack:
-        ours = stack.enter_context(service(_made(folder / "ours"), PACS_WEB__VIEWER=str(build), PACS_FEED__QUIET="1"))
-        sites = {OURS: Site(f"http://127.0.0.1:{ours.web_port}", "/viewer/viewer")}
-        receivers = {OURS: ours.dicom_port}
-        served = _copy(build, folder / "served")
-        for number, (name, compresses) in enumerate(_OTHERS.items()):
+
+        def ours() -> Site:
+            variables: dict[str, Any] = {"PACS_WEB__VIEWER": str(build), "PACS_FEED__QUIET": "1"}
+            running = stack.enter_context(service(_made(folder / "ours"), **variables))
+            _fill(running.dicom_port, objects)
+            return Site(f"http://127.0.0.1:{running.web_port}", "/viewer/viewer")
+
+        def other(number: int, compresses: bool) -> Site:
             postgres = EmbeddedPostgres(_made(folder / f"database{number}"))
             stack.callback(postgres.stop)
             place = _made(folder / f"other{number}")
-            other = stack.enter_context(orthanc_web(place, served, postgres.url, HttpCompressionEnabled=compresses))
-            sites[name] = Site(f"http://127.0.0.1:{other.web_port}", "/viewer/index.html")
-            receivers[name] = other.dicom_port
-        objects = [_object(image) for image in images]
-        for name, port in receivers.items():
-            if failures := send("127.0.0.1", port, "PACS", objects, 2).failures:
-                raise SystemExit(f"{name} refused {failures} objects")
-        yield sites
+            running = stack.enter_context(orthanc_web(place, served, postgres.url, HttpCompressionEnabled=compresses))
+            _fill(running.dicom_port, objects)
+            return Site(f"http://127.0.0.1:{running.web_port}", "/viewer/index.html")
+
+        starts: dict[str, Callable[[], Site]] = {OURS: ours}
+        starts |= {name: partial(other, number, on) for number, (name, on) in enumerate(_OTHERS.items())}
+        found = {name: report.attempt(f"start of {name}", start) for name, start in starts.items()}
+        yield {name: site for name, site in found.items() if site}
+
+
+def _fill(port: int, objects: list[Object]) -> None:
+    if failures := send("127.0.0.1", port, "PACS", objects, 2).failures:
+        raise SystemExit(f"refused {failures} objects")
 
 
 def _made(folder: Path) -> Path:
@@ -167,33 +186,41 @@ def _object(image: FileDataset) -> Object:
 
 
 def _measure(
+    report: Report,
     playwright: Playwright,
     folder: Path,
     sites: dict[str, Site],
     study: list[FileDataset],
     small: list[FileDataset],
-    rounds: int,
-    megabits: int,
+    given: argparse.Namespace,
 ) -> dict[tuple[str, str], list[Run]]:
     runs: dict[tuple[str, str], list[Run]] = {(case, name): [] for case in _CASES for name in sites}
     wanted, before = str(study[0].StudyInstanceUID), str(small[0].StudyInstanceUID)
-    for number in range(rounds + 1):
-        for name, site in sites.items():
-            found = []
-            with _browser(playwright, folder / f"link-{name}-{number}") as context:
-                page = _page(context, megabits)
-                page.goto(f"{site.url}{site.place}?StudyInstanceUIDs={wanted}")
-                found.append(_run(page, page.evaluate(_LOADED, [wanted, len(study)])))
-            with _browser(playwright, folder / f"open-{name}-{number}") as context:
-                for _ in ("open", "again"):
-                    page = _page(context, megabits)
-                    page.goto(f"{site.url}{site.place}?StudyInstanceUIDs={before}")
-                    page.evaluate("study => shown(study)", before)
-                    address = f"/viewer/viewer?StudyInstanceUIDs={wanted}"
-                    found.append(_run(page, page.evaluate(_GO, [address, wanted, len(study)])))
-                    page.close()
+
+    def openings(name: str, site: Site, number: int) -> list[Run]:
+        found = []
+        with _browser(playwright, folder / f"link-{name}-{number}") as context:
+            page = _page(context, given.megabits)
+            page.goto(f"{site.url}{site.place}?StudyInstanceUIDs={wanted}")
+            found.append(_run(page, page.evaluate(_LOADED, [wanted, len(study)])))
+        with _browser(playwright, folder / f"open-{name}-{number}") as context:
+            for _ in ("open", "again"):
+                page = _page(context, given.megabits)
+                page.goto(f"{site.url}{site.place}?StudyInstanceUIDs={before}")
+                page.evaluate("study => shown(study)", before)
+                address = f"/viewer/viewer?StudyInstanceUIDs={wanted}"
+                found.append(_run(page, page.evaluate(_GO, [address, wanted, len(study)])))
+                page.close()
+        return found
+
+    for number in range(given.rounds + 1):
+        for name, site in [*sites.items()]:
+            found = report.attempt(name, partial(openings, name, site, number))
+            if found is None:
+                del sites[name]
+                continue
             for case, run in zip(_CASES, found, strict=True):
-                say(f"{case}, run {number} of {rounds}, {name}: {run.first:.0f} ms, all {run.all:.0f} ms")
+                say(f"{case}, run {number} of {given.rounds}, {name}: {run.first:.0f} ms, all {run.all:.0f} ms")
                 if number:  # the first round is for warming up
                     runs[case, name].append(run)
     return runs
@@ -231,12 +258,11 @@ def _run(page: Page, times: dict[str, float]) -> Run:
     return Run(times["first"], times["all"], max(metadata, default=0), frame, len(asked), received)
 
 
-def _report(runs: dict[tuple[str, str], list[Run]], given: argparse.Namespace) -> None:
-    network = f"a network of {given.megabits} Mbit/s" if given.megabits else "loopback"
-    title = f"CT of {given.slices} slices of {given.side} x {given.side} x 16 bit in OHIF, by {network}"
-    report = Report("viewer", title, is_quick=given.quick)
+def _report(report: Report, runs: dict[tuple[str, str], list[Run]]) -> None:
     for (case, name), found in runs.items():
-        quantities = {
+        if not found:
+            continue
+        quantities: dict[str, list[float]] = {
             "first image ms": [run.first for run in found],
             "full stack ms": [run.all for run in found],
             "metadata ms": [run.metadata for run in found],
