@@ -6,15 +6,16 @@ import importlib
 import signal
 import sys
 
-from benchmarks.every import ALL
+from benchmarks.every import STEPS
 
 COMMANDS = {
-    **{name: what for name, (_, what) in ALL.items()},
+    **{each.name: each.purpose for each in STEPS if each.purpose},
     "access": "what it costs that each caller sees their own",
     "audit": "what it costs that everything is on record",
     "figures": "questions about a province",
     "identity": "persons found in a generated province",
     "profile": "another one of these, with a flame graph of our processes",
+    "summary": "tables and plots of what lies in the folder of results, beside an earlier pass if one is named",
 }
 
 

@@ -1,92 +1,127 @@
 """``python -m benchmarks [--quick] [--only NAME ...]``: all that the goals ask for, then plots and one summary.
 
-Each benchmark is a process of its own: one that fails is told at the end, and loses nobody else's results.
+Each benchmark is a process of its own, within a time: one that fails is told at the end, and loses nobody else's
+results. Results of each are written while it runs. What servers wrote is deleted when all is measured. With
+``--before`` tables and plots also show what an earlier pass found.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import os
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
-from benchmarks import goals, plots
-from benchmarks.command import QUICK, Parser, say
-from benchmarks.results import TARGET, machine, read_all
+from benchmarks import plots, summary
+from benchmarks.command import QUICK, SCRATCH, Parser, deleted_in_the_end, say
+from benchmarks.results import TARGET
 from benchmarks.servers import ROOT
 
 DATABASE: Final = "BENCH_DATABASE"
-"""Environment variable: URL of a filled index that `query` asks, instead of a small one of its own."""
+"""Environment variable: URL of a filled index that `query` asks, instead of small ones of its own."""
+_SLACK: Final = 300.0
+_TIMES: Final = 3.0
+"""A benchmark is stopped after so many times its estimate and this many seconds."""
 
-ALL: Final[dict[str, tuple[tuple[str, ...], str]]] = {
-    "limits": ((), "what the machine does by itself: files, commits, echoes"),
-    "receive": ((), "C-STORE against Orthanc and storescp; --store s3 for ours on S3"),
-    "stow": ((), "STOW-RS against Orthanc's plugin"),
-    "retrieve": ((), "a series by WADO-RS against Orthanc's plugin"),
-    "metadata": ((), "metadata of a large study against Orthanc's plugin"),
-    "frames": ((), "single frames against Orthanc's plugin"),
-    "viewer": ((), "a large CT in OHIF, served by us and by Orthanc"),
-    "memory": ((), "what the processes take: many large objects at once, and huge ones"),
-    "query": ((), "QIDO-RS and C-FIND"),
-    "scale": ((), "measured costs carried to years and provinces; writes docs/scale.md"),
-}
-"""Arguments and purpose of each, in the order in which they run."""
+
+@dataclass(frozen=True)
+class Step:
+    """One benchmark as it is run with all others."""
+
+    name: str
+    command: tuple[str, ...]
+    purpose: str
+    quick: float
+    """Seconds of a quick pass on two processors, to tell how long all will take."""
+    full: float
+
+    def limit(self, *, quick: bool) -> float:
+        """Seconds after which it is stopped."""
+        return self.estimate(quick=quick) * _TIMES + _SLACK
+
+    def estimate(self, *, quick: bool) -> float:
+        """Seconds that it will take."""
+        return self.quick if quick else self.full
+
+
+STEPS: Final = (
+    Step("limits", ("limits",), "what the machine does by itself: files, commits, echoes", 90, 270),
+    Step("receive", ("receive",), "C-STORE against Orthanc and storescp; --store s3 for ours on S3", 330, 1500),
+    Step("receive-s3", ("receive", "--store", "s3"), "", 120, 600),
+    Step("stow", ("stow",), "STOW-RS against Orthanc's plugin", 60, 300),
+    Step("retrieve", ("retrieve",), "a series by WADO-RS against Orthanc's plugin", 60, 120),
+    Step("metadata", ("metadata",), "metadata of a large study against Orthanc's plugin", 90, 120),
+    Step("frames", ("frames",), "single frames against Orthanc's plugin", 120, 420),
+    Step("viewer", ("viewer",), "a large CT in OHIF, served by us and by Orthanc", 180, 300),
+    Step("memory", ("memory",), "what the processes take: many large objects at once, and huge ones", 60, 900),
+    Step("query", ("query",), "QIDO-RS and C-FIND", 150, 900),
+    Step("scale", ("scale",), "measured costs carried to years and provinces; writes docs/scale.md", 5, 5),
+)
+"""In the order in which they run."""
 
 
 def main(arguments: list[str]) -> int:
-    """Exit code 0; 1 if one failed."""
+    """Exit code 0; 1 if something could not be measured."""
     parser = Parser("", __doc__)
-    steps = {name: [name, *options] for name, (options, _) in ALL.items() if _is_there(name)}
-    steps = _with_s3(steps)
-    parser.add_argument("--only", nargs="+", choices=[*steps], default=[*steps], help="of all")
+    names = [each.name for each in STEPS]
+    parser.add_argument("--only", nargs="+", choices=names, default=names, help="of all")
+    parser.add_argument("--before", type=Path, help="folder of an earlier pass that is shown beside this one")
     given = parser.read(arguments)
-    if "query" in steps:
-        steps["query"] += _query(quick=given.quick)
-    failed = []
-    for number, name in enumerate(given.only, 1):
-        say(f"=== {name} ({number} of {len(given.only)})")
-        begun = time.monotonic()
-        if not _run(steps[name], quick=given.quick):
-            failed.append(name)
-        say(f"=== {name}: {'failed' if name in failed else 'done'} after {time.monotonic() - begun:.0f} s")
-    reports = read_all()
-    for path in plots.draw(reports):
+    failed = _all([each for each in STEPS if each.name in given.only], quick=given.quick)
+    lines = summary.write(TARGET, given.before)
+    for path in plots.draw(TARGET, given.before):
         say(f"plot: {path}")
-    print("\n".join(goals.write_summary(reports, machine())))
-    say(f"results are in {TARGET}")
+    print("\n".join(lines))
+    say(f"results are in {TARGET}, to be read from {TARGET / 'summary.md'}")
     if failed:
-        say(f"failed: {', '.join(failed)}")
+        say(f"failed wholly or in parts: {', '.join(failed)}")
     return 1 if failed else 0
 
 
-def _with_s3(steps: dict[str, list[str]]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for name, command in steps.items():
-        found[name] = command
-        if name == "receive":
-            found["receive-s3"] = [*command, "--store", "s3"]
-    return found
-
-
-def _is_there(name: str) -> bool:
-    return importlib.util.find_spec(f"benchmarks.{name}") is not None
-
-
-def _query(*, quick: bool) -> list[str]:
-    if url := os.environ.get(DATABASE):
-        return ["--database", url]
-    return ["--studies", "5000", "--draws", "40"] if quick else []
-
-
-def _run(command: list[str], *, quick: bool) -> bool:
+def _all(steps: Sequence[Step], *, quick: bool) -> list[str]:
+    """Run them one after the other; those that failed."""
     environment = {**os.environ, QUICK: "1" if quick else "0"}
+    environment.setdefault(SCRATCH, deleted_in_the_end().name)
+    failed: list[str] = []
+    begun, expected = time.monotonic(), 0.0
+    for number, step in enumerate(steps):
+        left = sum(each.estimate(quick=quick) for each in steps[number:])
+        # What came before tells how fast this machine is.
+        pace = (time.monotonic() - begun) / expected if expected > _SLACK else 1.0
+        minutes = f"about {left * pace / 60:.0f} minutes to go"
+        say(f"=== {step.name} ({number + 1} of {len(steps)}; {minutes})")
+        started = time.monotonic()
+        if not _run(_command(step), environment, step.limit(quick=quick)):
+            failed.append(step.name)
+        taken = time.monotonic() - started
+        expected += step.estimate(quick=quick)
+        say(f"=== {step.name}: {'FAILED, wholly or in parts' if step.name in failed else 'done'} after {taken:.0f} s")
+    return failed
+
+
+def _command(step: Step) -> list[str]:
+    url = os.environ.get(DATABASE)
+    return [*step.command, *(("--database", url) if url and step.name == "query" else ())]
+
+
+def _run(command: list[str], environment: dict[str, str], limit: float) -> bool:
     process = subprocess.Popen([sys.executable, "-m", "benchmarks", *command], cwd=ROOT, env=environment)
     try:
-        return process.wait() == 0
+        return process.wait(limit) == 0
+    except subprocess.TimeoutExpired:
+        say(f"stopped: it took longer than {limit:.0f} s")
+        return False
     finally:
         # Whoever stops us stops it, too; it stops its servers.
         if process.poll() is None:
-            process.terminate()
+            process.send_signal(signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(120)
+            process.kill()
             process.wait()

@@ -1,102 +1,164 @@
-"""Plots of results, by matplotlib from the extra ``bench``: cost against size, against associations and the archive."""
+"""Plots of results, by matplotlib from the extra ``bench``: cost against size, associations and archive, and the goals.
+
+Points are medians, bars reach from the least run to the most.
+"""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from benchmarks.command import say
-from benchmarks.results import TARGET, Measure, Report
+from benchmarks.goals import GOALS, QUERIES, QUERY_MS, Goal, worst_p99
+from benchmarks.results import OURS, TARGET, Measure, Report, number, read_all, times_better
 
-Points = dict[str, list[tuple[float, float]]]
-"""What is drawn: for each label its points."""
+BEFORE: Final = "ours, before"
+_COLOURS: Final = {
+    OURS: "#c1121f",
+    BEFORE: "#f4a3a8",
+    "Orthanc": "#1d4e89",
+    "Orthanc, index in PostgreSQL": "#5fa8d3",
+    "storescp": "#6b7280",
+    "probe": "#2a9d8f",
+    "disk, write + fsync": "#111827",
+}
+_OTHER_COLOURS: Final = ("#c1121f", "#1d4e89", "#2a9d8f", "#e09f3e", "#7b2cbf", "#6b7280")
 
 
-def draw(reports: Mapping[str, Report], folder: Path = TARGET) -> list[Path]:
+@dataclass(frozen=True)
+class Point:
+    """A median with the least and the most."""
+
+    x: float
+    y: float
+    low: float
+    high: float
+
+
+Lines = dict[str, list[Point]]
+"""By label."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Panels side by side, with the same axes."""
+
+    title: str
+    across: str
+    along: str
+    panels: dict[str, Lines]
+    ticks: dict[float, str] = field(default_factory=dict)
+    """Of the axis across: what is written where."""
+    limit: float = 0
+    """A line of the axis along that is not to be exceeded."""
+
+
+def draw(folder: Path = TARGET, before: Path | None = None, suffix: str = "svg") -> list[Path]:
     """Draw what there are results for; the files. Without matplotlib none, and a sentence says so."""
     try:
         import matplotlib
 
         matplotlib.use("Agg")
-        from matplotlib import pyplot
     except ImportError:
         say("no plots: matplotlib is not installed (pip install -c constraints.txt matplotlib, the extra 'bench')")
         return []
+    reports = read_all(folder)
     drawn = []
-    for name, (title, across, along, points) in figures(reports, folder).items():
-        figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
-        for label, found in points.items():
-            xs, ys = zip(*sorted(found), strict=True)
-            axes.plot(xs, ys, marker="o", label=label)
-        axes.set(title=title, xlabel=across, ylabel=along, xscale="log", yscale="log")
-        axes.grid(visible=True, which="both", alpha=0.3)
-        axes.legend(fontsize="small")
-        path = folder / f"{name}.svg"
-        figure.savefig(path)
-        pyplot.close(figure)
-        drawn.append(path)
+    for name, figure in figures(with_before(reports, before), folder).items():
+        drawn.append(folder / f"{name}.{suffix}")
+        _draw(figure, drawn[-1])
+    if bars := ratios(reports):
+        drawn.append(folder / f"goals.{suffix}")
+        _draw_goals(bars, drawn[-1])
     return drawn
 
 
-def figures(reports: Mapping[str, Report], folder: Path) -> dict[str, tuple[str, str, str, Points]]:
-    """By name of the file: title, names of the axes, and the points."""
-    found: dict[str, tuple[str, str, str, Points]] = {}
+def with_before(reports: Mapping[str, Report], before: Path | None) -> dict[str, Report]:
+    """The reports, with ours of an earlier pass as one more server."""
+    if before is None:
+        return dict(reports)
+    earlier = read_all(before)
+    found = {}
+    for name, report in reports.items():
+        old = earlier[name].measures if name in earlier else []
+        mine = [replace(each, server=BEFORE) for each in old if each.server == OURS]
+        found[name] = replace(report, measures=[*report.measures, *mine])
+    return found
+
+
+def figures(reports: Mapping[str, Report], folder: Path) -> dict[str, Figure]:
+    """What is drawn, by name of the file."""
+    found: dict[str, Figure] = {}
     for name in ("receive", "receive-s3"):
         if report := reports.get(name):
-            by_size, by_associations = against_size(report), against_associations(report)
-            found[f"{name}-size"] = (
-                f"{report.title}: time of an object against its size",
-                "bytes",
-                "ms per object",
-                by_size,
+            sizes = {each.parameters["bytes"]: each.case.partition(",")[0] for each in _rates(report)}
+            counts = {
+                each.parameters["associations"]: f"{each.parameters['associations']:.0f}" for each in _rates(report)
+            }
+            what = f"{report.title}: medians, least to most"
+            found[f"{name}-size"] = Figure(
+                f"Time of an object against its size. {what}", "size", "ms per object", against_size(report), sizes
             )
-            found[f"{name}-associations"] = (
-                f"{report.title}: objects against associations",
-                "associations",
-                "objects/s",
-                by_associations,
+            found[f"{name}-associations"] = Figure(
+                f"Rate against associations. {what}", "associations", "objects/s", against_associations(report), counts
             )
-    if points := against_archive(folder):
-        found["query-archive"] = ("Searches: p99 against the archive", "studies", "p99 ms", points)
-    return {name: each for name, each in found.items() if each[3]}
+    archive = against_archive(folder)
+    studies = {
+        point.x: f"{point.x:,.0f}" for lines in archive.values() for found_ in lines.values() for point in found_
+    }
+    found["query-archive"] = Figure(
+        "Searches against the size of the archive, one client: p99", "studies in the index", "p99 ms", archive, studies,
+        QUERY_MS,
+    )  # fmt: skip
+    return {name: each for name, each in found.items() if any(len(lines) for lines in each.panels.values())}
 
 
-def against_size(report: Report) -> Points:
-    """Milliseconds of an object against its bytes, for each server and number of associations."""
-    points: Points = defaultdict(list)
+def against_size(report: Report) -> dict[str, Lines]:
+    """Milliseconds of an object against its bytes: for each number of associations, by server."""
+    panels: dict[str, Lines] = defaultdict(lambda: defaultdict(list))
     for each in _rates(report):
-        count = f"{each.parameters['associations']:.0f}"
-        points[f"{each.server}, {count} at once"].append((each.parameters["bytes"], 1000 / _objects(each)))
-    return dict(points)
+        count = each.parameters["associations"]
+        panel = f"{count:.0f} association{'s' if count > 1 else ''}"
+        times = [1000 / rate for rate in _objects(each)]
+        panels[panel][each.server].append(_point(each.parameters["bytes"], times, 1000 / _median(each)))
+    return {panel: dict(lines) for panel, lines in panels.items()}
 
 
-def against_associations(report: Report) -> Points:
-    """Objects a second against associations, for each server and size."""
-    points: Points = defaultdict(list)
+def against_associations(report: Report) -> dict[str, Lines]:
+    """Objects a second against associations: for each size, by server."""
+    panels: dict[str, Lines] = defaultdict(lambda: defaultdict(list))
     for each in _rates(report):
-        label = f"{each.server}, {each.case.partition(',')[0]}"
-        points[label].append((each.parameters["associations"], _objects(each)))
-    return dict(points)
+        panel = each.case.partition(",")[0]
+        panels[panel][each.server].append(_point(each.parameters["associations"], _objects(each), _median(each)))
+    return {panel: dict(lines) for panel, lines in panels.items()}
 
 
-def against_archive(folder: Path) -> Points:
-    """p99 of searches against studies of the index, of all the files that ``query`` wrote."""
-    points: Points = defaultdict(list)
+def against_archive(folder: Path) -> dict[str, Lines]:
+    """p99 of the searches that goals name, against studies of the index: by way, of all the files of ``query``."""
+    panels: dict[str, Lines] = defaultdict(lambda: defaultdict(list))
     for path in sorted(folder.glob("query*.json")):
         content: dict[str, Any] = json.loads(path.read_text())
         studies = content.get("facts", {}).get("study", 0)
-        worst: dict[str, float] = {}
-        for each in content.get("measured", []):
-            if each["clients"] == 1:
-                label = f"{each['kind']}, {each['by']}"
-                worst[label] = max(worst.get(label, 0.0), each["p99"])
-        for label, p99 in worst.items():
-            if studies:
-                points[label].append((studies, p99))
-    return {label: each for label, each in points.items() if len(each) > 1}
+        for (kind, by), p99 in worst_p99(content).items() if content.get("measured") else ():
+            if studies and kind in QUERIES:
+                panels[by][kind].append(Point(studies, p99, p99, p99))
+    return {panel: dict(lines) for panel, lines in panels.items()}
+
+
+def ratios(reports: Mapping[str, Report], goals: Sequence[Goal] = GOALS) -> list[tuple[str, float, float]]:
+    """Of each goal that compares servers and was measured: its text, how many times better we are, and are to be."""
+    found = []
+    for goal in goals:
+        report = reports.get(goal.benchmark)
+        ours = report.find(goal.case, OURS, goal.quantity) if report else None
+        other = report.find(goal.case, goal.against, goal.quantity) if report and goal.against else None
+        if ours and other:
+            found.append((f"{goal.text} / {goal.against}", times_better(ours, other), goal.least))
+    return found
 
 
 def _rates(report: Report) -> list[Measure]:
@@ -105,6 +167,95 @@ def _rates(report: Report) -> list[Measure]:
     ]
 
 
-def _objects(measure: Measure) -> float:
-    """Objects a second."""
-    return measure.median * (1e6 / measure.parameters["bytes"] if measure.quantity == "MB/s" else 1)
+def _objects(measure: Measure) -> list[float]:
+    """Objects a second of each run."""
+    return [rate * _factor(measure) for rate in measure.runs]
+
+
+def _median(measure: Measure) -> float:
+    return measure.median * _factor(measure)
+
+
+def _factor(measure: Measure) -> float:
+    return 1e6 / measure.parameters["bytes"] if measure.quantity == "MB/s" else 1
+
+
+def _point(x: float, runs: Sequence[float], median: float) -> Point:
+    return Point(x, median, min(runs), max(runs))
+
+
+def _draw(figure: Figure, path: Path) -> None:
+    from matplotlib import pyplot
+    from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
+
+    drawing, all_axes = pyplot.subplots(
+        1, len(figure.panels), figsize=(4.6 * len(figure.panels) + 0.6, 5.2), sharey=True, squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    others = iter(_OTHER_COLOURS * 4)
+    labels = list(dict.fromkeys(label for lines in figure.panels.values() for label in lines))
+    colours = {label: _COLOURS.get(label) or next(others) for label in labels}
+    handles: dict[str, Any] = {}
+    for axes, (panel, lines) in zip(all_axes[0], figure.panels.items(), strict=True):
+        for label, points in lines.items():
+            ordered = sorted(points, key=_across)
+            xs, ys = [p.x for p in ordered], [p.y for p in ordered]
+            spread = [p.y - p.low for p in ordered], [p.high - p.y for p in ordered]
+            thick = 2.4 if label == OURS else 1.4
+            handles[label] = axes.errorbar(
+                xs, ys, spread, marker="o", markersize=5, capsize=3, linewidth=thick, color=colours[label]
+            )
+        if figure.limit:
+            axes.axhline(figure.limit, color="black", linestyle=":")
+            axes.annotate(f"goal: {number(figure.limit)} ms", (0.02, figure.limit), (0, 3),
+                          xycoords=("axes fraction", "data"), textcoords="offset points", fontsize=8)  # fmt: skip
+        axes.set(title=panel, xlabel=figure.across, xscale="log", yscale="log")
+        ticks = sorted(figure.ticks)
+        axes.set_xticks(ticks, [figure.ticks[each] for each in ticks])
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.margins(x=0.12)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(_plain)
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.tick_params(labelleft=True)
+        axes.grid(visible=True, which="major", alpha=0.35)
+        axes.grid(visible=True, which="minor", alpha=0.12)
+    all_axes[0][0].set_ylabel(figure.along)
+    drawing.suptitle(figure.title, fontsize=12)
+    drawing.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, fontsize=9)
+    drawing.savefig(path, dpi=110)
+    pyplot.close(drawing)
+
+
+def _plain(value: float, _: object) -> str:
+    return f"{value:g}"
+
+
+def _across(point: Point) -> float:
+    return point.x
+
+
+def _draw_goals(bars: Sequence[tuple[str, float, float]], path: Path) -> None:
+    """A bar for each goal: how far we are, 1 is reached."""
+    from matplotlib import pyplot
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    drawing, axes = pyplot.subplots(figsize=(11, 0.27 * len(bars) + 1.4), layout="constrained")
+    for place, (_, ratio, wanted) in enumerate(bars):
+        share = max(ratio / wanted, 1e-3)
+        axes.barh(place, share - 1, left=1, color="#2a9d8f" if share >= 1 else "#c1121f")
+        text = f"{number(ratio)} x (goal {number(wanted)} x)"
+        axes.annotate(text, (max(share, 1), place), (4, 0), textcoords="offset points", va="center", fontsize=7.5)
+    axes.axvline(1, color="black", linewidth=1)
+    axes.set_yticks(range(len(bars)), [text for text, *_ in bars], fontsize=7.5)
+    axes.invert_yaxis()
+    axes.set(xscale="log", xlabel="share of the goal that is reached (1: reached)")
+    axes.set_title("Ours against each other server, of what the goals ask for", fontsize=11)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(_plain)
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.margins(x=0.22, y=0.01)
+    axes.grid(visible=True, axis="x", alpha=0.3)
+    drawing.savefig(path, dpi=110)
+    pyplot.close(drawing)

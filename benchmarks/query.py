@@ -1,8 +1,9 @@
 """``python -m benchmarks query``: how long questions take, by QIDO-RS and by C-FIND, from both processes as shipped.
 
-Asks a filled index (`python -m archive.demo.generated`), or a small one that it fills itself. Callers are one who sees
+Asks a filled index (`python -m archive.demo.generated`), or small ones that it fills itself. Callers are one who sees
 the province and one of its largest hospital, behind the walls; with one and with four clients at once. Writes
-``build/benchmarks/query.md`` and ``query.json``.
+``query-STUDIES.md`` and ``query-STUDIES.json`` into ``build/benchmarks/``; of a named index ``query.md`` and
+``query.json``.
 """
 
 from __future__ import annotations
@@ -10,18 +11,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import secrets
 import statistics
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import httpx
 import psycopg
@@ -31,13 +30,14 @@ from archive.embedded import EmbeddedPostgres
 from archive.people.caller import Membership
 from archive.people.commands import OPERATOR
 from archive.people.roles import Right, Role
+from benchmarks.command import Parser, say, scratch
 from benchmarks.finder import Client, Finder, Qido
 from benchmarks.questions import KINDS, Question, draw, studies
+from benchmarks.results import TARGET, machine
 from benchmarks.servers import ROOT, Service, service
 from config.settings import load
 
-TARGET = Path("build/benchmarks")
-GOAL_MS = 50
+GOAL_MS: Final = 50
 
 
 @dataclass
@@ -120,15 +120,13 @@ def _at(ordered: Sequence[float], share: float) -> float:
 
 
 @contextmanager
-def _index(given: argparse.Namespace, folder: Path) -> Iterator[str]:
-    """The address of a filled index."""
-    if given.database:
-        yield given.database
-        return
+def _index(studies: int, folder: Path) -> Iterator[str]:
+    """The address of an index that is filled with so many studies."""
+    say(f"filling an index with {studies} studies")
     postgres = EmbeddedPostgres(folder / "postgres")
     try:
         environment = {**os.environ, "PACS_DATABASE__URL": postgres.url, "PACS_DATA_DIR": str(folder / "made")}
-        command = [sys.executable, "-m", "archive.demo.generated", "--studies", str(given.studies)]
+        command = [sys.executable, "-m", "archive.demo.generated", "--studies", str(studies)]
         subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
         yield postgres.url
     finally:
@@ -203,7 +201,7 @@ def table(found: Sequence[Measured]) -> list[str]:
 
 def _write(name: str, facts: dict[str, Any], found: Sequence[Measured]) -> None:
     TARGET.mkdir(parents=True, exist_ok=True)
-    facts = {**facts, "processors": os.cpu_count(), "python": platform.python_version()}
+    facts = {**facts, **machine()}
     result = {"benchmark": name, "facts": facts, "measured": [asdict(each) for each in found]}
     (TARGET / f"{name}.json").write_text(json.dumps(result, indent=1, ensure_ascii=False))
     heading = ", ".join(
@@ -216,27 +214,29 @@ def _write(name: str, facts: dict[str, Any], found: Sequence[Measured]) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks query", description=__doc__)
-    parser.add_argument("--database", default="", help="URL of a filled index; without it a small one is made")
-    parser.add_argument("--studies", type=int, default=20_000, help="in the index that is made")
-    parser.add_argument("--draws", type=int, default=200, help="questions of each kind")
+    parser = Parser("query", __doc__)
+    parser.add_argument("--database", default="", help="URL of a filled index; without it small ones are made")
+    parser.add("--studies", [5000, 50_000], [2000, 10_000], nargs="+", type=int, help="in each index that is made")
+    parser.add("--draws", 200, 40, type=int, help="questions of each kind")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--clients", type=int, nargs="*", default=[1, 4])
     parser.add_argument("--kinds", nargs="*", default=list(KINDS), help="parts of their names")
     parser.add_argument("--by", nargs="*", default=["QIDO-RS", "C-FIND"])
     parser.add_argument("--callers", nargs="*", default=["all", "hospital"])
     parser.add_argument("--name", default="query", help="of the files that are written")
-    given = parser.parse_args(arguments)
+    given = parser.read(arguments)
     kinds = [kind for kind in KINDS if any(part in kind for part in given.kinds)]
-    with tempfile.TemporaryDirectory(prefix="pacs-bench-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        with _index(given, folder) as url:
-            _run(given, url, folder, kinds)
+    if given.database:
+        with scratch() as folder:
+            _run(given, given.database, folder, kinds, given.name)
+        return 0
+    for number in given.studies:
+        with scratch() as folder, _index(number, folder) as url:
+            _run(given, url, folder, kinds, f"{given.name}-{number}")
     return 0
 
 
-def _run(given: argparse.Namespace, url: str, folder: Path, kinds: Sequence[str]) -> None:
+def _run(given: argparse.Namespace, url: str, folder: Path, kinds: Sequence[str], name: str) -> None:
     found: list[Measured] = []
     with psycopg.connect(url, autocommit=True) as connection:
         row = connection.execute(
@@ -261,13 +261,14 @@ def _run(given: argparse.Namespace, url: str, folder: Path, kinds: Sequence[str]
                 PACS_ACCESS__TOKEN_MINUTES="600",
             )
         )
-        print(f"node: process {running.node}, web: process {running.web}", flush=True)
+        say(f"node: process {running.node}, web: process {running.web}")
         doors = _doors(running, _tokens(url, folder / "data", running, largest))
         print("\n".join(table([])), flush=True)
         for clients in given.clients:
             for door in doors:
                 if door.by in given.by and door.caller in given.callers:
+                    say(f"{name}: {door.by}, caller {door.caller}, {clients} at once")
                     new = measure(door, asked[door.caller], clients)
                     print("\n".join(table(new)[2:]), flush=True)
                     found += new
-    _write(given.name, facts, found)
+                    _write(name, facts, found)

@@ -140,12 +140,12 @@ def table(measures: Sequence[Measure]) -> list[str]:
         quantities = list(dict.fromkeys(each.quantity for found in servers.values() for each in found))
         if quantities != last:
             head = ["case", "server", *quantities, "ours is better by"]
-            lines += [*([""] if lines else []), _row(head), _row("---" for _ in head)]
+            lines += [*([""] if lines else []), row(head), row("---" for _ in head)]
             last = quantities
         for server, found in servers.items():
             by_quantity = {each.quantity: each for each in found}
             cells = [by_quantity[each].shown if each in by_quantity else "" for each in quantities]
-            lines.append(_row([case, server, *cells, _ratio(servers.get(OURS), found)]))
+            lines.append(row([case, server, *cells, _ratio(servers.get(OURS), found)]))
     return lines
 
 
@@ -155,7 +155,8 @@ def _ratio(ours: list[Measure] | None, found: list[Measure]) -> str:
     return f"{times_better(ours[0], found[0]):.2f}"
 
 
-def _row(cells: Iterable[str]) -> str:
+def row(cells: Iterable[str]) -> str:
+    """A line of a table, as Markdown."""
     return "| " + " | ".join(cells) + " |"
 
 

@@ -116,8 +116,8 @@ def main(arguments: list[str]) -> int:
     with scratch() as folder, ExitStack() as stack:
         sites = stack.enter_context(_sites(report, folder, [*study, *small]))
         playwright = stack.enter_context(sync_playwright())
-        runs = _measure(report, playwright, folder, sites, study, small, given)
-    _report(report, runs)
+        _measure(report, playwright, folder, sites, study, small, given)
+    print("\n".join(report.lines()))
     return 1 if report.failures else 0
 
 
@@ -193,7 +193,7 @@ def _measure(
     study: list[FileDataset],
     small: list[FileDataset],
     given: argparse.Namespace,
-) -> dict[tuple[str, str], list[Run]]:
+) -> None:
     runs: dict[tuple[str, str], list[Run]] = {(case, name): [] for case in _CASES for name in sites}
     wanted, before = str(study[0].StudyInstanceUID), str(small[0].StudyInstanceUID)
 
@@ -223,7 +223,7 @@ def _measure(
                 say(f"{case}, run {number} of {given.rounds}, {name}: {run.first:.0f} ms, all {run.all:.0f} ms")
                 if number:  # the first round is for warming up
                     runs[case, name].append(run)
-    return runs
+            _report(report, runs)
 
 
 @contextmanager
@@ -259,6 +259,7 @@ def _run(page: Page, times: dict[str, float]) -> Run:
 
 
 def _report(report: Report, runs: dict[tuple[str, str], list[Run]]) -> None:
+    report.measures.clear()
     for (case, name), found in runs.items():
         if not found:
             continue
@@ -272,4 +273,3 @@ def _report(report: Report, runs: dict[tuple[str, str], list[Run]]) -> None:
         }
         report.add(case, name, quantities)
     report.write()
-    print("\n".join(report.lines()))

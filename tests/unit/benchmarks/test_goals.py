@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from benchmarks.goals import GOALS, Goal, verdicts, write_summary
+from benchmarks.goals import GOALS, QUERIES, Goal, verdicts
+from benchmarks.questions import KINDS
 from benchmarks.receive import ASSOCIATIONS, DISK, SIZES, case_name
 from benchmarks.results import Report
+from benchmarks.summary import changes, glance, write
 
 FASTER = Goal("faster", "receive", "33 kB", "objects/s", "Orthanc", 4)
 SOONER = Goal("sooner", "receive", "33 kB", "p99 ms", "Orthanc", 1)
@@ -46,17 +48,59 @@ def test_every_case_of_a_goal_is_one_that_is_measured() -> None:
             assert goal.against in ("Orthanc", "storescp", DISK)
 
 
-def test_summary_counts_what_was_measured_and_takes_in_searches(tmp_path: Path) -> None:
+def _asked(kind: str, by: str, clients: int, p99: float) -> dict[str, object]:
+    return {"kind": kind, "by": by, "clients": clients, "p99": p99}
+
+
+def test_summary_counts_what_was_measured_and_takes_in_searches_of_the_largest_index(tmp_path: Path) -> None:
     measured = [
-        {"kind": "name prefix", "by": "QIDO-RS", "clients": 1, "p99": 40.0},
-        {"kind": "name prefix", "by": "QIDO-RS", "clients": 1, "p99": 51.0},
-        {"kind": "name prefix", "by": "QIDO-RS", "clients": 4, "p99": 500.0},
-        {"kind": "accession", "by": "C-FIND", "clients": 1, "p99": 2.0},
+        _asked("name prefix", "QIDO-RS", 1, 40.0),
+        _asked("name prefix", "QIDO-RS", 1, 51.0),
+        _asked("name prefix", "QIDO-RS", 4, 500.0),
+        _asked("AccessionNumber", "C-FIND", 1, 2.0),
+        _asked("newest page", "C-FIND", 1, 70.0),
+        _asked("StudyInstanceUID", "C-FIND", 1, 1.0),
     ]
+    (tmp_path / "query-10.json").write_text(json.dumps({"facts": {"study": 10}, "measured": measured[:1]}))
     (tmp_path / "query.json").write_text(json.dumps({"facts": {"study": 1_000_000}, "measured": measured}))
-    lines = write_summary(_reports(), {"on": "a machine"}, tmp_path)
+    reports = _reports()
+    reports["receive"].failures.append("start of storescp: it did not")
+    for report in reports.values():
+        report.write(tmp_path)
+    lines = write(tmp_path)
     assert "| QIDO-RS, name prefix: p99 in an index of 1,000,000 studies | at most 50 ms | 51.0 ms | **no** |" in lines
-    assert any(line.startswith("| C-FIND, accession") and line.endswith("| yes |") for line in lines)
-    assert "1 of 2 goals that were measured are reached." in lines
-    assert (tmp_path / "summary.md").read_text() == "\n".join(lines) + "\n"
-    assert len(json.loads((tmp_path / "summary.json").read_text())) == len(lines) - 8
+    assert any(line.startswith("| C-FIND, AccessionNumber") and line.endswith("| yes |") for line in lines)
+    assert any("1 of 2 are; not C-FIND, newest page (70 ms) | **no** |" in line for line in lines)
+    assert "1 of 3 goals that were measured are reached." in lines
+    assert "- receive: start of storescp: it did not" in lines
+    assert (tmp_path / "summary.md").read_text().startswith("\n".join(lines))
+    assert len(json.loads((tmp_path / "summary.json").read_text())) == len(GOALS) + 3
+
+
+def test_searches_of_goals_are_asked() -> None:
+    assert set(QUERIES) <= set(KINDS)
+
+
+def test_all_servers_beside_ours_and_what_the_machine_allows() -> None:
+    limits = Report("limits", "")
+    limits.add("file of 33 kB + fdatasync + fsync of its folder, 4 at once", "this machine", {"files/s": [900]})
+    receive = Report("receive", "")
+    for server, rate in (("ours", 400), ("Orthanc", 100), ("probe", 800)):
+        receive.add("33 kB, 4 associations", server, {"objects/s": [rate], "p99 ms": [1]})
+    receive.add("33 kB, 16 associations", "ours", {"objects/s": [500]})
+    head, _, four, sixteen = glance(receive, limits)
+    assert head.startswith("| case | ours | Orthanc | ours is x | probe | ours is x | files/s")
+    assert four == "| 33 kB, 4 associations | 400 objects/s | 100 | **4** | 800 | **0.500** | 900 |  |"
+    assert sixteen == "| 33 kB, 16 associations | 500 objects/s |  |  |  |  |  |  |"
+
+
+def test_changes_are_those_of_ours_that_both_passes_measured() -> None:
+    before, now = Report("stow", ""), Report("stow", "")
+    before.add("a", "ours", {"objects/s": [100], "processor ms": [4]})
+    now.add("a", "ours", {"objects/s": [150], "processor ms": [2]})
+    now.add("a", "Orthanc", {"objects/s": [10]})
+    now.add("b", "ours", {"objects/s": [1]})
+    assert changes({"stow": before}, {"stow": now, "new": now})[2:] == [
+        "| stow | a | objects/s | 100 | 150 | 1.50 |",
+        "| stow | a | processor ms | 4 | 2 | 2.00 |",
+    ]

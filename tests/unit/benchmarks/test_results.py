@@ -79,3 +79,25 @@ def test_files_of_others_are_left_out(tmp_path: Path) -> None:
     assert list(read_all(tmp_path)) == ["stow"]
     with pytest.raises(ValueError, match="is not the result"):
         read(tmp_path / "older.json")
+
+
+def test_what_fails_is_noted_and_the_others_go_on() -> None:
+    report = Report("x", "X")
+    assert report.attempt("one", lambda: 1) == 1
+
+    def refuse() -> int:
+        raise SystemExit("Orthanc refused 3 objects")
+
+    def break_down() -> int:
+        raise ConnectionError("closed by the server")
+
+    assert report.attempt("two", refuse) is None
+    assert report.attempt("three", break_down) is None
+    assert report.failures == ["two: Orthanc refused 3 objects", "three: ConnectionError: closed by the server"]
+    assert "- **Failed**: two: Orthanc refused 3 objects" in report.lines()
+
+    def told_to_stop() -> int:
+        raise SystemExit(143)
+
+    with pytest.raises(SystemExit):
+        report.attempt("four", told_to_stop)
