@@ -40,7 +40,7 @@ from archive.identity.review import Reviews
 from archive.index_session import IndexSession
 from archive.index_writer import IndexWriter
 from archive.ingest import Ingest, Receiving
-from archive.keys import KeyAllocator
+from archive.keys import KeyAllocator, with_rows
 from archive.locate import locate
 from archive.migrate import migrate as migrate_database
 from archive.migrate import require_current, require_wall
@@ -175,6 +175,7 @@ class Archive:
         archive._embedded = embedded
         try:
             require_wall(archive._limited)
+            archive._recover()
             archive.peers.refresh()
             archive._name_facilities()
             note_command(archive.audit)
@@ -290,6 +291,12 @@ class Archive:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         self.close()
+
+    def _recover(self) -> None:
+        try:
+            self.store.recover(lambda keys: with_rows(self._session.run, keys))
+        except StorageError as error:
+            raise StoreUnavailable(f"the object store cannot be recovered: {error}") from error
 
     def _adopter(self, session: IndexSession) -> Adopter:
         conflict = self.settings.ingest.conflict

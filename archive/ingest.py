@@ -74,7 +74,7 @@ class Ingest:
         key = self._keys.take()
         try:
             with _store_errors():
-                writer = self._store.create(key.text)
+                writer = self._store.create(key.text, indexed=True)
         except BaseException:
             self._keys.release(key, settled=False)
             raise

@@ -173,7 +173,14 @@ INSERT INTO key_block (prefix, size, writer, state) VALUES (%s, %s, %s, 'settlin
 ON CONFLICT (prefix) DO UPDATE SET state = 'settling' RETURNING id
 """
 _SETTLE = "UPDATE key_block SET state = 'settling' WHERE id = %s RETURNING prefix, size"
+_WITH_ROWS = "SELECT key FROM stored_object WHERE key = ANY(%s)"
 _FORGET = "DELETE FROM key_block WHERE id = %s"
+
+
+def with_rows(run: Run, keys: Sequence[str]) -> set[str]:
+    """Those of the keys that have a row in the index. Raises `IndexUnavailable`."""
+    rows = run(lambda connection: connection.execute(_WITH_ROWS, (list(keys),)).fetchall())
+    return {key for (key,) in rows}
 
 
 def settle_block(run: Run, store: ObjectStore, block: int, adopt: Callable[[str], bool] = lambda _: False) -> int:
@@ -195,13 +202,8 @@ def _delete_orphans(
     run: Run, store: ObjectStore, block: int, keys: Sequence[str], adopt: Callable[[str], bool] = lambda _: False
 ) -> int:
     """Delete what lies under those keys of a settling block that have no row, then the block."""
-    rows = run(
-        lambda connection: connection.execute(
-            "SELECT key FROM stored_object WHERE key = ANY(%s)", (list(keys),)
-        ).fetchall()
-    )
-    indexed = {key for (key,) in rows}
-    orphans = [key for key in keys if key not in indexed and not adopt(key)]
+    rows = with_rows(run, keys)
+    orphans = [key for key in keys if key not in rows and not adopt(key)]
     for key in orphans:
         store.delete(key)
     run(lambda connection: connection.execute(_FORGET, (block,)).rowcount)

@@ -14,6 +14,7 @@ from itertools import islice
 from archive.adopt import Adopted, Adopter
 from archive.correction.rules import Worklist, no_worklist
 from archive.index_session import IndexSession
+from archive.keys import with_rows
 from config.peers import PeerBook
 from storage.base import ObjectStore
 
@@ -84,8 +85,5 @@ def _without_row(session: IndexSession, keys: list[str]) -> list[str]:
     )
     busy = {prefix for (prefix,) in blocks}
     free = [key for key in keys if key.rpartition("/")[0] not in busy]
-    rows = session.run(
-        lambda connection: connection.execute("SELECT key FROM stored_object WHERE key = ANY(%s)", (free,)).fetchall()
-    )
-    indexed = {key for (key,) in rows}
+    indexed = with_rows(session.run, free)
     return [key for key in free if key not in indexed]

@@ -107,6 +107,9 @@ class StorageSettings(Section):
     """Folder for objects on their way to S3; ``data_dir/spool`` when unset."""
     minimum_free_bytes: int = Field(default=512 * MEBIBYTE, ge=0)
     """A filesystem store refuses new objects when less than this is free."""
+    journal: bool = True
+    """A filesystem store makes small objects durable together, in a receive journal beside them. Turn it off where the
+    file system knows no file locks or no ``syncfs``."""
     s3: S3Settings = S3Settings()
     encryption: EncryptionSettings = EncryptionSettings()
 

@@ -21,7 +21,7 @@ Rules that every backend keeps (``tests/contracts/object_store.py`` runs them on
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -112,8 +112,8 @@ class ObjectStore(Protocol):
     name: str
     """Backend name as in the settings: ``filesystem``, ``s3``, ``memory``."""
 
-    def create(self, key: str) -> ObjectWriter:
-        """Start to write the object `key`.
+    def create(self, key: str, *, indexed: bool = False) -> ObjectWriter:
+        """Start to write the object `key`. `indexed`: it is to have a row, by which `recover` will know it.
 
         Raises `InvalidKey`; `ObjectExists` (here or at ``commit``); `StorageUnavailable`.
         """
@@ -149,6 +149,12 @@ class ObjectStore(Protocol):
 
     def local_path(self, key: str) -> Path | None:
         """The file that holds exactly the object's bytes (for ``sendfile``); None where there is no file or object."""
+
+    def recover(self, known: Callable[[Sequence[str]], Collection[str]]) -> int:
+        """Before the store is used: bring back what a crash took of objects that were committed; give how many.
+
+        `known` tells which of some keys have a row. Raises `StorageUnavailable`, and what `known` raises.
+        """
 
     def check(self) -> None:
         """Prove that the store can be written and read now. Raises `StorageUnavailable` with the reason."""

@@ -16,6 +16,7 @@ from storage.encryption.keyring import Keyring
 from storage.encryption.store import EncryptedStore
 from storage.errors import KeyUnavailable
 from storage.filesystem import FilesystemStore
+from storage.journal import Journal
 from storage.memory import MemoryStore
 from storage.s3 import S3Store
 
@@ -102,7 +103,8 @@ def _key(key: EncryptionKey) -> KeyEncryptionKey:
 def _open_backend(settings: Settings) -> Backend:
     storage = settings.storage
     if storage.backend == "filesystem":
-        return FilesystemStore(settings.objects_dir, storage.minimum_free_bytes)
+        journal = Journal(str(settings.objects_dir.absolute())) if storage.journal else None
+        return FilesystemStore(settings.objects_dir, storage.minimum_free_bytes, journal)
     if storage.backend == "memory":
         return MemoryStore()
     store = S3Store(storage.s3, settings.spool_dir)

@@ -10,6 +10,7 @@ from typing import Final, Self, TypeVar
 
 from storage.base import CHUNK_SIZE, Buffer, ObjectStat
 from storage.errors import IntegrityError, ObjectExists, StorageError, StorageUnavailable
+from storage.journal import LARGEST, Entry, Journal
 from storage.os_errors import unavailable
 
 T = TypeVar("T")
@@ -40,6 +41,8 @@ class FileWriter:
     3. ``unlink`` of the temporary name: before the next step, so that one flush covers both;
     4. ``fsync`` of the folder: the name is on the medium.
 
+    With a `journal`, the bytes of a small object are made durable there instead of by 1 and 4, see `storage.journal`.
+
     Between 2 and 4 the object can be seen though a power cut could still take its name (never its bytes).
     Callers learn of the object from whoever committed it, so none looks in that moment.
 
@@ -52,8 +55,11 @@ class FileWriter:
         "_fd",
         "_flushed",
         "_folder_fd",
+        "_journal",
+        "_limit",
         "_linked",
         "_name",
+        "_path",
         "_pending",
         "_reason",
         "_sent",
@@ -61,9 +67,13 @@ class FileWriter:
         "key",
     )
 
-    def __init__(self, key: str, name: str, folder_fd: int) -> None:
-        """Start the file. Takes over `folder_fd`, also when it raises."""
+    def __init__(self, key: str, name: str, folder_fd: int, journal: Journal | None = None, folder: str = "") -> None:
+        """Start the file. Takes over `folder_fd`, also when it raises. `folder` is that of the journal's paths."""
         self.key = key
+        self._journal = journal
+        self._path = f"{folder}/{name}"
+        # What goes into the journal is kept until then; a larger object is written as it comes.
+        self._limit = LARGEST if journal is not None and journal.active else COALESCE_SIZE
         self._name = name
         self._temporary = temporary_name(name)
         self._folder_fd = folder_fd
@@ -86,7 +96,7 @@ class FileWriter:
         """Append `data`. Raises `StorageUnavailable`; from then on the writer is dead and its file removed."""
         self._assert_open()
         view = memoryview(data).cast("B")
-        if len(self._pending) + len(view) <= COALESCE_SIZE:
+        if len(self._pending) + len(view) <= self._limit:
             self._pending += view
             return
         self._guard("write", lambda: self._flush(view))
@@ -97,7 +107,8 @@ class FileWriter:
         if offset < 0 or length < 0:
             raise ValueError("offset and length cannot be negative")
         if offset >= self._flushed:
-            return bytes(self._pending[offset - self._flushed : offset - self._flushed + length])
+            with memoryview(self._pending) as pending:
+                return bytes(pending[offset - self._flushed : offset - self._flushed + length])
         return self._guard("read back", lambda: self._read_back(offset, length))
 
     def commit(self) -> ObjectStat:
@@ -149,6 +160,7 @@ class FileWriter:
         if buffers:
             self._flushed += write_all(self._fd, buffers)
             self._pending = bytearray()
+            self._limit = COALESCE_SIZE
         if self._flushed - self._sent >= WRITE_OUT_SIZE:
             # On Linux this starts to write the range out, without waiting; only pages that are clean already are
             # dropped, and these are not. Errors are reported by the `fdatasync` of the commit.
@@ -160,8 +172,30 @@ class FileWriter:
         return pread_all(self._fd, offset, min(length, self._flushed - offset))
 
     def _publish(self) -> None:
+        entry = self._enter()
+        if entry is None:
+            os.fdatasync(self._fd)
+            self._give_name()
+            os.fsync(self._folder_fd)
+            return
+        assert self._journal is not None
+        try:
+            self._give_name()
+        except ObjectExists:
+            self._journal.withdraw(entry)
+            raise
+        finally:
+            self._journal.leave(entry)
+
+    def _enter(self) -> Entry | None:
+        """Write what is pending; the entry of the journal that makes it durable, if there is one."""
+        whole = self._pending if not self._flushed else None
         self._flush()
-        os.fdatasync(self._fd)
+        if self._journal is None or whole is None:
+            return None
+        return self._journal.add(self._path, whole, os.fstat(self._fd).st_dev)
+
+    def _give_name(self) -> None:
         try:
             # By descriptor, not by the temporary name: should that name have been deleted and taken by another
             # writer meanwhile, this must not publish the other's unfinished bytes.
@@ -171,7 +205,6 @@ class FileWriter:
         self._linked = True
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._temporary, dir_fd=self._folder_fd)
-        os.fsync(self._folder_fd)
 
     def _discard(self) -> None:
         """Remove every name of the file. What cannot be removed now is removed by ``delete`` of the key."""

@@ -18,7 +18,7 @@ import os
 import stat
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -31,7 +31,9 @@ from storage.errors import (
     StorageUnavailable,
 )
 from storage.files import FileReader, FileWriter, temporary_name
+from storage.journal import Journal
 from storage.os_errors import unavailable
+from storage.recovery import recover
 
 FREE_SPACE_AGE: Final = 1.0
 """Seconds for which a measurement of the free space is used."""
@@ -51,9 +53,10 @@ class FilesystemStore:
 
     name = "filesystem"
 
-    def __init__(self, root: Path, minimum_free_bytes: int = 0) -> None:
-        """Use `root`, made if missing. Raises `StorageUnavailable`."""
+    def __init__(self, root: Path, minimum_free_bytes: int = 0, journal: Journal | None = None) -> None:
+        """Use `root`, made if missing, with a receive journal for it. Raises `StorageUnavailable`."""
         self._suffix = ""
+        self._journal = journal
         self._root = os.path.abspath(root)  # noqa: PTH100  strings on the hot path: pathlib is ten times slower
         self._minimum_free_bytes = minimum_free_bytes
         self._free_until = 0.0
@@ -74,7 +77,7 @@ class FilesystemStore:
         twin._suffix = suffix
         return twin
 
-    def create(self, key: str) -> FileWriter:
+    def create(self, key: str, *, indexed: bool = False) -> FileWriter:
         """Start to write `key`. Raises `InvalidKey`, `ObjectExists`, `StorageUnavailable`.
 
         `ObjectExists` here while another unfinished write of the key exists, alive or left by a crash (``delete``
@@ -88,7 +91,8 @@ class FilesystemStore:
             raise ObjectExists(f"a part of the path {key} is an object") from None
         except OSError as error:
             raise unavailable(f"cannot create the folder of {key}", error) from error
-        return FileWriter(key, name, folder_fd)
+        journal = self._journal if indexed else None
+        return FileWriter(key, name, folder_fd, journal, folder[len(self._root) + 1 :])
 
     def open(self, key: str) -> FileReader:
         """Read the whole object. Raises `InvalidKey`, `ObjectNotFound`, `StorageUnavailable`."""
@@ -179,8 +183,17 @@ class FilesystemStore:
         except IntegrityError as error:
             raise StorageUnavailable(str(error)) from error
 
+    def recover(self, known: Callable[[Sequence[str]], Collection[str]]) -> int:
+        """Write files anew that a power cut took, see `storage.recovery`. Raises `StorageUnavailable`."""
+        try:
+            return recover(self._root, known)
+        except OSError as error:
+            raise unavailable(f"cannot read the receive journal of {self._root}", error) from error
+
     def close(self) -> None:
-        """Nothing is held open between calls."""
+        """Wait until the receive journal is not needed; nothing else is held open between calls."""
+        if self._journal is not None:
+            self._journal.close()
 
     def _path(self, key: str) -> str:
         return f"{self._root}/{validate_key(key)}{self._suffix}"

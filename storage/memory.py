@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -104,7 +104,7 @@ class MemoryStore:
         del suffix
         return MemoryStore()
 
-    def create(self, key: str) -> MemoryWriter:
+    def create(self, key: str, *, indexed: bool = False) -> MemoryWriter:  # noqa: ARG002  part of the contract
         """Start to write `key`. Raises `InvalidKey`."""
         return MemoryWriter(self, validate_key(key))
 
@@ -140,6 +140,10 @@ class MemoryStore:
         """None: there are no files. Raises `InvalidKey`."""
         validate_key(key)
         return None
+
+    def recover(self, known: Callable[[Sequence[str]], Collection[str]]) -> int:  # noqa: ARG002  part of the contract
+        """Nothing outlives the process."""
+        return 0
 
     def check(self) -> None:
         """Memory is always there."""

@@ -25,7 +25,7 @@ import copy
 import hashlib
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
@@ -233,7 +233,7 @@ class S3Store:
         """Make the bucket if it is missing. Raises `StorageUnavailable`."""
         self._client.ensure_bucket()
 
-    def create(self, key: str) -> S3Writer:
+    def create(self, key: str, *, indexed: bool = False) -> S3Writer:  # noqa: ARG002  part of the contract
         """Start to write `key`. Raises `InvalidKey`; that the key is taken is found at ``commit``."""
         return self._writer(key, self._name(key))
 
@@ -283,6 +283,10 @@ class S3Store:
         """None: there are no files. Raises `InvalidKey`."""
         validate_key(key)
         return None
+
+    def recover(self, known: Callable[[Sequence[str]], Collection[str]]) -> int:  # noqa: ARG002  part of the contract
+        """What was committed is with the server."""
+        return 0
 
     def check(self) -> None:
         """Write, read and delete an object. Raises `StorageUnavailable` with the reason."""

@@ -7,7 +7,7 @@ overwrites nothing either. Where a key has both, which is so for a moment only, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 from storage.base import ObjectReader, ObjectStat, ObjectStore, ObjectWriter, validate_key
@@ -48,23 +48,23 @@ class EncryptedStore:
         self._known: dict[str, tuple[Cipher, int]] = {}
         """Ciphers and encrypted sizes of objects: what their headers say does not change."""
 
-    def create(self, key: str) -> ObjectWriter:
+    def create(self, key: str, *, indexed: bool = False) -> ObjectWriter:
         """Start to write `key`. Raises `InvalidKey`, `ObjectExists`, `KeyUnavailable`, `StorageUnavailable`."""
         validate_key(key)
         if not self._encrypts:
             if self._looks_first and _has(self.sealed, key):
                 raise ObjectExists(f"{key} exists")
-            return self.plain.create(key)
+            return self.plain.create(key, indexed=indexed)
         if self._looks_first and _has(self.plain, key):
             raise ObjectExists(f"{key} exists")
-        return self.seal(key)
+        return self.seal(key, indexed=indexed)
 
-    def seal(self, key: str) -> SealedWriter:
+    def seal(self, key: str, *, indexed: bool = False) -> SealedWriter:
         """Start to write the encrypted object `key`, also where there is a plain one. Raises as `create`."""
         volume = self.keyring.current()
         header = Header.new(volume)
         self._known.pop(key, None)
-        return SealedWriter(self.sealed.create(key), Cipher(volume, header, key), header.to_bytes())
+        return SealedWriter(self.sealed.create(key, indexed=indexed), Cipher(volume, header, key), header.to_bytes())
 
     def open(self, key: str) -> ObjectReader:
         """Read the whole object. Raises as the contract says, and `KeyUnavailable`."""
@@ -136,6 +136,10 @@ class EncryptedStore:
         """The file of a plain object; None for an encrypted one, since there is none of its bytes."""
         path = self.plain.local_path(key)
         return None if path is None or _has(self.sealed, key) else path
+
+    def recover(self, known: Callable[[Sequence[str]], Collection[str]]) -> int:
+        """Bring back what a crash took, encrypted or plain: both lie in one place."""
+        return self.plain.recover(known)
 
     def check(self) -> None:
         """Prove that the store can be written and read now, and its key used."""

@@ -273,7 +273,7 @@ class _Failing(FilesystemStore):
         super().__init__(root)
         self.steps: set[str] = set()
 
-    def create(self, key: str) -> Any:
+    def create(self, key: str, *, indexed: bool = False) -> Any:
         self.fail("create")
         return _FailingWriter(super().create(key), self)
 

@@ -30,7 +30,7 @@ def files(root):
 """
 
 
-def command(code: str, *arguments: str | Path) -> list[str]:
+def command(code: str, *arguments: str | Path | int) -> list[str]:
     """The command line that runs `code` with ``sys.argv[1:]`` as `arguments`."""
     return [sys.executable, "-W", "error", "-c", PREAMBLE + textwrap.dedent(code), *map(str, arguments)]
 

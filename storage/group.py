@@ -1,0 +1,104 @@
+"""Work that threads share: who comes while it is under way waits, and the first of those does it for all of them.
+
+So a lone thread does its own work without a hand-over, many threads share a flush or a transaction, and there is no
+thread in between. Each sleeps until its work is done or it is to lead: nobody is woken to find that it has to wait on.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(slots=True, eq=False)
+class Ticket(Generic[Item, Result]):
+    """One item, and what became of it."""
+
+    item: Item
+    result: Result | None = None
+    error: BaseException | None = None
+    leads: bool = False
+    """Its thread is the one that may work. Changed under the lock of the queue."""
+    wake: threading.Lock = field(default_factory=threading.Lock)
+    """Taken while its thread has nothing to do: until it is done, or leads."""
+
+    @property
+    def done(self) -> bool:
+        return self.result is not None or self.error is not None
+
+
+class Group(Generic[Item, Result]):
+    """`work` gives each ticket of a group its result, which is not None, or its error; it should not raise itself."""
+
+    def __init__(self, work: Callable[[Sequence[Ticket[Item, Result]]], None], most: int) -> None:
+        """At most `most` items at a time."""
+        self._work = work
+        self._most = most
+        self._queue: list[Ticket[Item, Result]] = []
+        self._lock = threading.Lock()
+        self._led = False
+        """Somebody works, and sees to the queue when that is done."""
+
+    def add(self, item: Item) -> Result:
+        """Have the item worked on; give its result, or raise its error."""
+        ticket: Ticket[Item, Result] = Ticket(item)
+        try:
+            self._wait_for_turn(ticket)
+            if not ticket.done:
+                self._lead()
+        finally:
+            if ticket.leads or not ticket.done:
+                self._hand_over(ticket)
+        if ticket.error is not None:
+            raise ticket.error
+        assert ticket.result is not None
+        return ticket.result
+
+    def _wait_for_turn(self, ticket: Ticket[Item, Result]) -> None:
+        """Return when the ticket is done, or leads."""
+        ticket.wake.acquire()
+        with self._lock:
+            self._queue.append(ticket)
+            if not self._led:
+                self._led = ticket.leads = True
+                return
+        ticket.wake.acquire()
+
+    def _lead(self) -> None:
+        with self._lock:
+            tickets = self._queue[: self._most]
+            del self._queue[: len(tickets)]
+        try:
+            self._work(tickets)
+        except BaseException as error:
+            fail(tickets, error)
+            raise
+        finally:
+            for ticket in tickets:
+                if not ticket.leads:
+                    ticket.wake.release()
+
+    def _hand_over(self, ticket: Ticket[Item, Result]) -> None:
+        """Let the first of the queue lead, if it was this one that did; it may also have been interrupted."""
+        with self._lock:
+            if ticket in self._queue:
+                self._queue.remove(ticket)
+            if not ticket.leads:
+                return
+            ticket.leads = False
+            self._led = bool(self._queue)
+            if self._queue:
+                self._queue[0].leads = True
+                self._queue[0].wake.release()
+
+
+def fail(tickets: Sequence[Ticket[Item, Result]], error: BaseException) -> None:
+    """Give the error to all that have no result yet."""
+    for ticket in tickets:
+        if not ticket.done:
+            ticket.error = error
