@@ -24,7 +24,7 @@ from benchmarks.results import TARGET
 from benchmarks.servers import ROOT
 
 DATABASE: Final = "BENCH_DATABASE"
-"""Environment variable: URL of a filled index that `query` asks, instead of small ones of its own."""
+"""Environment variable: URL of a filled index, which `query` asks and `growth` sends to instead of small ones."""
 _SLACK: Final = 300.0
 _TIMES: Final = 3.0
 """A benchmark is stopped after so many times its estimate and this many seconds."""
@@ -61,6 +61,7 @@ STEPS: Final = (
     Step("viewer", ("viewer",), "a large CT in OHIF, served by us and by Orthanc", 180, 300),
     Step("memory", ("memory",), "what the processes take: many large objects at once, and huge ones", 60, 900),
     Step("query", ("query",), "QIDO-RS and C-FIND", 150, 900),
+    Step("growth", ("growth",), "C-STORE into a filled index, against an empty one", 60, 300),
     Step("scale", ("scale",), "measured costs carried to years and provinces; writes docs/scale.md", 5, 5),
 )
 """In the order in which they run."""
@@ -107,7 +108,7 @@ def _all(steps: Sequence[Step], *, quick: bool) -> list[str]:
 
 def _command(step: Step) -> list[str]:
     url = os.environ.get(DATABASE)
-    return [*step.command, *(("--database", url) if url and step.name == "query" else ())]
+    return [*step.command, *(("--database", url) if url and step.name in ("query", "growth") else ())]
 
 
 def _run(command: list[str], environment: dict[str, str], limit: float) -> bool:

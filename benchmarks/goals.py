@@ -92,6 +92,10 @@ GOALS: Final[Sequence[Goal]] = (
         for case in ("link", "open")
         for what, quantity in (("first image", "first image ms"), ("full stack", "full stack ms"))
     ),
+    *(
+        Goal(f"C-STORE into a filled index, {case}", "growth", case, "objects/s", "ours, empty index", 0.9)
+        for case in ("33 kB, 1 association", "33 kB, 4 associations")
+    ),
     Goal("Memory of the node, 50 associations of 100 MB", "memory", "50 associations of 100 MB", "RSS MB", "", 0, 300),
 )
 QUERY_MS: Final = 50.0

@@ -120,7 +120,7 @@ def _at(ordered: Sequence[float], share: float) -> float:
 
 
 @contextmanager
-def _index(studies: int, folder: Path) -> Iterator[str]:
+def filled(studies: int, folder: Path) -> Iterator[str]:
     """The address of an index that is filled with so many studies."""
     say(f"filling an index with {studies} studies")
     postgres = EmbeddedPostgres(folder / "postgres")
@@ -133,7 +133,17 @@ def _index(studies: int, folder: Path) -> Iterator[str]:
         postgres.stop()
 
 
-def _settings(connection: psycopg.Connection[Any], path: Path, largest: str) -> None:
+def largest_facility(connection: psycopg.Connection[Any]) -> str:
+    """The code of the facility with the most studies."""
+    row = connection.execute(
+        "SELECT code FROM study JOIN facility ON facility.id = facility_id GROUP BY 1 ORDER BY count(*) DESC"
+    ).fetchone()
+    if row is None:
+        raise SystemExit("there is no study in this index: python -m archive.demo.generated fills one")
+    return str(row[0])
+
+
+def write_settings(connection: psycopg.Connection[Any], path: Path, largest: str) -> None:
     """The facilities of the index, and two workstations: one of the province, one of the largest hospital."""
     lines = []
     for code, name in connection.execute("SELECT code, name FROM facility WHERE code <> 'UNKNOWN' ORDER BY code"):
@@ -231,7 +241,7 @@ def main(arguments: list[str]) -> int:
             _run(given, given.database, folder, kinds, given.name)
         return 0
     for number in given.studies:
-        with scratch() as folder, _index(number, folder) as url:
+        with scratch() as folder, filled(number, folder) as url:
             _run(given, url, folder, kinds, f"{given.name}-{number}")
     return 0
 
@@ -239,13 +249,8 @@ def main(arguments: list[str]) -> int:
 def _run(given: argparse.Namespace, url: str, folder: Path, kinds: Sequence[str], name: str) -> None:
     found: list[Measured] = []
     with psycopg.connect(url, autocommit=True) as connection:
-        row = connection.execute(
-            "SELECT code FROM study JOIN facility ON facility.id = facility_id GROUP BY 1 ORDER BY count(*) DESC"
-        ).fetchone()
-        if row is None:
-            raise SystemExit("there is no study in this index: python -m archive.demo.generated fills one")
-        (largest,) = row
-        _settings(connection, folder / "pacs.toml", largest)
+        largest = largest_facility(connection)
+        write_settings(connection, folder / "pacs.toml", largest)
         asked = {
             caller: draw(studies(connection, given.seed, given.draws, facility), given.seed, kinds)
             for caller, facility in (("all", None), ("hospital", largest))

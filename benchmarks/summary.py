@@ -16,7 +16,7 @@ from benchmarks.command import Parser, say
 from benchmarks.goals import Verdict, of_queries, verdicts
 from benchmarks.results import OURS, TARGET, Measure, Report, machine, number, read_all, row, times_better
 
-_AT_A_GLANCE: Final = ("receive", "receive-s3", "stow", "retrieve")
+_AT_A_GLANCE: Final = ("receive", "receive-s3", "stow", "retrieve", "growth")
 
 
 def main(arguments: list[str]) -> int:
