@@ -20,6 +20,7 @@ from typing import Final
 
 from benchmarks import plots, summary
 from benchmarks.command import QUICK, SCRATCH, Parser, deleted_in_the_end, say
+from benchmarks.disk import settle
 from benchmarks.results import TARGET
 from benchmarks.servers import ROOT
 
@@ -89,6 +90,7 @@ def _all(steps: Sequence[Step], *, quick: bool) -> list[str]:
     """Run them one after the other; those that failed."""
     environment = {**os.environ, QUICK: "1" if quick else "0"}
     environment.setdefault(SCRATCH, deleted_in_the_end().name)
+    settle(Path(environment[SCRATCH]))
     failed: list[str] = []
     begun, expected = time.monotonic(), 0.0
     for number, step in enumerate(steps):
