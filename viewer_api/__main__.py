@@ -17,6 +17,7 @@ from archive.core import Archive
 from archive.errors import ArchiveError
 from config.logs import configure, fields
 from config.settings import Settings, SettingsError, load
+from viewer_api.allocation import keep_pages
 from viewer_api.app import create_app
 from viewer_api.fhir.notifying import Notifier
 from viewer_api.figure_pushes import FigurePushes
@@ -41,6 +42,7 @@ def main() -> int:
         print(f"settings: {error}", file=sys.stderr)
         return BAD_SETTINGS
     configure(settings.log)
+    keep_pages()
     # The server gives the signal on to the handler that was there before, when it has shut down.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit)
