@@ -25,8 +25,9 @@ from storage.segments import FOLDER, WITHDRAWN, WRITTEN, Record, Segment, flush_
 
 log = logging.getLogger(__name__)
 
-LARGEST: Final = 1 << 20
-"""Bytes of an object that goes into the journal; a larger one is worth flushes of its own."""
+LARGEST: Final = 256 * 1024
+"""Bytes of an object that goes into the journal. Writing twice costs a larger one more than its own flushes: of 0.5 MB,
+four threads stored 858 a second without and 571 with it, of 33 kB 1761 and 2309 (medians, on a busy machine)."""
 SEGMENT_SIZE: Final = 16 << 20
 SEGMENTS: Final = 4
 AFTER: Final = 64

@@ -127,7 +127,7 @@ def nothing(asked: Sequence[str]) -> Collection[str]:
 
 
 @pytest.mark.parametrize("lose", ["names", "bytes", "ends", "nothing"])
-@pytest.mark.parametrize("size", [1, 33_000, 400_000])
+@pytest.mark.parametrize("size", [1, 33_000, 200_000])
 def test_given_a_power_cut_then_what_has_a_row_is_there_again(root: Path, lose: str, size: int) -> None:
     left_by_killed_process(root, 3, size)
     power_cut(root, lose=lose)
@@ -277,13 +277,13 @@ def test_given_no_free_segment_then_files_are_flushed_by_themselves(
     flush = journal_module.flush_file_system
     monkeypatch.setattr(journal_module, "flush_file_system", lambda folder: (held.wait(), flush(folder)))
     store = journaled(root, segments=1)
-    data = bytes(400_000)
-    for n in range(5):
+    data = bytes(200_000)
+    for n in range(12):
         commit(store, f"a/{n}", data)
     journal = store._journal
     assert journal is not None and not journal.active
     held.set()
-    assert all(get(store, f"a/{n}") == data for n in range(5))
+    assert all(get(store, f"a/{n}") == data for n in range(12))
     store.close()
 
 
@@ -298,8 +298,8 @@ def test_given_a_flush_that_fails_then_the_segments_are_kept_and_objects_go_on(
 
     monkeypatch.setattr(journal_module, "flush_file_system", failing)
     store = journaled(root)
-    for n in range(4):
-        commit(store, f"a/{n}", bytes([n]) * 400_000)
+    for n in range(12):
+        commit(store, f"a/{n}", bytes([n]) * 200_000)
     stored.set()
     journal = store._journal
     assert journal is not None and journal._thread is not None
@@ -310,7 +310,7 @@ def test_given_a_flush_that_fails_then_the_segments_are_kept_and_objects_go_on(
     power_cut(root, lose="bytes")
     again = FilesystemStore(root)
     again.recover(everything)
-    assert all(get(again, f"a/{n}") == bytes([n]) * 400_000 for n in range(4))
+    assert all(get(again, f"a/{n}") == bytes([n]) * 200_000 for n in range(12))
 
 
 def test_given_a_segment_that_cannot_be_written_then_not_stored(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
