@@ -12,11 +12,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import psutil
 
 from benchmarks import plots, summary
 from benchmarks.command import QUICK, SCRATCH, Parser, deleted_in_the_end, say
@@ -113,6 +115,20 @@ def _command(step: Step) -> list[str]:
     return [*step.command, *(("--database", url) if url and step.name in ("query", "growth") else ())]
 
 
+def _working_on(folder: str) -> Iterator[psutil.Process]:
+    """Processes whose arguments name the folder: PostgreSQL leaves the family of whoever starts it."""
+    for process in psutil.process_iter(["cmdline"]):
+        if any(folder in each for each in process.info["cmdline"] or ()):
+            yield process
+
+
+def _end(processes: Iterable[psutil.Process]) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.resume()
+            process.kill()
+
+
 def _run(command: list[str], environment: dict[str, str], limit: float) -> bool:
     process = subprocess.Popen([sys.executable, "-m", "benchmarks", *command], cwd=ROOT, env=environment)
     try:
@@ -121,10 +137,12 @@ def _run(command: list[str], environment: dict[str, str], limit: float) -> bool:
         say(f"stopped: it took longer than {limit:.0f} s")
         return False
     finally:
-        # Whoever stops us stops it, too; it stops its servers.
+        # Whoever stops us stops it, too; it stops its servers. What is left would take time from the next.
         if process.poll() is None:
+            family = psutil.Process(process.pid).children(recursive=True)
             process.send_signal(signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
                 process.wait(120)
             process.kill()
             process.wait()
+            _end([*family, *_working_on(environment[SCRATCH])])
