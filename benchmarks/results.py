@@ -20,8 +20,6 @@ Given = TypeVar("Given")
 TARGET: Final = Path(os.environ.get("BENCH_TARGET") or Path(__file__).parents[1] / "build" / "benchmarks")
 """Folder of all results; the environment may name another."""
 OURS: Final = "ours"
-MORE_IS_BETTER: Final = ("objects/s", "requests/s", "MB/s", "files/s", "commits/s", "echoes/s")
-"""Quantities of which more is better; of all others, less."""
 
 
 @dataclass(frozen=True)
@@ -122,10 +120,15 @@ def read_all(folder: Path = TARGET) -> dict[str, Report]:
     return found
 
 
+def more_is_better(quantity: str) -> bool:
+    """Of rates more is better (``objects/s``, ``MB/s sent``); of all others, less."""
+    return quantity.partition(" ")[0].endswith("/s")
+
+
 def times_better(ours: Measure, other: Measure) -> float:
     """How many times better we are: above 1 is better, whichever way the quantity runs."""
     mine, theirs = ours.median, other.median
-    above, below = (mine, theirs) if ours.quantity in MORE_IS_BETTER else (theirs, mine)
+    above, below = (mine, theirs) if more_is_better(ours.quantity) else (theirs, mine)
     return above / below if below else float("inf")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.command import Parser, say
-from benchmarks.goals import Verdict, of_queries, verdicts
+from benchmarks.goals import DISK, Verdict, of_queries, verdicts
 from benchmarks.results import OURS, TARGET, Measure, Report, machine, number, read_all, row, times_better
 
 _AT_A_GLANCE: Final = ("receive", "receive-s3", "stow", "retrieve", "growth")
@@ -117,15 +117,26 @@ def _allowed(case: str, limits: Report) -> list[str]:
 
 
 def changes(before: Mapping[str, Report], now: Mapping[str, Report]) -> list[str]:
-    """Ours in each case that both passes measured. Passes on a machine in another mood tell little: look at a rival."""
-    lines = [row(["benchmark", "case", "quantity", "before", "now", "better by"]), row(["---"] * 6)]
+    """Ours in each case that both passes measured, beside what the first rival of that case changed by: that much of it
+    is the machine's."""
+    lines = [row(["benchmark", "case", "quantity", "before", "now", "better by", "a rival by"]), row(["---"] * 7)]
     for name, report in now.items():
         for each in report.measures:
             old = before[name].find(each.case, each.server, each.quantity) if name in before else None
             if each.server == OURS and old:
                 cells = [name, each.case, each.quantity, old.shown, each.shown, f"{times_better(each, old):.2f}"]
-                lines.append(row(cells))
+                lines.append(row([*cells, _rival(before[name], report, each)]))
     return lines
+
+
+def _rival(before: Report, now: Report, ours: Measure) -> str:
+    """The first server of the case, but ours, that both passes measured: how many times better it is now."""
+    wanted = (ours.case, ours.quantity)
+    rivals = [each for each in now.measures if (each.case, each.quantity) == wanted and each.server not in (OURS, DISK)]
+    for each in rivals:
+        if old := before.find(each.case, each.server, each.quantity):
+            return f"{times_better(each, old):.2f} ({each.server})"
+    return ""
 
 
 def _contents(folder: Path) -> list[str]:

@@ -96,11 +96,13 @@ def test_all_servers_beside_ours_and_what_the_machine_allows() -> None:
 
 def test_changes_are_those_of_ours_that_both_passes_measured() -> None:
     before, now = Report("stow", ""), Report("stow", "")
-    before.add("a", "ours", {"objects/s": [100], "processor ms": [4]})
-    now.add("a", "ours", {"objects/s": [150], "processor ms": [2]})
+    before.add("a", "ours", {"objects/s": [100], "processor ms": [4], "MB/s sent": [1]})
+    before.add("a", "Orthanc", {"objects/s": [8]})
+    now.add("a", "ours", {"objects/s": [150], "processor ms": [2], "MB/s sent": [3]})
     now.add("a", "Orthanc", {"objects/s": [10]})
     now.add("b", "ours", {"objects/s": [1]})
     assert changes({"stow": before}, {"stow": now, "new": now})[2:] == [
-        "| stow | a | objects/s | 100 | 150 | 1.50 |",
-        "| stow | a | processor ms | 4 | 2 | 2.00 |",
+        "| stow | a | objects/s | 100 | 150 | 1.50 | 1.25 (Orthanc) |",
+        "| stow | a | processor ms | 4 | 2 | 2.00 |  |",
+        "| stow | a | MB/s sent | 1 | 3 | 3.00 |  |",
     ]
