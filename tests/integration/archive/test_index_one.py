@@ -71,12 +71,12 @@ def test_every_value_is_the_same_by_either_statement(session: IndexSession, arch
     ]
     together["received_at"] = alone["received_at"]
     connection = session.run(lambda opened: opened)
-    assert InsertOne()(connection, alone)
+    assert InsertOne()(connection, [alone]) == [True]
     assert connection.execute(INSERT_INSTANCES, {"rows": input_rows([together])}).fetchall() == [(0,)]
     one, other = sql(archive, ROWS)
     assert one == other
     assert sql(archive, "SELECT instance_count, series_count, modalities_in_study FROM study") == [(2, 1, ["CT"])]
-    assert not InsertOne()(connection, alone)
+    assert InsertOne()(connection, [alone]) == [False]
 
 
 def prepared(session: IndexSession, archive: Archive) -> tuple[InsertOne, Connection, dict[str, object]]:
@@ -88,23 +88,77 @@ def prepared(session: IndexSession, archive: Archive) -> tuple[InsertOne, Connec
 
 def test_a_session_that_forgot_what_was_prepared(session: IndexSession, archive: Archive) -> None:
     insert, connection, row = prepared(session, archive)
-    assert insert(connection, row)
-    connection.execute("DEALLOCATE ALL")
-    assert insert(connection, {**row, "sop_instance_uid": "1.9", "key": "another"})
-    assert sql(archive, "SELECT count(*) FROM stored_object") == [2]
+    assert insert(connection, [row]) == [True]
+    for several in ([2], [3, 4]):
+        connection.execute("DEALLOCATE ALL")
+        assert all(insert(connection, [{**row, "sop_instance_uid": f"1.{n}", "key": f"key {n}"} for n in several]))
+    assert sql(archive, "SELECT count(*) FROM stored_object") == [4]
 
 
-def test_errors_are_those_of_psycopg(session: IndexSession, archive: Archive) -> None:
+def in_company(row: dict[str, object], company: int) -> list[dict[str, object]]:
+    """The row, with others before and behind it that nothing is wrong with."""
+    fine = {**row, "epoch": 0, "address": ""}
+    others = [{**fine, "sop_instance_uid": f"1.{n}", "key": f"key {n}"} for n in range(company)]
+    return [*others[1:], row, *others[:1]]
+
+
+@pytest.mark.parametrize("company", [0, 3])
+def test_errors_are_those_of_psycopg_and_nothing_is_added(
+    session: IndexSession, archive: Archive, company: int
+) -> None:
     insert, connection, row = prepared(session, archive)
     with pytest.raises(psycopg.errors.NotNullViolation) as of_epoch:
-        insert(connection, {**row, "epoch": 7})
+        insert(connection, in_company({**row, "epoch": 7}, company))
     assert of_epoch.value.diag.column_name == "instance_count"
     with pytest.raises(psycopg.errors.ForeignKeyViolation):
-        insert(connection, {**row, "series_id": 1 << 40})
+        insert(connection, in_company({**row, "series_id": 1 << 40}, company))
     with pytest.raises(psycopg.errors.CharacterNotInRepertoire):
-        insert(connection, {**row, "address": "10.0.0.1\0"})
-    sql(archive, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'one'")
+        insert(connection, in_company({**row, "address": "10.0.0.1\0"}, company))
+    sql(
+        archive,
+        """CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE deadlock_detected; END $$;
+           CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON instance DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+           EXECUTE FUNCTION refuse()""",
+    )
+    with pytest.raises(psycopg.errors.DeadlockDetected):  # with the commit
+        insert(connection, in_company(row, company))
+    assert sql(archive, "SELECT count(*) FROM instance") == [0]
+    sql(archive, "DROP TRIGGER refuse ON instance")
+    assert all(insert(connection, in_company(row, company)))
+
+
+@pytest.mark.parametrize("company", [0, 3])
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_a_lost_session_is_broken_and_nothing_is_added(
+    session: IndexSession, archive: Archive, company: int, when: str
+) -> None:
+    insert, connection, row = prepared(session, archive)
+    terminate = "pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'one'"
+    if when == "before":
+        sql(archive, f"SELECT {terminate}")
+    else:
+        sql(
+            archive,
+            f"""CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS
+                $$ BEGIN PERFORM {terminate}; RETURN NULL; END $$;
+                CREATE TRIGGER lose AFTER INSERT ON instance FOR EACH ROW EXECUTE FUNCTION lose()""",
+        )
     with pytest.raises(psycopg.OperationalError):
-        insert(connection, row)
+        insert(connection, in_company(row, company))
     assert connection.broken
     assert sql(archive, "SELECT count(*) FROM instance") == [0]
+
+
+def test_a_few_share_a_transaction_in_which_each_tells_whether_it_is_new(
+    session: IndexSession, archive: Archive
+) -> None:
+    insert, connection, row = prepared(session, archive)
+    large = b"\xff" * 3_000_000  # more than the socket takes at once
+    other = {**row, "sop_instance_uid": "1.9", "key": "another", "frame_table": large}
+    third = {**other, "sop_instance_uid": "1.10", "key": "a third"}
+    assert insert(connection, [row, other, {**row, "key": "again"}, third]) == [True, True, False, True]
+    assert sql(archive, "SELECT count(DISTINCT xmin::text), sum(length(frame_table)) FROM stored_object") == [
+        (1, 2 * len(large))
+    ]
+    assert sql(archive, "SELECT instance_count FROM study") == [3]
+    assert insert(connection, [row]) == [False]
