@@ -15,6 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psycopg
+from psycopg import sql
+
 from archive.errors import IndexUnavailable
 
 
@@ -38,6 +41,7 @@ class EmbeddedPostgres:
             self._server: Any = package.get_server(str(folder.resolve()), cleanup_mode="stop")
         except Exception as error:  # the package raises whatever initdb and pg_ctl gave it
             raise IndexUnavailable(f"the embedded PostgreSQL in {folder} does not start: {error}") from error
+        _adjust(self.url)
 
     @property
     def url(self) -> str:
@@ -46,6 +50,31 @@ class EmbeddedPostgres:
     def stop(self) -> None:
         """Give up this process's hold; the server stops with the last hold."""
         self._server.cleanup()
+
+
+def sizes(memory: int) -> dict[str, str]:
+    """Settings of a server on a machine of so many bytes of memory, which the archive's own processes share with it.
+
+    The defaults of PostgreSQL are made for a machine of 1 GB with a turning disk: indexes look dearer than they are.
+    """
+    megabytes = memory >> 20
+    return {
+        "shared_buffers": f"{min(max(megabytes // 8, 128), 4096)}MB",
+        "effective_cache_size": f"{max(megabytes // 2, 256)}MB",
+        "random_page_cost": "1.1",
+    }
+
+
+def _adjust(url: str) -> None:
+    """Set what still is as PostgreSQL has it by default; `shared_buffers` holds from the next start on."""
+    import psutil
+
+    with suppress(psycopg.Error), psycopg.connect(url, autocommit=True) as connection:
+        for name, value in sizes(psutil.virtual_memory().total).items():
+            untouched = "SELECT FROM pg_settings WHERE name = %s AND setting = boot_val AND NOT pending_restart"
+            if connection.execute(untouched, (name,)).fetchone() is not None:
+                connection.execute(sql.SQL("ALTER SYSTEM SET {} = {}").format(sql.Identifier(name), sql.Literal(value)))
+        connection.execute("SELECT pg_reload_conf()")
 
 
 def _package() -> Any:

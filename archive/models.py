@@ -87,6 +87,7 @@ class Patient(Base):
         UniqueConstraint("issuer", "identity"),
         Index(None, "patient_id", "id"),
         Index(None, "name_fold", "id"),
+        Index(None, "birth_date"),
         # Words of names, by which `archive.name_conditions` finds what begins any part of one.
         Index(
             "ix_patient_name_words",
@@ -124,7 +125,8 @@ class Study(Base):
             text("study_time DESC NULLS LAST"),
             text("id DESC"),
         ),
-        Index(None, "patient_id"),
+        # Studies of the patients that a search names, within a range of dates.
+        Index(None, "patient_id", "study_date"),
         Index(None, "accession_number", "id"),
         Index(None, "facility_id", "study_date"),
         # Whose patients are whose: what row security asks for each patient, answered from the index alone.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import BigInteger, ColumnElement, Row, Select, and_, bindparam, case, func, select
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -22,8 +22,10 @@ from archive.records import DicomJSON, Level, Query, Scope, SearchResult
 from archive.standard.matching import has_wildcard
 
 _UID_OF: Final = {Level.STUDY: 0x0020000D, Level.SERIES: 0x0020000E, Level.IMAGE: 0x00080018}
-_PATIENT_NAME: Final = 0x00100010
-_MOST_PATIENTS: Final = 2000
+_SHARED: Final = frozenset({0x00100010, 0x00100030})
+"""Patient's Name, Patient's Birth Date: several patients may have the same."""
+_MOST_PATIENTS: Final = 5000
+"""Patients that studies are looked for by. More are met often enough when the studies are gone through in order."""
 _PAGE: Final = 250
 """Matches that are in memory at once while browsing."""
 KNOWN_BY_KEYWORD: Final = {attribute.keyword: attribute for attribute in KNOWN.values()}
@@ -41,7 +43,8 @@ DEEPEST: Final = 100_000
 """Matches that are paged through. Beyond, each page would cost more than the one before it."""
 COUNTED: Final = 2_000
 """Matches that are counted behind those of a page: to count more costs more than all else of a broad question, and who
-reads that there are more than so many narrows it down. Within one study all are counted."""
+reads that there are more than so many narrows it down. Within one study all are counted. Behind a page of what too many
+patients are asked for by, only whether there is another one: hundreds of studies may have to be looked at for each."""
 _TOO_BROAD: Final = "the query takes too long: narrow by StudyDate, PatientID, AccessionNumber or StudyInstanceUID"
 
 
@@ -55,26 +58,51 @@ def search(reader: Reader, query: Query, scope: Scope, *, cap: int) -> SearchRes
         raise InvalidQuery("limit and offset cannot be negative")
     within = within_one_study(query)
     size = cap if query.limit is None else min(query.limit, cap)
-    columns = _wanted(query)
-    wanted, order = _conditions(reader, query, scope), order_of(query, within_one_study=within)
+    columns, order = _wanted(query), order_of(query, within_one_study=within)
+    asked = _asked(reader, query, scope)
     if query.offset > DEEPEST:
         raise TooManyMatches(f"offset is beyond {DEEPEST}: narrow by StudyDate, and page through each range of dates")
-    page = _matches(query, columns, scope).where(*wanted).order_by(*order).limit(size).offset(query.offset)
-    rows = reader.fetch(scope, page, too_slow=_TOO_BROAD) if size else []
-    total, more = query.offset + len(rows), False
+    ahead = size + 2 if asked.broad and size else size
+    found = _page(reader, asked, _matches(query, columns, scope), order, ahead, scope) if size else []
+    rows, total, more = found[:size], query.offset + min(len(found), size + 1), len(found) > size + 1
     # A page that is not full ends the matches, and so does one without any where they begin.
-    if len(rows) == size or (not rows and query.offset):
-        total, more = _count(
-            reader, scope, _narrow_source(query, scope).where(*wanted), total, DEEPEST if within else COUNTED
-        )
-    asked = total if query.limit is None else min(query.limit, total)
+    if len(found) == size == ahead or (not found and query.offset):
+        source = _narrow_source(asked.query, scope).where(*asked.wanted)
+        total, more = _count(reader, scope, source, total, DEEPEST if within else COUNTED)
+    limit = total if query.limit is None else min(query.limit, total)
     return SearchResult(
         matches=[_match(row, query.level, columns) for row in rows],
         total=total,
-        truncated=query.offset + len(rows) < total + more and asked > size,
+        truncated=query.offset + len(rows) < total + more and limit > size,
         more=more,
         owners=[row.owner for row in rows] if query.level is not Level.PATIENT else [],
     )
+
+
+def _page(
+    reader: Reader, asked: _Asked, given: Select[Any], order: Sequence[Any], size: int, scope: Scope
+) -> Sequence[Row[Any]]:
+    """The rows of a page. One that does not begin with the first match is found by its names alone: all that stands
+    before it would be read and joined in vain."""
+    if not asked.query.offset:
+        return reader.fetch(scope, given.where(*asked.wanted).order_by(*order).limit(size), too_slow=_TOO_BROAD)
+    page = _names(asked, scope).order_by(*order).limit(size).offset(asked.query.offset)
+    names = [row.id for row in reader.fetch(scope, page, too_slow=_TOO_BROAD)]
+    return _rows(reader, asked.query.level, given, names, scope) if names else []
+
+
+def _names(asked: _Asked, scope: Scope) -> Select[Any]:
+    """The names of all matches' rows."""
+    source = _narrow_source(asked.query, scope).where(*asked.wanted)
+    return source.with_only_columns(TABLES[asked.query.level].id)
+
+
+def _rows(
+    reader: Reader, level: Level, given: Select[Any], names: Sequence[int], scope: Scope, stop: Stop | None = None
+) -> list[Row[Any]]:
+    """The rows of these names, in this order; without those that have gone meanwhile."""
+    found = {row.row: row for row in reader.fetch(scope, given.where(TABLES[level].id.in_(names)), stop=stop)}
+    return [found[name] for name in names if name in found]
 
 
 def _count(reader: Reader, scope: Scope, source: Select[Any], least: int, behind: int) -> tuple[int, bool]:
@@ -95,53 +123,67 @@ def browse(
     Raises `InvalidQuery`; `TooManyMatches` behind the last that may be given; `IndexUnavailable`, `Withdrawn`.
     """
     columns = _wanted(query)
-    wanted, order = _conditions(reader, query, scope), DEFAULT[query.level]
+    asked, order = _asked(reader, query, scope), DEFAULT[query.level]
     given = _matches(query, columns, scope)
     first = min(_PAGE, cap) if cap is not None else _PAGE
-    page = given.where(*wanted).order_by(*order).limit(first + 1)
+    page = given.where(*asked.wanted).order_by(*order).limit(first + 1)
     rows = reader.fetch(scope, page, stop=stop, too_slow=_TOO_BROAD)
     for row in rows[:first]:
         yield _match(row, query.level, columns)
     if len(rows) <= first:
         return
-    row_id = TABLES[query.level].id
-    names = _narrow_source(query, scope).where(*wanted).with_only_columns(row_id).order_by(*order)
+    names = _names(asked, scope).order_by(*order).limit(None if cap is None else cap + 1)
     seen = {row.row for row in rows[:first]}
-    names = names.limit(None if cap is None else cap + 1)
     left = [row.id for row in reader.fetch(scope, names, stop=stop, too_slow=_TOO_BROAD)]
     left = [each for each in left if each not in seen]
     room = len(left) if cap is None else cap - first
     for start in range(0, min(room, len(left)), _PAGE):
         batch = left[start : min(start + _PAGE, room)]
-        found = {row.row: row for row in reader.fetch(scope, given.where(row_id.in_(batch)), stop=stop)}
-        for each in batch:
-            if each in found:
-                yield _match(found[each], query.level, columns)
+        for row in _rows(reader, query.level, given, batch, scope, stop):
+            yield _match(row, query.level, columns)
     if len(left) > room:
         raise TooManyMatches(f"over {cap} matches: narrow by date, patient or accession")
 
 
-def _conditions(reader: Reader, query: Query, scope: Scope) -> list[Condition]:
-    """What the query asks for, and where to look for it.
+class _Asked(NamedTuple):
+    """What a query asks for, and where to look for it."""
 
-    Behind row security, only the plainest comparisons use an index: the others might tell of rows that are held back.
-    So which patients have such a name is asked apart, and the answer is where the caller's own statement looks; what
-    it may see there is for that statement, as ever. Of too many patients, none are named.
+    query: Query
+    """Without the keys of patients, if these are named."""
+    wanted: list[Condition]
+    broad: bool = False
+    """By keys of patients that too many have to name them."""
+
+
+def _asked(reader: Reader, query: Query, scope: Scope) -> _Asked:
+    """The conditions of a query, with the patients that it is about by their rows, unless these are too many.
+
+    So studies are found by patient and date at once, or in their order without a look at the patient of each; and the
+    plan is made for as many patients as there are. Behind row security, besides, only the plainest comparisons use an
+    index: the others might tell of rows that are held back. Which patients these are is only where the caller's own
+    statement looks; what it may see there is for that statement, as ever.
     """
     wanted = conditions(query, scope)
     keys = {tag: value for tag, value in query.keys.items() if tag in KNOWN and KNOWN[tag].level is Level.PATIENT}
-    if scope.facilities is None or not (_PATIENT_NAME in keys or any(map(_hides_the_index, keys.values()))):
-        return wanted
+    limited = scope.facilities is not None
+    many = _SHARED & keys.keys() or (limited and any(map(_hides_the_index, keys.values())))
+    if not many or (query.level is Level.PATIENT and not limited):
+        return _Asked(query, wanted)
     of_patients = conditions(replace(query, level=Level.PATIENT, keys=keys, sequences={}), scope)
-    if of_patients:
-        named = select(Patient.id).where(*of_patients).limit(_MOST_PATIENTS + 1).subquery()
-        few = case((func.count() <= _MOST_PATIENTS, func.array_agg(named.c.id, type_=ARRAY(BigInteger))))
-        # One row: of thousands, to take them apart would take longer than to find them.
-        narrow = select(func.count().label("many"), few.label("few")).select_from(named)
-        found = reader.fetch_anybody(narrow, too_slow=_TOO_BROAD)[0]
-        if found.many <= _MOST_PATIENTS:
-            wanted.append(Patient.id == func.any(bindparam(None, found.few or [], type_=ARRAY(BigInteger))))
-    return wanted
+    if not of_patients:
+        return _Asked(query, wanted)
+    named = select(Patient.id).where(*of_patients).limit(_MOST_PATIENTS + 1).subquery()
+    few = case((func.count() <= _MOST_PATIENTS, func.array_agg(named.c.id, type_=ARRAY(BigInteger))))
+    # One row: of thousands, to take them apart would take longer than to find them.
+    narrow = select(func.count().label("many"), few.label("few")).select_from(named)
+    found = reader.fetch_anybody(narrow, too_slow=_TOO_BROAD)[0]
+    if found.many > _MOST_PATIENTS:
+        return _Asked(query, wanted, broad=True)
+    these = func.any(bindparam(None, found.few or [], type_=ARRAY(BigInteger)))
+    if query.level is Level.PATIENT:
+        return _Asked(query, [*wanted, Patient.id == these])
+    left = replace(query, keys={tag: value for tag, value in query.keys.items() if tag not in keys})
+    return _Asked(left, [*conditions(left, scope), Study.patient_id == these])
 
 
 def _hides_the_index(value: str) -> bool:
@@ -203,7 +245,8 @@ def _source(level: Level, scope: Scope, *, with_patient: bool = True) -> Select[
 
 def _narrow_source(query: Query, scope: Scope) -> Select[Any]:
     """The same without the patient where no key is of theirs: every study has one, and the join costs as much again."""
-    of_patient = any(tag in KNOWN and KNOWN[tag].level is Level.PATIENT for tag in {**query.keys, **query.sequences})
+    tags = (*query.keys, *query.sequences, *(each.tag for each in query.order))
+    of_patient = any(tag in KNOWN and KNOWN[tag].level is Level.PATIENT for tag in tags)
     return _source(query.level, scope, with_patient=of_patient)
 
 

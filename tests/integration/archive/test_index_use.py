@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, event
 
-from archive import database, locate
+from archive import database, locate, search
 from archive.core import Archive
 from archive.ordering import orderable
 from archive.records import Level, Order, Query, Scope
@@ -32,7 +32,7 @@ def large(shared: Archive) -> Archive:
     sql(
         shared,
         """INSERT INTO patient (issuer, identity, patient_id, name, name_fold, sex, attributes)
-           SELECT '86001', 'P' || n, 'P' || n, 'N' || n, md5(n::text), 'F', '{}' FROM generate_series(1, %s / 2) AS n""",
+           SELECT '86001', 'P' || n, 'P' || n, 'N' || n, upper(md5(n::text)), 'F', '{}' FROM generate_series(1, %s / 2) AS n""",
         STUDIES,
     )
     sql(
@@ -148,6 +148,59 @@ def test_the_newest_studies_come_from_the_index_in_order(
     large.search(Query(Level.STUDY, keys, limit=50))
     assert "ix_study_newest" in plans[0], plans[0]
     assert "Sort" not in plans[0], plans[0]
+
+
+@pytest.mark.parametrize("scope", [ALL, MINE], ids=["all", "mine"])
+def test_studies_of_patients_that_have_a_name_are_looked_for_by_patient(
+    large: Archive, plans: list[str], scope: Scope
+) -> None:
+    keys = {0x00100010: "ab*", 0x00080020: "20200101-20231231"}
+    found = large.search(Query(Level.STUDY, keys, limit=100), scope)
+    assert (found.total, found.more) == (len(found.matches), False)
+    assert found.matches
+    assert "ix_patient_name_fold_id" in plans[0], plans[0]
+    assert "ix_study_patient_id_study_date" in plans[1], plans[1]
+    assert "name_fold" not in plans[1], plans[1]
+
+
+@pytest.mark.parametrize("scope", [ALL, MINE], ids=["all", "mine"])
+@pytest.mark.parametrize("level", [Level.PATIENT, Level.STUDY])
+def test_a_birth_date_has_an_index(large: Archive, plans: list[str], level: Level, scope: Scope) -> None:
+    large.search(Query(level, {0x00100030: "19700101"}, limit=100), scope)
+    assert "ix_patient_birth_date" in plans[0], plans[0]
+
+
+@pytest.mark.parametrize("scope", [ALL, MINE], ids=["all", "mine"])
+def test_behind_a_page_of_what_too_many_patients_have_is_only_seen_whether_there_is_another(
+    large: Archive, plans: list[str], monkeypatch: pytest.MonkeyPatch, scope: Scope
+) -> None:
+    keys = {0x00100010: "ab*"}
+    whole = large.search(Query(Level.STUDY, keys, limit=1000), scope)
+    assert whole.total == len(whole.matches) > 20
+    monkeypatch.setattr(search, "_MOST_PATIENTS", 3)
+    plans.clear()
+    page = large.search(Query(Level.STUDY, keys, limit=10), scope)
+    assert (page.matches, page.total, page.more) == (whole.matches[:10], 11, True)
+    assert "Aggregate" in plans[0]
+    assert not [plan for plan in plans[1:] if plan.startswith("Aggregate")]
+    for start in (0, 10, whole.total - 1, whole.total):
+        page = large.search(Query(Level.STUDY, keys, limit=1000, offset=start), scope)
+        assert (page.matches, page.total, page.more) == (whole.matches[start:], whole.total, False)
+    last = large.search(Query(Level.STUDY, keys, limit=whole.total - 1), scope)
+    assert (last.total, last.more) == (whole.total, False)
+    nothing = large.search(Query(Level.STUDY, keys, limit=0), scope)
+    assert (nothing.total, nothing.more) == (whole.total, False)
+    assert list(large.browse(Query(Level.STUDY, keys), scope)) == whole.matches
+
+
+def test_a_page_further_down_is_found_without_a_look_at_patients(large: Archive, plans: list[str]) -> None:
+    by_name = (Order(0x00100010),)
+    for order in ((), by_name):
+        whole = large.search(Query(Level.STUDY, limit=60, order=order))
+        plans.clear()
+        page = large.search(Query(Level.STUDY, limit=10, offset=50, order=order))
+        assert page.matches == whole.matches[50:]
+        assert ("patient" in plans[0]) == (order == by_name), plans[0]
 
 
 @pytest.mark.parametrize(

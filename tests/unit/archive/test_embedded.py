@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import psutil
+import psycopg
 import pytest
 
 from archive import embedded
@@ -56,3 +57,29 @@ def test_folders_that_the_package_cannot_quote_are_refused_by_a_sentence(tmp_pat
     with pytest.raises(IndexUnavailable, match=r"space or a quote; set data_dir"):
         embedded.EmbeddedPostgres(tmp_path / name / "postgres")
     assert not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize(
+    ("gigabytes", "buffers", "cache"),
+    [(0.25, "128MB", "256MB"), (8, "1024MB", "4096MB"), (24, "3072MB", "12288MB"), (512, "4096MB", "262144MB")],
+)
+def test_the_server_is_sized_by_the_memory_of_the_machine(gigabytes: float, buffers: str, cache: str) -> None:
+    settings = embedded.sizes(int(gigabytes * (1 << 30)))
+    assert (settings["shared_buffers"], settings["effective_cache_size"]) == (buffers, cache)
+
+
+def test_what_somebody_has_set_is_left_as_it_is(postgres: str) -> None:
+    """Nothing of a server that was set by hand is set again; the rest fits the machine."""
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        by_us = "SELECT name, setting FROM pg_file_settings WHERE sourcefile LIKE '%auto.conf'"
+        given = dict(connection.execute(by_us).fetchall())
+        assert given["random_page_cost"] == "1.1"
+        assert given["shared_buffers"] == embedded.sizes(psutil.virtual_memory().total)["shared_buffers"]
+        connection.execute("ALTER SYSTEM SET random_page_cost = 1.5")
+        connection.execute("SELECT pg_reload_conf()")
+        try:
+            embedded._adjust(postgres)
+            assert dict(connection.execute(by_us).fetchall())["random_page_cost"] == "1.5"
+        finally:
+            connection.execute("ALTER SYSTEM SET random_page_cost = 1.1")
+            connection.execute("SELECT pg_reload_conf()")
