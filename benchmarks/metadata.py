@@ -28,7 +28,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from benchmarks.command import Parser, scratch
+from benchmarks.command import Parser, say, scratch
 from benchmarks.results import OURS, Report
 from benchmarks.sender import Object, send
 from benchmarks.servers import Rival, orthanc_web, service
@@ -80,6 +80,7 @@ def _measure(report: Report, folder: Path, objects: list[Object], rounds: int) -
     with ExitStack() as stack:
         for name in ("ours", "other"):
             (folder / name).mkdir()
+        say(f"starting {OURS} and {_OTHER}, sending {len(objects)} objects to each")
         ours = stack.enter_context(service(folder / "ours", PACS_FEED__QUIET="1"))
         _fill(ours.dicom_port, objects)
         _wait_until_made(ours.web_port, len(objects))

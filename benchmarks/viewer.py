@@ -132,6 +132,7 @@ def _sites(report: Report, folder: Path, images: list[FileDataset]) -> Iterator[
         def ours() -> Site:
             variables: dict[str, Any] = {"PACS_WEB__VIEWER": str(build), "PACS_FEED__QUIET": "1"}
             running = stack.enter_context(service(_made(folder / "ours"), **variables))
+            say(f"{OURS} runs; sending {len(objects)} objects")
             _fill(running.dicom_port, objects)
             return Site(f"http://127.0.0.1:{running.web_port}", "/viewer/viewer")
 
@@ -140,6 +141,7 @@ def _sites(report: Report, folder: Path, images: list[FileDataset]) -> Iterator[
             stack.callback(postgres.stop)
             place = _made(folder / f"other{number}")
             running = stack.enter_context(orthanc_web(place, served, postgres.url, HttpCompressionEnabled=compresses))
+            say(f"rival {number + 1} runs; sending {len(objects)} objects")
             _fill(running.dicom_port, objects)
             return Site(f"http://127.0.0.1:{running.web_port}", "/viewer/index.html")
 
