@@ -24,6 +24,8 @@ FACILITIES: Final = "access_facilities"
 """Parameter of statements: rows of the caller's facilities."""
 ACCOUNT: Final = "access_account"
 LINK: Final = "access_link"
+GRANTED: Final = "access_granted"
+"""Parameter of statements that are given the studies which were granted."""
 
 _SERIES: Final = aliased(Series)
 _INSTANCE: Final = aliased(Instance)
@@ -46,6 +48,17 @@ def visible(scope: Scope) -> Condition:
     """
     has_instances = _has_instances(scope.view)
     return has_instances if scope.facilities is None else and_(has_instances, _own_or_granted(scope.copying))
+
+
+def visible_named(scope: Scope) -> Condition:
+    """The same; what was granted is a parameter, too (`granted`), and not looked up by the statement."""
+    has_instances = _has_instances(scope.view)
+    return has_instances if scope.facilities is None else and_(has_instances, _own_or_named())
+
+
+def granted(scope: Scope) -> Select[Any]:
+    """The studies that others let this caller see now."""
+    return select(AccessGrant.study_id).where(_grantees(), holds(scope.copying))
 
 
 def visible_series(scope: Scope) -> Condition:
@@ -106,14 +119,26 @@ def shown(view: View) -> Shown:
 @lru_cache(maxsize=2)
 def _own_or_granted(copying: bool) -> Condition:
     """Both sides are arrays that are worked out once, so that each can use an index of its own."""
-    own = bindparam(FACILITIES, type_=ARRAY(BigInteger))
-    grantees = or_(
-        AccessGrant.facility_id == func.any(own),
+    found = select(AccessGrant.study_id).where(_grantees(), holds(copying)).scalar_subquery()
+    return or_(_own(Study.facility_id), Study.id == func.any(func.array(found, type_=ARRAY(BigInteger))))
+
+
+@lru_cache(maxsize=1)
+def _own_or_named() -> Condition:
+    """The same with an array that PostgreSQL has when it plans: it knows how long it is, and hashes a long one."""
+    return or_(_own(Study.facility_id), Study.id == func.any(bindparam(GRANTED, type_=ARRAY(BigInteger))))
+
+
+def _grantees() -> Condition:
+    return or_(
+        _own(AccessGrant.facility_id),
         AccessGrant.account_id == bindparam(ACCOUNT, type_=BigInteger),
         AccessGrant.link_id == bindparam(LINK, type_=BigInteger),
     )
-    granted = select(AccessGrant.study_id).where(grantees, holds(copying)).scalar_subquery()
-    return or_(Study.facility_id == func.any(own), Study.id == func.any(func.array(granted, type_=ARRAY(BigInteger))))
+
+
+def _own(facility: Any) -> Condition:
+    return _condition(facility == func.any(bindparam(FACILITIES, type_=ARRAY(BigInteger))))
 
 
 def holds(copying: bool = False) -> Condition:

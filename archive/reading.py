@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Engine, Executable, Row, select
 
-from archive.access import ACCOUNT, FACILITIES, LINK
+from archive.access import ACCOUNT, FACILITIES, GRANTED, LINK, granted
 from archive.database import Prepared, Stop, fetch
 from archive.models import Facility
 from archive.records import Scope
@@ -43,9 +43,26 @@ class Reader:
         context = self._context(scope)
         return fetch(self._for(context), statement, given, stop=stop, too_slow=too_slow, context=context)
 
-    def fetch_anybody(self, statement: Executable, *, too_slow: str = "") -> Sequence[Row[Any]]:
+    def fetch_anybody(
+        self,
+        statement: Executable,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        stop: Stop | None = None,
+        too_slow: str = "",
+    ) -> Sequence[Row[Any]]:
         """All rows whoever asks: for what is only a hint where to look, and never given out."""
-        return fetch(self._engine, statement, too_slow=too_slow)
+        return fetch(self._engine, statement, parameters, stop=stop, too_slow=too_slow)
+
+    def granted(self, scope: Scope) -> dict[str, object]:
+        """The studies that others let this caller see now, for statements that are given them (`access.visible_named`).
+
+        What goes through many studies compares each with all of these, unless PostgreSQL has them when it plans.
+        """
+        if scope.facilities is None:
+            return {}
+        rows = fetch(self._engine, granted(scope), self.parameters(scope))
+        return {GRANTED: sorted({row.study_id for row in rows})}
 
     def fetch_prepared(
         self, scope: Scope, statement: Prepared, parameters: Mapping[str, object]

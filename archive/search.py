@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import BigInteger, ColumnElement, Row, Select, and_, bindparam, case, func, select
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from archive.access import Shown, shown, visible, visible_instance, visible_series
+from archive.access import Shown, shown, visible, visible_instance, visible_named, visible_series
 from archive.attributes import BY_LEVEL, COMPUTED, KNOWN, LEVELS, Attribute, levels_down_to
 from archive.comparisons import Condition
 from archive.conditions import COLUMNS, TABLES, arrays, conditions
@@ -63,12 +63,11 @@ def search(reader: Reader, query: Query, scope: Scope, *, cap: int) -> SearchRes
     if query.offset > DEEPEST:
         raise TooManyMatches(f"offset is beyond {DEEPEST}: narrow by StudyDate, and page through each range of dates")
     ahead = size + 2 if asked.broad and size else size
-    found = _page(reader, asked, _matches(query, columns, scope), order, ahead, scope) if size else []
+    found = _page(asked, _matches(query, columns, scope), order, ahead, query.offset).rows if size else []
     rows, total, more = found[:size], query.offset + min(len(found), size + 1), len(found) > size + 1
     # A page that is not full ends the matches, and so does one without any where they begin.
     if len(found) == size == ahead or (not found and query.offset):
-        source = _narrow_source(asked.query, scope).where(*asked.wanted)
-        total, more = _count(reader, scope, source, total, DEEPEST if within else COUNTED)
+        total, more = _count(asked, total, DEEPEST if within else COUNTED)
     limit = total if query.limit is None else min(query.limit, total)
     return SearchResult(
         matches=[_match(row, query.level, columns) for row in rows],
@@ -79,37 +78,46 @@ def search(reader: Reader, query: Query, scope: Scope, *, cap: int) -> SearchRes
     )
 
 
+class _Page(NamedTuple):
+    rows: Sequence[Row[Any]]
+    full: bool
+    """Whether there may be more behind it."""
+
+
 def _page(
-    reader: Reader, asked: _Asked, given: Select[Any], order: Sequence[Any], size: int, scope: Scope
-) -> Sequence[Row[Any]]:
-    """The rows of a page. One that does not begin with the first match is found by its names alone: all that stands
-    before it would be read and joined in vain."""
-    if not asked.query.offset:
-        return reader.fetch(scope, given.where(*asked.wanted).order_by(*order).limit(size), too_slow=_TOO_BROAD)
-    page = _names(asked, scope).order_by(*order).limit(size).offset(asked.query.offset)
-    names = [row.id for row in reader.fetch(scope, page, too_slow=_TOO_BROAD)]
-    return _rows(reader, asked.query.level, given, names, scope) if names else []
+    asked: _Asked, given: Select[Any], order: Sequence[Any], size: int, offset: int = 0, stop: Stop | None = None
+) -> _Page:
+    """The rows of a page; found by their names alone where the plain statement would read and join far more than it
+    gives: all that stands before a page further down, and behind row security the patients of hundreds of studies.
+
+    The latter's names are found by the predicate, and the rows as ever: by the caller's own statement, behind row
+    security, and only these are counted.
+    """
+    ahead = asked.broad and asked.scope.facilities is not None and not offset
+    if not (offset or ahead):
+        rows = asked.fetch(given.where(*asked.wanted).order_by(*order).limit(size), stop)
+        return _Page(rows, len(rows) == size)
+    page = _names(asked, named=ahead).order_by(*order).limit(size).offset(offset)
+    names = [row.id for row in (asked.look(page, stop) if ahead else asked.fetch(page, stop))]
+    return _Page(_rows(asked, given, names, stop) if names else [], len(names) == size)
 
 
-def _names(asked: _Asked, scope: Scope) -> Select[Any]:
+def _names(asked: _Asked, *, named: bool = False) -> Select[Any]:
     """The names of all matches' rows."""
-    source = _narrow_source(asked.query, scope).where(*asked.wanted)
-    return source.with_only_columns(TABLES[asked.query.level].id)
+    return asked.source(named=named).with_only_columns(TABLES[asked.query.level].id)
 
 
-def _rows(
-    reader: Reader, level: Level, given: Select[Any], names: Sequence[int], scope: Scope, stop: Stop | None = None
-) -> list[Row[Any]]:
+def _rows(asked: _Asked, given: Select[Any], names: Sequence[int], stop: Stop | None = None) -> list[Row[Any]]:
     """The rows of these names, in this order; without those that have gone meanwhile."""
-    found = {row.row: row for row in reader.fetch(scope, given.where(TABLES[level].id.in_(names)), stop=stop)}
+    rows = asked.fetch(given.where(TABLES[asked.query.level].id.in_(names)), stop)
+    found = {row.row: row for row in rows}
     return [found[name] for name in names if name in found]
 
 
-def _count(reader: Reader, scope: Scope, source: Select[Any], least: int, behind: int) -> tuple[int, bool]:
+def _count(asked: _Asked, least: int, behind: int) -> tuple[int, bool]:
     """How many there are, counted so far behind the `least` that there are; and whether there are more than that."""
     most = max(min(least + behind, DEEPEST), least)
-    counted = select(func.count()).select_from(source.limit(most + 1).subquery())
-    found: int = reader.fetch(scope, counted, too_slow=_TOO_BROAD)[0][0]
+    found: int = asked.fetch(select(func.count()).select_from(asked.source().limit(most + 1).subquery()))[0][0]
     return min(found, most), found > most
 
 
@@ -126,33 +134,50 @@ def browse(
     asked, order = _asked(reader, query, scope), DEFAULT[query.level]
     given = _matches(query, columns, scope)
     first = min(_PAGE, cap) if cap is not None else _PAGE
-    page = given.where(*asked.wanted).order_by(*order).limit(first + 1)
-    rows = reader.fetch(scope, page, stop=stop, too_slow=_TOO_BROAD)
-    for row in rows[:first]:
+    page = _page(asked, given, order, first + 1, stop=stop)
+    for row in page.rows[:first]:
         yield _match(row, query.level, columns)
-    if len(rows) <= first:
+    if not page.full:
         return
-    names = _names(asked, scope).order_by(*order).limit(None if cap is None else cap + 1)
-    seen = {row.row for row in rows[:first]}
-    left = [row.id for row in reader.fetch(scope, names, stop=stop, too_slow=_TOO_BROAD)]
+    names = _names(asked).order_by(*order).limit(None if cap is None else cap + 1)
+    seen = {row.row for row in page.rows[:first]}
+    left = [row.id for row in asked.fetch(names, stop)]
     left = [each for each in left if each not in seen]
     room = len(left) if cap is None else cap - first
     for start in range(0, min(room, len(left)), _PAGE):
         batch = left[start : min(start + _PAGE, room)]
-        for row in _rows(reader, query.level, given, batch, scope, stop):
+        for row in _rows(asked, given, batch, stop):
             yield _match(row, query.level, columns)
     if len(left) > room:
         raise TooManyMatches(f"over {cap} matches: narrow by date, patient or accession")
 
 
 class _Asked(NamedTuple):
-    """What a query asks for, and where to look for it."""
+    """What a query asks for, who asks, and where to look for it."""
 
+    reader: Reader
+    scope: Scope
     query: Query
     """Without the keys of patients, if these are named."""
     wanted: list[Condition]
     broad: bool = False
     """By keys of patients that too many have to name them."""
+
+    def fetch(self, statement: Select[Any], stop: Stop | None = None) -> Sequence[Row[Any]]:
+        """What this caller may see of it."""
+        return self.reader.fetch(self.scope, statement, stop=stop, too_slow=_TOO_BROAD)
+
+    def look(self, statement: Select[Any], stop: Stop | None = None) -> Sequence[Row[Any]]:
+        """The same by the predicate alone, with grants named: only to know where to look."""
+        given = {**self.reader.parameters(self.scope), **self.reader.granted(self.scope)}
+        return self.reader.fetch_anybody(statement, given, stop=stop, too_slow=_TOO_BROAD)
+
+    def source(self, *, named: bool = False) -> Select[Any]:
+        """All matches, each once; without the patient where no key or order is of theirs: every study has one, and the
+        join costs as much again."""
+        tags = (*self.query.keys, *self.query.sequences, *(each.tag for each in self.query.order))
+        of_patient = any(tag in KNOWN and KNOWN[tag].level is Level.PATIENT for tag in tags)
+        return _source(self.query.level, self.scope, with_patient=of_patient, named=named).where(*self.wanted)
 
 
 def _asked(reader: Reader, query: Query, scope: Scope) -> _Asked:
@@ -163,27 +188,27 @@ def _asked(reader: Reader, query: Query, scope: Scope) -> _Asked:
     index: the others might tell of rows that are held back. Which patients these are is only where the caller's own
     statement looks; what it may see there is for that statement, as ever.
     """
-    wanted = conditions(query, scope)
+    found = _Asked(reader, scope, query, conditions(query, scope))
     keys = {tag: value for tag, value in query.keys.items() if tag in KNOWN and KNOWN[tag].level is Level.PATIENT}
     limited = scope.facilities is not None
     many = _SHARED & keys.keys() or (limited and any(map(_hides_the_index, keys.values())))
     if not many or (query.level is Level.PATIENT and not limited):
-        return _Asked(query, wanted)
+        return found
     of_patients = conditions(replace(query, level=Level.PATIENT, keys=keys, sequences={}), scope)
     if not of_patients:
-        return _Asked(query, wanted)
+        return found
     named = select(Patient.id).where(*of_patients).limit(_MOST_PATIENTS + 1).subquery()
     few = case((func.count() <= _MOST_PATIENTS, func.array_agg(named.c.id, type_=ARRAY(BigInteger))))
     # One row: of thousands, to take them apart would take longer than to find them.
     narrow = select(func.count().label("many"), few.label("few")).select_from(named)
-    found = reader.fetch_anybody(narrow, too_slow=_TOO_BROAD)[0]
-    if found.many > _MOST_PATIENTS:
-        return _Asked(query, wanted, broad=True)
-    these = func.any(bindparam(None, found.few or [], type_=ARRAY(BigInteger)))
+    patients = reader.fetch_anybody(narrow, too_slow=_TOO_BROAD)[0]
+    if patients.many > _MOST_PATIENTS:
+        return found._replace(broad=True)
+    these = func.any(bindparam(None, patients.few or [], type_=ARRAY(BigInteger)))
     if query.level is Level.PATIENT:
-        return _Asked(query, [*wanted, Patient.id == these])
+        return found._replace(wanted=[*found.wanted, Patient.id == these])
     left = replace(query, keys={tag: value for tag, value in query.keys.items() if tag not in keys})
-    return _Asked(left, [*conditions(left, scope), Study.patient_id == these])
+    return found._replace(query=left, wanted=[*conditions(left, scope), Study.patient_id == these])
 
 
 def _hides_the_index(value: str) -> bool:
@@ -225,13 +250,13 @@ def _is_one_uid(value: str) -> bool:
     return bool(value) and "\\" not in value
 
 
-def _source(level: Level, scope: Scope, *, with_patient: bool = True) -> Select[Any]:
+def _source(level: Level, scope: Scope, *, with_patient: bool = True, named: bool = False) -> Select[Any]:
     """The joined tables down to `level`, under the access predicate."""
     if level is Level.PATIENT:
         return select(Patient.id).where(
             select(1).where(Study.patient_id == Patient.id, visible(scope)).correlate(Patient).exists()
         )
-    source = select(Study.id).where(visible(scope))
+    source = select(Study.id).where((visible_named if named else visible)(scope))
     if with_patient:
         source = source.join(Patient, Patient.id == Study.patient_id)
     if level is Level.STUDY:
@@ -241,13 +266,6 @@ def _source(level: Level, scope: Scope, *, with_patient: bool = True) -> Select[
         return source
     source = source.join(Instance, Instance.series_id == Series.id).where(visible_instance(scope))
     return source.join(StoredObject, and_(StoredObject.instance_id == Instance.id, StoredObject.current))
-
-
-def _narrow_source(query: Query, scope: Scope) -> Select[Any]:
-    """The same without the patient where no key is of theirs: every study has one, and the join costs as much again."""
-    tags = (*query.keys, *query.sequences, *(each.tag for each in query.order))
-    of_patient = any(tag in KNOWN and KNOWN[tag].level is Level.PATIENT for tag in tags)
-    return _source(query.level, scope, with_patient=of_patient)
 
 
 def _matches(query: Query, columns: Sequence[Attribute], scope: Scope) -> Select[Any]:

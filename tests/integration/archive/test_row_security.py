@@ -59,6 +59,7 @@ def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     locate._current.cache_clear()
     for module in (access, search, locate):
         monkeypatch.setattr(module, "visible", lambda scope: true())
+    monkeypatch.setattr(search, "visible_named", lambda scope: true())
 
 
 @pytest.fixture(autouse=True)
@@ -92,6 +93,20 @@ def test_no_query_finds_what_is_not_theirs(archive: Archive, two: tuple[str, str
             assert total == len(uids), form
     # So far this could be for want of anything: without a wall both are found.
     assert len(found(archive, Query(level), Scope())[1]) == 2
+
+
+@pytest.mark.usefixtures("forgotten")
+@pytest.mark.parametrize("level", [Level.STUDY, Level.SERIES, Level.IMAGE])
+def test_no_broad_query_finds_what_is_not_theirs(
+    archive: Archive, two: tuple[str, str], binh: Caller, level: Level, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of too many patients, what is on a page is looked for before the wall, and given out from behind it."""
+    monkeypatch.setattr(search, "_MOST_PATIENTS", 0)
+    for limit, offset in ((None, 0), (1, 0), (1, 1), (0, 0)):
+        query = Query(level, {0x00100010: "?*"}, limit=limit, offset=offset)
+        assert archive.search(query, binh.scope()).total == 1, (limit, offset)
+    assert found(archive, Query(level, {0x00100010: "?*"}), binh.scope()) == (1, {two[0]})
+    assert len(found(archive, Query(level, {0x00100010: "?*"}), Scope())[1]) == 2
 
 
 @pytest.mark.usefixtures("forgotten")
