@@ -77,6 +77,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--only", nargs="+", choices=names, default=names, help="of all")
     parser.add_argument("--before", type=Path, help="folder of an earlier pass that is shown beside this one")
     given = parser.read(arguments)
+    if given.only == names:
+        set_aside(TARGET)
     failed = _all([each for each in STEPS if each.name in given.only], quick=given.quick)
     lines = summary.write(TARGET, given.before)
     for path in plots.draw(TARGET, given.before):
@@ -86,6 +88,17 @@ def main(arguments: list[str]) -> int:
     if failed:
         say(f"failed wholly or in parts: {', '.join(failed)}")
     return 1 if failed else 0
+
+
+def set_aside(folder: Path) -> None:
+    """Move earlier results into a folder ``before``: what fails now must not be shown with figures of another day."""
+    earlier = [path for path in folder.glob("*") if path.is_file()]
+    if earlier:
+        place = folder / "before"
+        place.mkdir(exist_ok=True)
+        for path in earlier:
+            path.replace(place / path.name)
+        say(f"earlier results are in {place}")
 
 
 def _all(steps: Sequence[Step], *, quick: bool) -> list[str]:

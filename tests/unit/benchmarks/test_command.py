@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.command import QUICK, SCRATCH, Parser, scratch
-from benchmarks.every import STEPS
+from benchmarks.every import STEPS, set_aside
 from benchmarks.plots import BEFORE, Point, against_associations, against_size, figures, with_before
 from benchmarks.receive import SIZES
 from benchmarks.results import Report
@@ -73,3 +73,11 @@ def test_a_benchmark_is_stopped_late_enough() -> None:
     for step in STEPS:
         assert step.limit(quick=True) >= 2 * step.quick
         assert step.limit(quick=False) >= 2 * step.full
+
+
+def test_earlier_results_are_set_aside(tmp_path: Path) -> None:
+    set_aside(tmp_path / "none")
+    Report("stow", "STOW").write(tmp_path)
+    set_aside(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["before"]
+    assert (tmp_path / "before" / "stow.json").exists()
