@@ -17,6 +17,7 @@ from archive.standard.pixel_data import PIXEL_TAGS, PixelData
 Read = Callable[[int, int], bytes]
 
 BLOCK: Final = 1 << 16
+FIRST_BLOCK: Final = 1 << 14  # holds all elements before the pixel data of most images
 MAX_DEPTH: Final = 64
 MAX_VALUE: Final = 1 << 16
 MAX_SEQUENCE: Final = 1 << 20
@@ -30,6 +31,7 @@ _OFFSET_TABLES: Final = frozenset((0x7FE00001, 0x7FE00002))
 _SPECIAL: Final = PIXEL_TAGS | _OFFSET_TABLES
 # Kept as they are: neither sequences, nor words of a byte order, nor UN.
 _PLAIN: Final = frozenset(SHORT_VRS) | {"UC", "UR", "UT"}
+_element: Final = tuple.__new__  # makes a `NamedTuple` in a third of the time
 _HEADER: Final = 12
 _PAD: Final = bytes(_HEADER)
 
@@ -118,7 +120,7 @@ class Walk:
         """Walk the elements from the offset on; return where they end, behind the delimiter if they are an item's."""
         loop = self._implicit if code.implicit else self._explicit
         while offset < self._size:
-            self._load(offset)
+            self._load(offset, BLOCK if offset else FIRST_BLOCK)
             offset = loop(offset, depth, code)
             if offset < 0:
                 return ~offset
@@ -189,7 +191,7 @@ class Walk:
         tag, at = self._watch[raw], start - self._base
         plain = vr in _PLAIN and tag not in _SPECIAL and self.code.little
         if plain and length <= self._max_value and at + length <= self._reach:
-            self.elements[tag] = Element(vr, self._block[at : at + length])
+            self.elements[tag] = _element(Element, (vr, self._block[at : at + length]))
         elif start + length <= self._size:
             self._keep_other(tag, vr, offset, start, length)
 
