@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from archive.correction.rules import Worklist, no_worklist
 from archive.description import sop_uids
@@ -32,6 +31,7 @@ from archive.records import Arrival, Outcome, Receipt, Source
 from archive.rejection.causes import KEY_OBJECT_SELECTION
 from archive.standard.file_format import encode_file_meta
 from archive.standard.uids import check_uid, is_storage_sop_class, is_supported_transfer_syntax
+from archive.standard.walk import FIRST_BLOCK
 from config.logs import fields
 from storage.base import Buffer, ObjectStore, ObjectWriter
 from storage.errors import IntegrityError, ObjectNotFound, StorageError
@@ -73,7 +73,7 @@ class Ingest:
         check_storable(sop_class_uid, sop_instance_uid, transfer_syntax_uid)
         key = self._keys.take()
         try:
-            with _store_errors():
+            with _STORE_ERRORS:
                 writer = self._store.create(key.text, indexed=True)
         except BaseException:
             self._keys.release(key, settled=False)
@@ -181,6 +181,8 @@ class Receiving:
         self._hash = hashlib.sha256()
         self._dataset_offset = 0
         self._held_back = bytearray()
+        self._head = b""
+        """The first bytes of the dataset: mostly all that is looked at, so that the store need not read them back."""
         self._arrival: Arrival | None = None
         self._open = True
         self._committing = False
@@ -200,8 +202,10 @@ class Receiving:
         if self.size > self._room:
             raise ObjectTooLarge(f"the object is larger than {self._room} bytes")
         self._hash.update(data)
+        if not self._head:
+            self._head = bytes(data[:FIRST_BLOCK])
         if self._dataset_offset:
-            with _store_errors():
+            with _STORE_ERRORS:
                 self._writer.write(data)
             return
         self._held_back += data
@@ -230,7 +234,7 @@ class Receiving:
         arrival = self._arrival or self.check()
         self._committing = True
         try:
-            with _store_errors():
+            with _STORE_ERRORS:
                 self._writer.commit()
         except BaseException:
             self.abort()
@@ -284,7 +288,7 @@ class Receiving:
             private=remembered(self._source),
         )
         self._dataset_offset = len(meta)
-        with _store_errors():
+        with _STORE_ERRORS:
             self._writer.write(meta)
 
     def _release_held_back(self) -> None:
@@ -296,15 +300,20 @@ class Receiving:
         self._sop_instance_uid = self._sop_instance_uid or found_instance
         check_storable(self._sop_class_uid, self._sop_instance_uid, self._transfer_syntax_uid, required=True)
         self._write_file_meta()
-        with _store_errors():
+        with _STORE_ERRORS:
             self._writer.write(head)
+
+    def _read(self, start: int, length: int) -> bytes:
+        if start + length <= len(self._head):
+            return self._head[start : start + length]
+        return self._writer.read_back(self._dataset_offset + start, length)
 
     def _examine(self) -> Arrival:
         if not self.size:
             raise CannotParse("the object is empty")
-        offset, writer = self._dataset_offset, self._writer
+        offset = self._dataset_offset
         return examine(
-            lambda start, length: writer.read_back(offset + start, length),
+            self._read,
             Announcement(self._sop_class_uid, self._sop_instance_uid, self._transfer_syntax_uid),
             Placed(self._key.text, self._key.block, offset + self.size, offset, self._hash.digest()),
             self._source,
@@ -326,9 +335,17 @@ def check_storable(
         raise UnsupportedTransferSyntax(f"objects in transfer syntax {transfer_syntax_uid[:64]!r} cannot be stored")
 
 
-@contextmanager
-def _store_errors() -> Iterator[None]:
-    try:
-        yield
-    except StorageError as error:
-        raise StoreUnavailable(f"the object store cannot take the object: {error}") from error
+class _StoreErrors:
+    """Raises `StoreUnavailable` for what a store raises. Used some times for each object, so it is no generator."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        if isinstance(exc, StorageError):
+            raise StoreUnavailable(f"the object store cannot take the object: {exc}") from exc
+
+
+_STORE_ERRORS: Final = _StoreErrors()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from archive.errors import CannotParse
@@ -10,12 +11,14 @@ from archive.standard.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSI
 
 PREAMBLE_LENGTH: Final = 128
 _PREFIX: Final = b"DICM"
+_HEAD: Final = bytes(PREAMBLE_LENGTH) + _PREFIX
 _START: Final = PREAMBLE_LENGTH + len(_PREFIX)
 # Nothing in group 2 is large except private information (0002,0102); this bounds what is held while it arrives.
 MAX_META_LENGTH: Final = 1 << 20
 
 _TAG_SHORT = struct.Struct("<HH2sH")
 _TAG_LONG = struct.Struct("<HH2sHL")
+_GROUP_LENGTH = struct.Struct("<HH2sHL")
 _IMPLICIT = struct.Struct("<HHL")
 _LONG_VRS: Final = frozenset(
     (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
@@ -87,21 +90,31 @@ def encode_file_meta(
     private: bytes = b"",
 ) -> bytes:
     """Encode the preamble, the prefix and the file meta information (PS3.10 7.1)."""
-    elements = b"".join(
+    before, instance = _before_instance(sop_class_uid), _uid(0x0003, sop_instance_uid)
+    titles = source_ae_title, sending_ae_title, receiving_ae_title
+    after = _behind_instance(transfer_syntax_uid, *titles, private)
+    length = _GROUP_LENGTH.pack(0x0002, 0x0000, b"UL", 4, len(before) + len(instance) + len(after))
+    return b"".join((_HEAD, length, before, instance, after))
+
+
+# The objects of a series have the same.
+@lru_cache(maxsize=256)
+def _before_instance(sop_class_uid: str) -> bytes:
+    return _VERSION + _uid(0x0002, sop_class_uid)
+
+
+@lru_cache(maxsize=256)
+def _behind_instance(transfer_syntax_uid: str, source: str, sending: str, receiving: str, private: bytes) -> bytes:
+    return b"".join(
         (
-            _VERSION,
-            _uid(0x0002, sop_class_uid),
-            _uid(0x0003, sop_instance_uid),
             _uid(0x0010, transfer_syntax_uid),
             _IMPLEMENTATION,
-            _ae_title(0x0016, source_ae_title),
-            _ae_title(0x0017, sending_ae_title),
-            _ae_title(0x0018, receiving_ae_title),
+            _ae_title(0x0016, source),
+            _ae_title(0x0017, sending),
+            _ae_title(0x0018, receiving),
             _private(private),
         )
     )
-    length = _TAG_SHORT.pack(0x0002, 0x0000, b"UL", 4) + struct.pack("<L", len(elements))
-    return bytes(PREAMBLE_LENGTH) + _PREFIX + length + elements
 
 
 def read_file_meta(head: bytes, *, at_end: bool = False) -> FileMeta:
