@@ -7,12 +7,13 @@ object is durable and indexed.
 from __future__ import annotations
 
 import logging
+import threading
 
 from archive.audit.events import Action
 from archive.core import Archive
 from archive.errors import BadObject, NotPermitted, SOPClassMismatch, Unavailable
 from archive.ingest import Receiving
-from archive.records import Outcome
+from archive.records import Outcome, Receipt, Source
 from archive.sender import source_of
 from config.logs import fields
 from dicom_node.audited import refused
@@ -29,18 +30,45 @@ class StoreService:
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
+        self._of_thread = _Of()
 
     def __call__(self, command: Command, context: Context, caller: Caller) -> Store:
-        return Store(self._archive, command, context, caller)
+        known = self._of_thread
+        if known.caller is not caller:
+            known.source = _source(self._archive, caller)
+            known.caller = caller
+        assert known.source is not None
+        return Store(self._archive, command, context, caller, known.source)
+
+
+class _Of(threading.local):
+    """Who calls on the association that a thread serves, and what its objects come from: the same for all of them."""
+
+    caller: Caller | None = None
+    source: Source | None = None
+
+
+def _source(archive: Archive, caller: Caller) -> Source:
+    return source_of(
+        archive.peers,
+        caller.peer,
+        "dimse",
+        facility=caller.peer.facility,
+        calling_ae_title=caller.calling_ae_title,
+        called_ae_title=caller.called_ae_title,
+        address=caller.address,
+        user=caller.user,
+    )
 
 
 class Store:
     """One C-STORE-RQ and its dataset. After a failure the rest of the dataset is read and dropped."""
 
-    def __init__(self, archive: Archive, command: Command, context: Context, caller: Caller) -> None:
+    def __init__(self, archive: Archive, command: Command, context: Context, caller: Caller, source: Source) -> None:
         self._archive = archive
         self._command = command
         self._caller = caller
+        self._source = source
         self._receiving: Receiving | None = None
         self._error: BaseException | None = None
         try:
@@ -52,20 +80,10 @@ class Store:
         sop_class = self._command.uid(AFFECTED_SOP_CLASS_UID)
         if sop_class != context.abstract_syntax:
             raise SOPClassMismatch(f"C-STORE of {sop_class[:64]!r} on a context for {context.abstract_syntax}")
-        caller = self._caller
-        if not caller.peer.may("store"):
+        if not self._caller.peer.may("store"):
             raise NotPermitted("this AE title may not store")
         return archive.begin(
-            source_of(
-                archive.peers,
-                caller.peer,
-                "dimse",
-                facility=caller.peer.facility,
-                calling_ae_title=caller.calling_ae_title,
-                called_ae_title=caller.called_ae_title,
-                address=caller.address,
-                user=caller.user,
-            ),
+            self._source,
             sop_class_uid=sop_class,
             # Not empty, so that ingest checks it: here it must be announced (PS3.7 9.3.1.1).
             sop_instance_uid=self._command.uid(AFFECTED_SOP_INSTANCE_UID) or " ",
@@ -89,18 +107,22 @@ class Store:
             else:
                 self._receiving = None
                 level = logging.DEBUG if receipt.outcome is Outcome.STORED else logging.INFO
-                log.log(
-                    level,
-                    "object stored",
-                    extra=fields(
-                        outcome=receipt.outcome.value,
-                        instance=receipt.sop_instance_uid,
-                        size=receipt.size,
-                        facility=self._caller.peer.facility,
-                    ),
-                )
+                if log.isEnabledFor(level):
+                    self._log(level, receipt)
                 return response(self._command, NOT_OBEYED if receipt.unmet else SUCCESS, receipt.unmet)
         return self._failure()
+
+    def _log(self, level: int, receipt: Receipt) -> None:
+        log.log(
+            level,
+            "object stored",
+            extra=fields(
+                outcome=receipt.outcome.value,
+                instance=receipt.sop_instance_uid,
+                size=receipt.size,
+                facility=self._caller.peer.facility,
+            ),
+        )
 
     def abort(self) -> None:
         if self._receiving is not None:
