@@ -56,6 +56,7 @@ MOST_BITS: Final = 64
 """Bits of a sample (PS3.5 8.1.1, 8.2); more is not believed, and a column would not hold it."""
 
 _SOP_UIDS: Final = frozenset({SOP_CLASS_UID, SOP_INSTANCE_UID})
+_BINARY_VRS: Final = frozenset({"US", "UL", "SS", "SL"})
 _NUMBER_VRS: Final = frozenset({"US", "UL", "SS", "SL", "IS"})
 
 
@@ -147,9 +148,17 @@ class Values:
         element = self._elements.get(tag)
         if element is None or not element.value:
             return ""
-        if element.vr in ("US", "UL", "SS", "SL"):
-            return str(int.from_bytes(element.value[: 2 if element.vr[1] == "S" else 4], "little"))
+        if element.vr in _BINARY_VRS:
+            return str(_binary(element))
         return decode(element.value, element.vr, self._character_sets)
+
+    def number(self, tag: int) -> int | None:
+        """The corrected value of an element as a number; None if it has none."""
+        element = self._elements.get(tag)
+        if element is not None and element.value and element.vr in _BINARY_VRS and tag not in self._corrected:
+            return _binary(element)
+        text = self.of(tag)
+        return parse_int(text) if text else None
 
     def uid(self, tag: int) -> str:
         """A UID without padding. Nothing inside is dropped: that would make another UID of it."""
@@ -173,6 +182,8 @@ class Values:
                 if attribute.tag in self._sequences and (items := self._items(self._sequences[attribute.tag])):
                     found[attribute.key] = {"vr": "SQ", "Value": items}
                 continue
+            if attribute.tag not in self._elements and attribute.tag not in self._corrected:
+                continue
             text = self.of(attribute.tag)
             if text:
                 found[attribute.key] = {"vr": attribute.vr, "Value": json_values(text, attribute.vr)}
@@ -184,6 +195,10 @@ class Values:
         if self._unicode is not None:
             return sequence_json(self._unicode.rewrite_items(raw), [UTF_8])
         return sequence_json(raw, self._character_sets)
+
+
+def _binary(element: Element) -> int:
+    return int.from_bytes(element.value[: 2 if element.vr[1] == "S" else 4], "little")
 
 
 def cut(text: str, longest: int = LONGEST_INDEXED_TEXT) -> str:
@@ -253,16 +268,16 @@ def describe(
     study = check_uid(values.uid(STUDY_INSTANCE_UID), "StudyInstanceUID")
     series = check_uid(values.uid(SERIES_INSTANCE_UID), "SeriesInstanceUID")
     patient_id = _identifier(values.of(PATIENT_ID))
-    rows, columns = _positive(values.of(ROWS)), _positive(values.of(COLUMNS))
-    frames = _positive(values.of(NUMBER_OF_FRAMES)) or 1
-    bits_allocated = _positive(values.of(BITS_ALLOCATED))
+    rows, columns = _positive(values.number(ROWS)), _positive(values.number(COLUMNS))
+    frames = _positive(values.number(NUMBER_OF_FRAMES)) or 1
+    bits_allocated = _positive(values.number(BITS_ALLOCATED))
     table = None
     if scanned.pixel is not None:
         found = frame_table(
             scanned,
             rows=rows or 0,
             columns=columns or 0,
-            samples_per_pixel=_positive(values.of(SAMPLES_PER_PIXEL)) or 1,
+            samples_per_pixel=_positive(values.number(SAMPLES_PER_PIXEL)) or 1,
             bits_allocated=bits_allocated or 0,
             number_of_frames=parse_int(values.of(NUMBER_OF_FRAMES), bits=32),
             photometric_interpretation=values.of(PHOTOMETRIC_INTERPRETATION),
@@ -280,7 +295,7 @@ def describe(
         instance=InstanceRecord(
             sop_instance_uid=sop_instance_uid,
             sop_class_uid=sop_class_uid,
-            instance_number=parse_int(values.of(INSTANCE_NUMBER)),
+            instance_number=values.number(INSTANCE_NUMBER),
             rows=rows,
             columns=columns,
             bits_allocated=bits_allocated if bits_allocated and bits_allocated <= MOST_BITS else None,
@@ -312,8 +327,7 @@ def _check_announced(values: Values, sop_class_uid: str, sop_instance_uid: str) 
             raise SOPClassMismatch(f"{what} is {found} in the dataset and {announced} in its announcement")
 
 
-def _positive(text: str) -> int | None:
-    number = parse_int(text)
+def _positive(number: int | None) -> int | None:
     return number if number is not None and 0 < number < 1 << 31 else None
 
 
