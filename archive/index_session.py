@@ -75,7 +75,8 @@ class IndexSession:
             raise IndexUnavailable(f"the index cannot serve now: {first_line(error)}") from error
 
     def _open(self) -> Connection:
-        if self._connection is None or self._connection.closed:
+        # One that broke was dropped then; to ask each time whether it is closed would cost more than all else here.
+        if self._connection is None:
             connection: Connection = connect(self._settings, self._application)
             try:
                 # Waits for the server to notice that our last session is gone, or for the end of a reconcile that

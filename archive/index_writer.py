@@ -242,11 +242,11 @@ class IndexWriter:
         arrivals = [ticket.arrival for ticket in tickets]
         known = self._known_series(connection, arrivals)
         facilities = [self._facility(connection, arrival.source.facility) for arrival in arrivals]
-        named = {n: arrival for n, (arrival, series) in enumerate(zip(arrivals, known, strict=True)) if series.named}
-        rejected = hidden_on_arrival(connection, named)
+        named = {n: arrivals[n] for n, series in enumerate(known) if series.named}
+        rejected = hidden_on_arrival(connection, named) if named else {}
         rows = []
         for n, (arrival, series, facility) in enumerate(zip(arrivals, known, facilities, strict=True)):
-            hidden = int(arrival.hidden | rejected.get(n, 0))
+            hidden = int(arrival.hidden | rejected[n] if n in rejected else arrival.hidden)
             rows.append(input_row(arrival, Place(series.series_id, series.epoch, hidden, series.warning), facility))
         some_hidden = any(row["hidden"] for row in rows)
         if len(rows) <= MOST_IN_ONE_PIPELINE and not some_hidden:
@@ -258,14 +258,14 @@ class IndexWriter:
     # -- parents ---------------------------------------------------------------------------------------------------
 
     def _known_series(self, connection: Connection, arrivals: Sequence[Arrival]) -> list[_Known]:
-        missing = {_series_key(arrival): arrival for arrival in arrivals if _series_key(arrival) not in self._series}
+        keys = [_series_key(arrival) for arrival in arrivals]
+        missing = {key: arrival for key, arrival in zip(keys, arrivals, strict=True) if key not in self._series}
         if missing:
             # In one order everywhere, so that two processes cannot wait for each other.
             for key in sorted(missing):
                 self._series[key] = self._add_parents(connection, missing[key])
         known = []
-        for arrival in arrivals:
-            key = _series_key(arrival)
+        for key in keys:
             self._series.move_to_end(key)
             known.append(self._series[key])
         while len(self._series) > CACHED_SERIES:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from archive.correction.record import Corrections
-from archive.rejection.causes import Hidden, View, hidden_note
+from archive.rejection.causes import NOT_HIDDEN, Hidden, View, hidden_note
 from archive.rejection.note import Note
 from config.coercion import Coercion
 
@@ -157,6 +157,8 @@ class Arrival:
     @property
     def hidden(self) -> Hidden:
         """The causes that the object brings with it."""
+        if self.note is None and not self.source.quarantined:
+            return NOT_HIDDEN
         return (Hidden.QUARANTINE if self.source.quarantined else Hidden(0)) | (
             hidden_note(self.note.title.cause) if self.note is not None else Hidden(0)
         )

@@ -27,6 +27,9 @@ class Hidden(IntFlag):
     """It was quarantined, and will not be released."""
 
 
+NOT_HIDDEN: Final = Hidden(0)
+
+
 class View(StrEnum):
     """What of the hidden a caller sees."""
 
@@ -39,7 +42,7 @@ class View(StrEnum):
 
 
 SHOWN: Final[dict[View, Hidden]] = {
-    View.CLINICAL: Hidden(0),
+    View.CLINICAL: NOT_HIDDEN,
     View.QUALITY: Hidden.QUALITY | Hidden.QUALITY_NOTE,
     View.EVERYTHING: ~Hidden.DISCARDED,
 }
