@@ -1,8 +1,7 @@
 """Adds received objects to the index: one transaction for all that wait at the same moment.
 
-Threads that arrive while a transaction is under way queue up; then the first of them commits for the whole queue. So
-one association pays one commit per object, and many associations share theirs (group commit), with no thread in
-between. Each sleeps until it is done or is to lead: nobody is woken to find that it has to wait on.
+Threads that arrive while a transaction is under way queue up; then the first of them commits for the whole queue
+(`storage.group`). So one association pays one commit per object, and many associations share theirs (group commit).
 
 Concurrency: parents are inserted with ``ON CONFLICT DO NOTHING`` under unique constraints and read back by natural
 key, so concurrent first objects of a patient, study or series make one row each. Counters move in the statement that
@@ -17,10 +16,9 @@ with the series, and was asked after the study was committed. A note that comes 
 from __future__ import annotations
 
 import logging
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import psycopg
 from psycopg.types.json import Jsonb
@@ -41,6 +39,7 @@ from archive.records import Arrival, Outcome
 from archive.rejection.arrival import hidden_on_arrival
 from config.logs import fields
 from config.peers import UNKNOWN_FACILITY
+from storage.group import Group, Ticket, fail
 
 log = logging.getLogger(__name__)
 
@@ -73,19 +72,7 @@ class _Known:
     """Whether a rejection note names instances of the study."""
 
 
-@dataclass(slots=True, eq=False)
-class _Ticket:
-    arrival: Arrival
-    result: Added | None = None
-    error: BaseException | None = None
-    leads: bool = False
-    """Its thread is the one that may commit. Changed under the lock of the queue."""
-    wake: threading.Lock = field(default_factory=threading.Lock)
-    """Taken while its thread has nothing to do: until it is done, or leads."""
-
-    @property
-    def done(self) -> bool:
-        return self.result is not None or self.error is not None
+_Ticket = Ticket[Arrival, Added]
 
 
 class StaleKey(IndexUnavailable):
@@ -107,10 +94,7 @@ class IndexWriter:
         self._session = session
         self._conflict = conflict
         self._on_stale = on_stale
-        self._queue: list[_Ticket] = []
-        self._queue_lock = threading.Lock()
-        self._led = False
-        """Somebody commits, and sees to the queue when that is done."""
+        self._group: Group[Arrival, Added] = Group(self._settle, MOST_IN_ONE_TRANSACTION)
         self._series: OrderedDict[SeriesKey, _Known] = OrderedDict()
         self._facilities: dict[str, int] = {}
         self._insert_one = InsertOne()
@@ -121,18 +105,7 @@ class IndexWriter:
         Raises `ConflictingDuplicate` or `StaleKey` (nothing was added), or another `IndexUnavailable`: then it is not
         known whether the row was added, so the object must not be deleted by the caller.
         """
-        ticket = _Ticket(arrival)
-        try:
-            self._wait_for_turn(ticket)
-            if not ticket.done:
-                self._commit_queue()
-        finally:
-            if ticket.leads or not ticket.done:
-                self._hand_over(ticket)
-        if ticket.error is not None:
-            raise ticket.error
-        assert ticket.result is not None
-        return ticket.result
+        return self._group.add(arrival)
 
     def prepare(self, arrival: Arrival) -> None:
         """Commit the parents of an arrival, so that `add` needs no transaction of its own for them."""
@@ -147,74 +120,37 @@ class IndexWriter:
 
     # -- one transaction -------------------------------------------------------------------------------------------
 
-    def _wait_for_turn(self, ticket: _Ticket) -> None:
-        """Return when the ticket is done, or leads."""
-        ticket.wake.acquire()
-        with self._queue_lock:
-            self._queue.append(ticket)
-            if not self._led:
-                self._led = ticket.leads = True
-                return
-        ticket.wake.acquire()
-
-    def _hand_over(self, ticket: _Ticket) -> None:
-        """Let the first of the queue lead, if it was this one that did; it may also have been interrupted."""
-        with self._queue_lock:
-            if ticket in self._queue:
-                self._queue.remove(ticket)
-            if not ticket.leads:
-                return
-            ticket.leads = False
-            self._led = bool(self._queue)
-            if self._queue:
-                self._queue[0].leads = True
-                self._queue[0].wake.release()
-
-    def _commit_queue(self) -> None:
-        with self._queue_lock:
-            tickets = self._queue[:MOST_IN_ONE_TRANSACTION]
-            del self._queue[: len(tickets)]
-        try:
-            self._settle(tickets)
-        finally:
-            for ticket in tickets:
-                if not ticket.leads:
-                    ticket.wake.release()
-
     def _settle(self, tickets: Sequence[_Ticket]) -> None:
         """Give each of them a result or an error."""
         try:
             self._add_all(tickets)
         except (IndexUnavailable, ConflictingDuplicate) as error:
-            _fail(tickets, error)
+            fail(tickets, error)
         except Exception as error:
             if len(tickets) == 1:
-                _fail(tickets, error)
+                fail(tickets, error)
                 return
             # One arrival that PostgreSQL refuses must not take the others down with it.
             log.warning("a group of arrivals is added one by one", extra=fields(size=len(tickets)), exc_info=True)
             for ticket in tickets:
                 self._add_alone(ticket)
-        except BaseException as error:
-            _fail(tickets, error)
-            raise
 
     def _add_alone(self, ticket: _Ticket) -> None:
         try:
             self._add_all([ticket])
         except Exception as error:
-            _fail([ticket], error)
+            fail([ticket], error)
 
     def _add_all(self, tickets: Sequence[_Ticket]) -> None:
         # In one order everywhere, so that two processes do not wait for each other's studies and series.
-        waiting = sorted((ticket for ticket in tickets if not ticket.done), key=lambda ticket: _place(ticket.arrival))
+        waiting = sorted((ticket for ticket in tickets if not ticket.done), key=lambda ticket: _place(ticket.item))
         added = self._session.run(lambda connection: self._insert_with_retry(connection, waiting))
         for ticket, is_new in zip(waiting, added, strict=True):
             if is_new:
                 ticket.result = Added(Outcome.STORED)
                 continue
             try:
-                ticket.result = self._settle_existing(ticket.arrival)
+                ticket.result = self._settle_existing(ticket.item)
             except Exception as error:
                 ticket.error = error
 
@@ -229,7 +165,7 @@ class IndexWriter:
                 if error.diag.column_name != "instance_count" or epochs == EPOCHS:
                     raise
                 for ticket in tickets:
-                    self._series.pop(_series_key(ticket.arrival), None)
+                    self._series.pop(_series_key(ticket.item), None)
             except (psycopg.errors.ForeignKeyViolation, psycopg.errors.DeadlockDetected):
                 # A cached parent was deleted, or another process updates the same studies in another order.
                 self._series.clear()
@@ -239,7 +175,7 @@ class IndexWriter:
                     raise
 
     def _insert(self, connection: Connection, tickets: Sequence[_Ticket]) -> list[bool]:
-        arrivals = [ticket.arrival for ticket in tickets]
+        arrivals = [ticket.item for ticket in tickets]
         known = self._known_series(connection, arrivals)
         facilities = [self._facility(connection, arrival.source.facility) for arrival in arrivals]
         named = {n: arrivals[n] for n, series in enumerate(known) if series.named}
@@ -383,12 +319,6 @@ def _outcome(version: int, *, shown: bool) -> Outcome:
     if version == 1:
         return Outcome.STORED
     return Outcome.NEW_VERSION if shown else Outcome.HELD_VERSION
-
-
-def _fail(tickets: Sequence[_Ticket], error: BaseException) -> None:
-    for ticket in tickets:
-        if not ticket.done:
-            ticket.error = error
 
 
 def _place(arrival: Arrival) -> tuple[str, str]:
