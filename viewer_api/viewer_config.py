@@ -9,12 +9,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from viewer_api import viewer_protocols
 from viewer_api.viewer_session import session_script
+
+if TYPE_CHECKING:
+    # Not at run time: the pages import the charts, and these the place of the viewer.
+    from viewer_api.pages.language import Texts
 
 MOUNT: Final = "/viewer"
 CONFIG: Final = "app-config.js"
@@ -77,14 +81,16 @@ def content_security_policy(index: str) -> str:
     )
 
 
-def app_config(language: str, brand: str, below: str = "") -> str:
-    """``app-config.js``: where the data are, how OHIF should behave here, and the name (`brand`) that leads back.
+def app_config(text: Texts, below: str = "") -> str:
+    """``app-config.js``: where the data are, how OHIF should behave here, and our name, which leads back.
 
     `below` is the path below which viewer and data stand for this caller.
     """
-    values = {"language": language, "brand": brand, "config": _config(below), "home": below or "/"}
+    values = {"language": text.language, "brand": text("brand"), "config": _config(below), "home": below or "/"}
     values["studies"] = f"{below}/dicom-web/studies"
-    layouts = viewer_protocols.SCRIPT % {"protocols": orjson.dumps(viewer_protocols.protocols(language)).decode()}
+    layouts = viewer_protocols.SCRIPT % {
+        "protocols": orjson.dumps(viewer_protocols.protocols(text("viewer_mip"))).decode()
+    }
     script = _SCRIPT % {name: orjson.dumps(value).decode() for name, value in values.items()}
     return script + layouts + session_script(below)
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from viewer_api.pages.language import texts
-
 _VOI: Final = {"type": "voi", "id": "mip", "source": True, "target": True, "options": {"syncColormap": True}}
 _PLANES: Final = ("axial", "sagittal", "coronal")
 
@@ -27,8 +25,11 @@ SCRIPT: Final = """\
 """
 
 
-def protocols(language: str) -> list[dict[str, Any]]:
-    """Hanging protocols of OHIF: maximum intensity projections of a whole volume, as for vessels and nodules."""
+def protocols(name: str) -> list[dict[str, Any]]:
+    """Hanging protocols of OHIF: maximum intensity projections of a whole volume, as for vessels and nodules.
+
+    `name` is what the reader picks it by.
+    """
     reconstructable = {"weight": 1, "attribute": "isReconstructable", "constraint": {"equals": {"value": True}}}
     third = 1 / len(_PLANES)
     places = [{"x": number * third, "y": 0, "width": third, "height": 1} for number in range(len(_PLANES))]
@@ -36,7 +37,7 @@ def protocols(language: str) -> list[dict[str, Any]]:
     return [
         {
             "id": "mip",
-            "name": texts(language)("viewer_mip"),
+            "name": name,
             "locked": True,
             "icon": "layout-advanced-mpr",
             "isPreset": True,

@@ -66,7 +66,7 @@ def viewer(request: Request, archive: ArchiveDep, path: str = "") -> Response:
         raise NotFound("the viewer is not installed: run `python -m viewer_api.viewer_setup`")
     language, below = language_of(request), mount_of(request)
     if path == CONFIG:
-        script = app_config(language, texts(language)("brand"), below)
+        script = app_config(texts(language), below)
         return Response(script, headers={"Cache-Control": _ASK_AGAIN}, media_type=_TYPES[".js"])
     if path != "index.html" and "." in path.rsplit("/", 1)[-1]:
         raise NotFound("the viewer has no such file")

@@ -256,7 +256,7 @@ def test_every_text_is_in_both_languages() -> None:
 
 def test_every_text_that_is_used_exists_and_every_text_is_used() -> None:
     files = [*TEMPLATES, *(PAGES / "templates").glob("*.txt"), *PAGES.glob("*.py"), *SIGN_IN.glob("*.py")]
-    files.append(PAGES.parent / "viewer_protocols.py")
+    files.append(PAGES.parent / "viewer_config.py")
     sources = "".join(path.read_text(encoding="utf-8") for path in files)
     # Keys made of data: t("range_" + range), text.get(f"sex_{sex}").
     families = ("range_", "sex_", "worklist_shown_", "worklist_status_", "queue_state_", "queue_task_", "hidden_113")

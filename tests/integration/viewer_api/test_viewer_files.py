@@ -17,6 +17,7 @@ from tests.web_server import fresh_archive, serving
 from viewer_api import viewer_setup
 from viewer_api.app import create_app
 from viewer_api.npm_package import SetupError, fetch, verify
+from viewer_api.pages.language import texts
 from viewer_api.viewer_config import app_config, content_security_policy, rewrite_index
 from viewer_api.viewer_setup import STAMP, is_installed, unpack
 
@@ -129,13 +130,13 @@ def test_the_configuration_points_at_us(client: httpx.Client) -> None:
         assert text in response.text
     assert "http" not in response.text
     assert "diagnos" not in response.text.lower()
-    assert 'language = "en"' in app_config("en", "x")
+    assert 'language = "en"' in app_config(texts("en"))
 
 
 def test_the_viewer_leads_accounts_to_the_sign_in_and_holders_of_links_to_their_page() -> None:
-    assert '"" || "/sign-in"' in app_config("vi", "x")
-    assert 'window.fetch("/profile/alive"' in app_config("vi", "x")
-    linked = app_config("vi", "x", "/s")
+    assert '"" || "/sign-in"' in app_config(texts("vi"))
+    assert 'window.fetch("/profile/alive"' in app_config(texts("vi"))
+    linked = app_config(texts("vi"), "/s")
     assert '"/s" || ' in linked
     # Who holds a link has no session that could be kept.
     assert "/profile" not in linked
