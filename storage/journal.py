@@ -32,6 +32,8 @@ SEGMENT_SIZE: Final = 16 << 20
 SEGMENTS: Final = 4
 AFTER: Final = 64
 """So many objects are made durable without, so that a process that stores few makes no segments."""
+THREAD: Final = "receive journal"
+"""Name of the thread that settles segments."""
 SETTLED_AFTER: Final = 5.0
 """Seconds after which a segment is settled though it is not full."""
 _MOST_TOGETHER: Final = 256
@@ -180,7 +182,7 @@ class Journal:
         with self._lock:
             self._after -= 1
             if self._after < 0 and not self._closing:
-                self._thread = threading.Thread(target=self._run, name="receive journal", daemon=True)
+                self._thread = threading.Thread(target=self._run, name=THREAD, daemon=True)
                 self._thread.start()
 
     def _run(self) -> None:

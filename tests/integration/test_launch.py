@@ -23,6 +23,7 @@ import yaml
 from pydicom.data import get_testdata_file
 
 from archive.demo.province import STUDIES
+from tests.integration.dicom_node.running import object_files
 from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -176,7 +177,7 @@ def test_from_an_empty_folder_to_a_study_list_and_back(launch: Any, folder: Path
     for name in ("dicom_node.log", "viewer_api.log", "launch.log"):
         assert (folder / "var/logs" / name).exists()
 
-    stored = [path for path in (folder / "var" / "objects").rglob("*") if path.is_file()]
+    stored = object_files(folder / "var" / "objects")
     assert {path.suffix for path in stored} == {".enc1", ".key1"}
 
     second = launch()

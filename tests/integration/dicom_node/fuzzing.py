@@ -14,7 +14,7 @@ import psutil
 
 from tests.integration.dicom_node.load import Member
 from tests.integration.dicom_node.peer import item, pdv
-from tests.integration.dicom_node.running import Node, open_files, wait_until
+from tests.integration.dicom_node.running import Node, live_threads, open_files, wait_until
 
 MEGABYTE = 1 << 20
 INTERESTING = [b"\0", b"\xff", b"\x7f", b"\x80", b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\0\1"]
@@ -146,7 +146,7 @@ def unharmed(node: Node, what: str, beside: int = 2, growth: int = 150 * MEGABYT
         # Whatever is opened once and kept is opened now.
         Honest(node, which).finish()
     node.wait_until_idle()
-    threads, files = threading.active_count(), open_files()
+    threads, files = live_threads(), open_files()
     process = psutil.Process()
     before = process.memory_info().rss
     errors = Errors()
@@ -160,7 +160,7 @@ def unharmed(node: Node, what: str, beside: int = 2, growth: int = 150 * MEGABYT
         logging.getLogger("dicom_node").removeHandler(errors)
     took = time.monotonic() - started
     node.wait_until_idle()
-    wait_until(lambda: threading.active_count() <= threads, "threads are back", 60)
+    wait_until(lambda: live_threads() <= threads, "threads are back", 60)
     # The pool of the index may have grown to its size.
     most = files + node.settings.database.pool_size
     wait_until(lambda: open_files() <= most, "file descriptors are back")

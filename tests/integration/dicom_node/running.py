@@ -20,6 +20,8 @@ from dicom_node.__main__ import services
 from dicom_node.audited import Rejections
 from dicom_node.commitment.desk import Desk
 from dicom_node.server import DicomServer
+from storage.journal import THREAD
+from storage.segments import FOLDER
 from tests.integration.dicom_node.peer import RawPeer
 
 PATIENCE = 120.0
@@ -34,7 +36,20 @@ def wait_until(true: Callable[[], bool], what: str, patience: float = PATIENCE) 
 
 
 def open_files() -> int:
-    return len(os.listdir("/proc/self/fd"))
+    """Without those of the receive journal, which is made once there is something for it."""
+    return sum(not _target(fd).endswith(".segment") for fd in os.listdir("/proc/self/fd"))
+
+
+def _target(fd: str) -> str:
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")
+    except FileNotFoundError:
+        return ""  # that of the listing itself
+
+
+def live_threads() -> int:
+    """Without that of the receive journal."""
+    return sum(thread.name != THREAD for thread in threading.enumerate())
 
 
 @dataclass
@@ -82,8 +97,8 @@ def leftovers(settings: Settings, archive: Archive) -> list[str]:
     indexed = {key for (key,) in sql(settings, "SELECT key FROM stored_object")}
     assert indexed <= set(archive.store.keys()), "a row without bytes"
     root = settings.objects_dir
-    files = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()} if root.is_dir() else set()
-    return sorted(name for name in files - indexed if not name.startswith(OF_ARCHIVE))
+    files = {str(path.relative_to(root)) for path in object_files(root)}
+    return sorted(files - indexed)
 
 
 def stored_digests(settings: Settings, archive: Archive) -> list[tuple[bytes, str]]:
@@ -131,6 +146,6 @@ def with_node(settings: Settings, **changes: Any) -> Settings:
 
 
 def object_files(folder: Path) -> list[Path]:
-    """Without what the archive keeps there for itself, such as anchors of the audit trail."""
+    """Without what the archive keeps there for itself: anchors of the audit trail, the receive journal."""
     files = (path for path in folder.rglob("*") if path.is_file())
-    return [path for path in files if not str(path.relative_to(folder)).startswith(OF_ARCHIVE)]
+    return [path for path in files if not str(path.relative_to(folder)).startswith((OF_ARCHIVE, FOLDER))]

@@ -26,7 +26,7 @@ from tests.integration.dicom_node.peer import (
     pdv,
     store_rq,
 )
-from tests.integration.dicom_node.running import Node, open_files, running, wait_until, with_node
+from tests.integration.dicom_node.running import Node, live_threads, open_files, running, wait_until, with_node
 
 PERMANENT, TRANSIENT = 1, 2
 CONTEXTS = [(CT_IMAGE_STORAGE, [EXPLICIT])]
@@ -131,7 +131,7 @@ def test_200_idle_associations_and_one_that_stores(settings: Settings, archive: 
     """They cost little memory, and everything is given back."""
     process = psutil.Process(os.getpid())
     with running(with_node(settings, maximum_associations=201), archive) as node:
-        threads, files, memory = threading.active_count(), open_files(), process.memory_info().rss
+        threads, files, memory = live_threads(), open_files(), process.memory_info().rss
         with ThreadPoolExecutor(8) as pool:
             idle = list(pool.map(lambda _: node.peer().associate(), range(200)))
         images = [ct_image(seed=n, rows=200, columns=200) for n in range(20)]
@@ -149,7 +149,7 @@ def test_200_idle_associations_and_one_that_stores(settings: Settings, archive: 
         for peer in idle:
             peer.close()
         node.wait_until_idle()
-        wait_until(lambda: threading.active_count() <= threads, "threads are back")
+        wait_until(lambda: live_threads() <= threads, "threads are back")
         wait_until(lambda: open_files() <= files + 2, "file descriptors are back")
         assert len(node.keys()) == len(images)
 

@@ -40,7 +40,7 @@ from tests.integration.dicom_node.peer import (
     sha256,
     store_rq,
 )
-from tests.integration.dicom_node.running import Node, open_files, running, wait_until, with_node
+from tests.integration.dicom_node.running import Node, live_threads, open_files, running, wait_until, with_node
 
 SESSIONS = int(os.environ.get("PACS_TEST_FUZZ_SESSIONS", "2000"))
 SEED = int(os.environ.get("PACS_TEST_FUZZ_SEED", "20261122"))
@@ -138,7 +138,7 @@ def test_mutated_sessions_harm_nobody(settings: Settings, archive: Archive) -> N
     with running(quiet, archive) as node:
         run(node.port, random.Random(0))
         node.wait_until_idle()
-        threads, files = threading.active_count(), open_files()
+        threads, files = live_threads(), open_files()
         honest = Honest(node)
         honest.thread.start()
         ended: Counter[str] = Counter()
@@ -148,7 +148,7 @@ def test_mutated_sessions_harm_nobody(settings: Settings, archive: Archive) -> N
         honest.thread.join()
         assert honest.wrong == []
         node.wait_until_idle()
-        wait_until(lambda: threading.active_count() <= threads, "threads are back")
+        wait_until(lambda: live_threads() <= threads, "threads are back")
         wait_until(lambda: open_files() <= files + 2, "file descriptors are back")
         assert set(honest.sent) <= set(node.digests())
         assert node.leftovers() == []

@@ -37,7 +37,7 @@ from tests.integration.dicom_node.peer import (
     store_rq,
 )
 from tests.integration.dicom_node.process import ROOT, NodeProcess, environment
-from tests.integration.dicom_node.running import Node, open_files, running, wait_until, with_node
+from tests.integration.dicom_node.running import Node, live_threads, open_files, running, wait_until, with_node
 from tests.integration.dicom_node.scu import GET, STUDY_ROOT, identifier
 
 
@@ -573,7 +573,7 @@ def test_200_idle_associations_over_tls_and_one_that_stores(
     process = psutil.Process(os.getpid())
     chosen = listed(with_node(with_tls(settings, authority, own), maximum_associations=202), *peers)
     with serving(chosen) as node:
-        threads, files, memory = threading.active_count(), open_files(), process.memory_info().rss
+        threads, files, memory = live_threads(), open_files(), process.memory_info().rss
         with ThreadPoolExecutor(8) as pool:
             idle = list(pool.map(lambda _: SecurePeer(node, authority).associate(), range(200)))
         assert outcome(node, authority, ct1) == (2, 3, 2)
@@ -590,6 +590,6 @@ def test_200_idle_associations_over_tls_and_one_that_stores(
         for peer in idle:
             peer.close()
         node.wait_until_idle()
-        wait_until(lambda: threading.active_count() <= threads, "threads are back")
+        wait_until(lambda: live_threads() <= threads, "threads are back")
         wait_until(lambda: open_files() <= files + 2, "file descriptors are back")
         assert len(node.keys()) == len(images)

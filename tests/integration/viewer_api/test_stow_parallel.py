@@ -15,7 +15,7 @@ from pydicom.uid import generate_uid
 
 from archive.core import Archive
 from archive.records import Source
-from tests.integration.dicom_node.running import wait_until
+from tests.integration.dicom_node.running import object_files, wait_until
 from tests.web_server import (
     CT_IMAGE,
     dataset,
@@ -46,7 +46,7 @@ def _named(response: httpx.Response, sequence: str) -> list[str]:
 
 
 def _files(archive: Archive) -> list[Path]:
-    return [path for path in archive.settings.objects_dir.rglob("*") if path.is_file()]
+    return object_files(archive.settings.objects_dir)
 
 
 def test_the_answer_names_the_parts_in_their_order(web: httpx.Client) -> None:  # noqa: F811
