@@ -31,6 +31,7 @@ from storage.errors import (
     StorageUnavailable,
 )
 from storage.files import FileReader, FileWriter, temporary_name
+from storage.flushing import flush_folder
 from storage.journal import Journal
 from storage.os_errors import unavailable
 from storage.recovery import recover
@@ -279,11 +280,7 @@ def _make_folder(folder: str) -> None:
     except FileExistsError:
         if not os.path.isdir(folder):  # noqa: PTH112
             raise
-    fd = os.open(folder.rpartition("/")[0] or "/", _FOLDER)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    flush_folder(folder.rpartition("/")[0] or "/")
 
 
 def _unlink(name: str, folder_fd: int) -> bool:

@@ -20,8 +20,9 @@ from typing import Final
 
 from config.logs import fields
 from storage.base import Buffer
+from storage.flushing import flush_file_system, flush_folder
 from storage.group import Group, Ticket
-from storage.segments import FOLDER, WITHDRAWN, WRITTEN, Record, Segment, flush_file_system, flush_folder
+from storage.segments import FOLDER, WITHDRAWN, WRITTEN, Record, Segment
 
 log = logging.getLogger(__name__)
 
@@ -205,7 +206,7 @@ class Journal:
     def _make(self) -> None:
         folder = Path(self._root, FOLDER)
         folder.mkdir(mode=0o750, exist_ok=True)
-        flush_folder(Path(self._root))
+        flush_folder(self._root)
         self._device = folder.stat().st_dev
         for _ in range(self._count):
             segment = Segment(folder, self._size)

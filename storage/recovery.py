@@ -19,7 +19,8 @@ from typing import Final
 
 from config.logs import fields
 from storage.files import FILE_MODE, pread_all, temporary_name, write_all
-from storage.segments import Found, flush_file_system, flush_folder, left_behind
+from storage.flushing import flush_file_system
+from storage.segments import Found, left_behind
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ def recover(root: str, known: Callable[[Sequence[str]], Collection[str]]) -> int
             rows = known(list(some))
             count += sum(_brought_back(Path(root), found, wanted=key in rows) for key, found in some.items())
         if files:
-            # Those that are whole may be so in memory only.
+            # Those that are whole may be so in memory only, and what is written here is, too.
             flush_file_system(root)
             log.warning("a process left a receive journal", extra=fields(objects=len(files), written_anew=count))
     return count
@@ -54,11 +55,9 @@ def _brought_back(root: Path, found: Found, *, wanted: bool) -> bool:
     fd = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, FILE_MODE)
     try:
         write_all(fd, [found.data])
-        os.fdatasync(fd)
     finally:
         os.close(fd)
     temporary.rename(path)
-    flush_folder(path.parent)
     return True
 
 

@@ -7,7 +7,6 @@ go: a record that was acknowledged is whole, and so are those before it.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import os
 import secrets
@@ -29,8 +28,6 @@ _HEAD: Final = struct.Struct("<8sQQIIQ")
 """Magic, generation of the segment, number of the record, kind and bytes of the path, bytes of the data, checksum."""
 _MAGIC: Final = b"pacsjrnl"
 _NEW: Final = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
-_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,26 +101,6 @@ class Segment:
     def close(self) -> None:
         """Unlock it, for `left_behind`."""
         os.close(self._fd)
-
-
-def flush_file_system(folder: str) -> None:
-    """Return when all that was written to the folder's file system is on the medium (``syncfs``). Raises `OSError`."""
-    fd = os.open(folder, _FOLDER)
-    try:
-        if _libc.syncfs(fd):
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code))
-    finally:
-        os.close(fd)
-
-
-def flush_folder(folder: Path) -> None:
-    """Return when the names in it are on the medium. Raises `OSError`."""
-    fd = os.open(folder, _FOLDER)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 @dataclass(frozen=True, slots=True)

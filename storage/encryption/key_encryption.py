@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from storage.encryption.sealed import KEY_BYTES
 from storage.errors import KeyUnavailable
+from storage.flushing import flush_folder
 
 COMMAND_SECONDS: Final = 30
 _NONCE: Final = 12
@@ -133,9 +134,5 @@ def write_new_key(path: Path) -> bool:
     finally:
         unfinished.unlink(missing_ok=True)
     for folder in (path.parent, path.parent.parent):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        flush_folder(folder)
     return True
