@@ -56,9 +56,9 @@ def visible_named(scope: Scope) -> Condition:
     return has_instances if scope.facilities is None else and_(has_instances, _own_or_named())
 
 
-def granted(scope: Scope) -> Select[Any]:
+def granted(copying: bool) -> Select[Any]:
     """The studies that others let this caller see now."""
-    return select(AccessGrant.study_id).where(_grantees(), holds(scope.copying))
+    return select(AccessGrant.study_id).where(_grantees(), holds(copying))
 
 
 def visible_series(scope: Scope) -> Condition:
@@ -119,7 +119,7 @@ def shown(view: View) -> Shown:
 @lru_cache(maxsize=2)
 def _own_or_granted(copying: bool) -> Condition:
     """Both sides are arrays that are worked out once, so that each can use an index of its own."""
-    found = select(AccessGrant.study_id).where(_grantees(), holds(copying)).scalar_subquery()
+    found = granted(copying).scalar_subquery()
     return or_(_own(Study.facility_id), Study.id == func.any(func.array(found, type_=ARRAY(BigInteger))))
 
 

@@ -61,7 +61,7 @@ class Reader:
         """
         if scope.facilities is None:
             return {}
-        rows = fetch(self._engine, granted(scope), self.parameters(scope))
+        rows = fetch(self._engine, granted(scope.copying), self.parameters(scope))
         return {GRANTED: sorted({row.study_id for row in rows})}
 
     def fetch_prepared(
