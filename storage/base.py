@@ -28,6 +28,7 @@ from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
 from storage.errors import InvalidKey
+from storage.together import Together
 
 KEY_PATTERN = re.compile(r"[a-z0-9]{1,64}(?:/[a-z0-9]{1,64}){0,7}")
 CHUNK_SIZE = 1 << 20
@@ -59,6 +60,17 @@ class ObjectWriter(Protocol):
 
     def read_back(self, offset: int, length: int) -> bytes:
         """Up to `length` bytes from `offset` of what was written so far; shorter only at the end.
+
+        Raises `StorageUnavailable`.
+        """
+
+    @property
+    def shares(self) -> bool:
+        """Whether it is best committed with others, by one thread (`storage.together`): as things stand, it would not
+        wait for the medium by itself."""
+
+    def enter(self, together: Together) -> None:
+        """Note what the commit, which is to follow, can share with those of others. Nothing more may be written.
 
         Raises `StorageUnavailable`.
         """

@@ -10,8 +10,9 @@ from typing import Final, Self, TypeVar
 
 from storage.base import CHUNK_SIZE, Buffer, ObjectStat
 from storage.errors import IntegrityError, ObjectExists, StorageError, StorageUnavailable
-from storage.journal import LARGEST, Entry, Journal
+from storage.journal import LARGEST, Entry, Journal, JournalTicket
 from storage.os_errors import unavailable
+from storage.together import Together
 
 T = TypeVar("T")
 
@@ -64,6 +65,7 @@ class FileWriter:
         "_reason",
         "_sent",
         "_temporary",
+        "_ticket",
         "key",
     )
 
@@ -83,6 +85,7 @@ class FileWriter:
         self._sent = 0
         self._linked = False
         self._reason: StorageError | None = None
+        self._ticket: JournalTicket | None = None
         try:
             self._fd = os.open(self._temporary, _NEW_FILE, FILE_MODE, dir_fd=folder_fd)
         except FileExistsError:
@@ -110,6 +113,19 @@ class FileWriter:
             with memoryview(self._pending) as pending:
                 return bytes(pending[offset - self._flushed : offset - self._flushed + length])
         return self._guard("read back", lambda: self._read_back(offset, length))
+
+    @property
+    def shares(self) -> bool:
+        """Whether its bytes go into the journal, as things stand."""
+        return self._journal is not None and self._journal.active and not self._flushed
+
+    def enter(self, together: Together) -> None:
+        """Have the journal take the bytes with those of others. Raises `StorageUnavailable`."""
+        self._assert_open()
+        if self._journal is not None:
+            self._ticket = self._guard("write", self._note)
+            if self._ticket is not None:
+                together.add(self._journal, self._ticket)
 
     def commit(self) -> ObjectStat:
         """Make the file durable, then give it its name. Raises `ObjectExists`, `StorageUnavailable`."""
@@ -188,12 +204,25 @@ class FileWriter:
             self._journal.leave(entry)
 
     def _enter(self) -> Entry | None:
-        """Write what is pending; the entry of the journal that makes it durable, if there is one."""
+        """The entry of the journal that makes the bytes durable, all of which are written then; None without one."""
+        ticket = self._ticket or self._note()
+        if ticket is None:
+            return None
+        assert self._journal is not None
+        if not ticket.done:
+            self._journal.enter((ticket,))
+        self._ticket = None
+        if ticket.error is not None:
+            raise ticket.error
+        return ticket.result if isinstance(ticket.result, Entry) else None
+
+    def _note(self) -> JournalTicket | None:
+        """Write what is pending; what the journal is to take, if it takes this file."""
         whole = self._pending if not self._flushed else None
         self._flush()
         if self._journal is None or whole is None:
             return None
-        return self._journal.add(self._path, whole, os.fstat(self._fd).st_dev)
+        return self._journal.ticket(self._path, whole, os.fstat(self._fd).st_dev)
 
     def _give_name(self) -> None:
         try:
@@ -211,6 +240,9 @@ class FileWriter:
         for name in (self._name, self._temporary) if self._linked else (self._temporary,):
             with contextlib.suppress(OSError):
                 os.unlink(name, dir_fd=self._folder_fd)
+        if self._ticket is not None and isinstance(self._ticket.result, Entry) and self._journal is not None:
+            self._journal.leave(self._ticket.result)
+        self._ticket = None
         self._close()
 
     def _close(self) -> None:

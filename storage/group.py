@@ -47,27 +47,37 @@ class Group(Generic[Item, Result]):
     def add(self, item: Item) -> Result:
         """Have the item worked on; give its result, or raise its error."""
         ticket: Ticket[Item, Result] = Ticket(item)
-        try:
-            self._wait_for_turn(ticket)
-            if not ticket.done:
-                self._lead()
-        finally:
-            if ticket.leads or not ticket.done:
-                self._hand_over(ticket)
+        self.add_all((ticket,))
         if ticket.error is not None:
             raise ticket.error
         assert ticket.result is not None
         return ticket.result
 
-    def _wait_for_turn(self, ticket: Ticket[Item, Result]) -> None:
-        """Return when the ticket is done, or leads."""
-        ticket.wake.acquire()
+    def add_all(self, tickets: Sequence[Ticket[Item, Result]]) -> None:
+        """Have some worked on, one behind the other; returns when all have their results or errors."""
+        if not tickets:
+            return
+        try:
+            self._queue_up(tickets)
+            for ticket in tickets:
+                if not ticket.leads:
+                    ticket.wake.acquire()
+                if ticket.leads:
+                    self._lead()
+                    self._hand_over(ticket)
+        finally:
+            for ticket in tickets:
+                if ticket.leads or not ticket.done:
+                    self._hand_over(ticket)
+
+    def _queue_up(self, tickets: Sequence[Ticket[Item, Result]]) -> None:
+        """The first of them leads if nobody does."""
+        for ticket in tickets:
+            ticket.wake.acquire()
         with self._lock:
-            self._queue.append(ticket)
+            self._queue += tickets
             if not self._led:
-                self._led = ticket.leads = True
-                return
-        ticket.wake.acquire()
+                self._led = tickets[0].leads = True
 
     def _lead(self) -> None:
         with self._lock:
@@ -75,6 +85,8 @@ class Group(Generic[Item, Result]):
             del self._queue[: len(tickets)]
         try:
             self._work(tickets)
+        except Exception as error:
+            fail(tickets, error)
         except BaseException as error:
             fail(tickets, error)
             raise

@@ -49,8 +49,9 @@ class Entry:
     number: int
 
 
+JournalTicket = Ticket[Record, Entry | str]
 _NO_ROOM: Final = "no segment is free"
-_Tickets = Sequence[Ticket[Record, Entry | str]]
+_Tickets = Sequence[JournalTicket]
 
 
 class Journal:
@@ -79,19 +80,25 @@ class Journal:
         """Whether objects may go into it now."""
         return self._current is not None
 
-    def add(self, path: str, data: Buffer, device: int) -> Entry | None:
-        """Make the bytes of a file durable; `path` is below the root, and all of it was written, though not flushed.
+    def ticket(self, path: str, data: Buffer, device: int) -> JournalTicket | None:
+        """For `enter`: the bytes of a file; `path` is below the root, and all of it was written, though not flushed.
 
-        None if that was not done: the file has to be flushed. Else the caller gives the file its name and says
-        `leave`. Raises `OSError`; then it is not known.
+        None if they do not go into the journal: the file has to be flushed.
         """
         if self._current is None:
             self._want()
             return None
         if len(data) > self._largest or device != self._device:  # another disk may be mounted below the root
             return None
-        entry = self._group.add(Record(path, WRITTEN, data))
-        return entry if isinstance(entry, Entry) else None
+        return Ticket(Record(path, WRITTEN, data))
+
+    def enter(self, tickets: Sequence[JournalTicket]) -> None:
+        """Make the bytes of some files durable together.
+
+        The result of each ticket is an `Entry`: the caller gives the file its name and says `leave`. Or it is a reason
+        why it was not done: the file has to be flushed. With an error, it is not known.
+        """
+        self._group.add_all(tickets)
 
     def leave(self, entry: Entry) -> None:
         """The object's file has its name, or is given up."""

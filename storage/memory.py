@@ -10,6 +10,7 @@ from typing import Self
 
 from storage.base import CHUNK_SIZE, Buffer, ObjectStat, validate_key
 from storage.errors import ObjectExists, ObjectNotFound, RangeNotSatisfiable
+from storage.together import Together
 
 
 class MemoryWriter:
@@ -32,6 +33,14 @@ class MemoryWriter:
         if offset < 0 or length < 0:
             raise ValueError("offset and length cannot be negative")
         return bytes(memoryview(self._data)[offset : offset + length])
+
+    @property
+    def shares(self) -> bool:
+        """It waits for nothing."""
+        return True
+
+    def enter(self, together: Together) -> None:
+        """There is nothing to share."""
 
     def commit(self) -> ObjectStat:
         """Enter the object. Raises `ObjectExists`."""

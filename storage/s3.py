@@ -45,6 +45,7 @@ from storage.errors import (
 from storage.s3_client import MD5_HEADER, WRITER_HEADER, Response, S3Client, UploadLost
 from storage.s3_reader import S3Reader
 from storage.spool import Spool
+from storage.together import Together
 
 PARALLEL_PARTS: Final = 4
 """Bodies read from disk that are on their way at once, in the whole process: this times the part size is the memory
@@ -87,6 +88,14 @@ class S3Writer:
         if offset < 0 or length < 0:
             raise ValueError("offset and length cannot be negative")
         return self._spool.read(offset, length)
+
+    @property
+    def shares(self) -> bool:
+        """Each is uploaded by itself."""
+        return False
+
+    def enter(self, together: Together) -> None:
+        """There is nothing to share."""
 
     def commit(self) -> ObjectStat:
         """Upload the object. Raises `ObjectExists`, `IntegrityError`, `StorageUnavailable`.

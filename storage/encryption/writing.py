@@ -7,6 +7,7 @@ from typing import Final, Self
 
 from storage.base import Buffer, ObjectStat, ObjectWriter
 from storage.encryption.sealed import HEADER, SEALED, SEGMENT, TAG, Cipher
+from storage.together import Together
 
 _TOGETHER: Final = 16
 """Segments that are handed on at once, at most."""
@@ -15,7 +16,7 @@ _TOGETHER: Final = 16
 class SealedWriter:
     """Encrypts on the way to the writer of the medium. Keeps one plain segment in memory, nothing plain elsewhere."""
 
-    __slots__ = ("_cipher", "_header", "_index", "_inner", "_open", "_pending", "_seen", "key")
+    __slots__ = ("_cipher", "_header", "_index", "_inner", "_open", "_pending", "_seen", "_size", "key")
 
     def __init__(self, inner: ObjectWriter, cipher: Cipher, header: bytes) -> None:
         """Write to `inner`, which is taken over."""
@@ -27,6 +28,8 @@ class SealedWriter:
         self._pending = bytearray()
         self._seen: tuple[int, bytes] = (-1, b"")
         self._open = True
+        self._size: int | None = None
+        """Of the plain object, once all of it was handed on."""
 
     def write(self, data: Buffer) -> None:
         """Append `data`. Raises `StorageUnavailable`; from then on the writer is dead."""
@@ -60,8 +63,27 @@ class SealedWriter:
             parts.append(bytes(memoryview(self._pending)[start : start + length]))
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    @property
+    def shares(self) -> bool:
+        """Whether the encrypted bytes do."""
+        return self._inner.shares
+
+    def enter(self, together: Together) -> None:
+        """Encrypt the last segment, and have the medium take it with those of others. Raises `StorageUnavailable`."""
+        self._end()
+        self._inner.enter(together)
+
     def commit(self) -> ObjectStat:
         """Make the object durable, then visible. Raises as the contract says."""
+        if self._size is None:
+            self._end()
+        size, self._size = self._size, None
+        self._inner.commit()
+        assert size is not None
+        return ObjectStat(self.key, size)
+
+    def _end(self) -> None:
+        """Hand on the last segment."""
         self._assert_open()
         self._open = False
         size = self._index * SEGMENT + len(self._pending)
@@ -70,12 +92,12 @@ class SealedWriter:
         out[: len(head)] = head
         self._cipher.seal_into(self._index, self._pending, memoryview(out)[len(head) :], last=True)
         self._inner.write(out)
-        self._inner.commit()
-        return ObjectStat(self.key, size)
+        self._size = size
 
     def abort(self) -> None:
         """Give up the object. Does nothing after ``commit`` or ``abort``."""
         self._open = False
+        self._size = None
         self._pending = bytearray()
         self._inner.abort()
 

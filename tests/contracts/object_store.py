@@ -15,7 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from storage.base import CHUNK_SIZE, ObjectStat, ObjectStore
-from storage.errors import RangeNotSatisfiable, StorageError
+from storage.errors import ObjectExists, RangeNotSatisfiable, StorageError, StorageUnavailable
+from storage.together import Together, commit_all
 from tests.contracts.object_store_keys import KeyRules
 from tests.contracts.store_helpers import assert_absent, get, put
 
@@ -49,6 +50,51 @@ class ObjectStoreContract(KeyRules):
         with store.open(key) as reader:
             assert b"".join(iter(lambda: reader.read(65_537), b"")) == data
             assert reader.read() == reader.read(10) == b""
+
+    def test_given_some_committed_together_then_each_is_there_and_what_fails_harms_no_other(
+        self, store: ObjectStore, prefix: str
+    ) -> None:
+        """Of any size, in their order; one is taken, one was given up."""
+        sizes = [0, 1, 33_000, 200_000, 300_000, 33_000, 33_000]
+        data = [secrets.token_bytes(size) for size in sizes]
+        writers = [store.create(f"{prefix}/{n}") for n in range(len(sizes))]
+        for writer, each in zip(writers, data, strict=True):
+            writer.write(each)
+        writers[5].abort()
+        taken = secrets.token_bytes(1000)
+        again = store.create(f"{prefix}/taken")
+        again.write(taken)
+        again.commit()
+        try:
+            writers.append(store.create(f"{prefix}/taken"))  # refused here or at the commit
+            writers[-1].write(b"other")
+        except ObjectExists:
+            pass
+        outcomes = commit_all(writers)
+        expected = [type(None)] * 5 + [ValueError, type(None)] + [ObjectExists] * (len(writers) - 7)
+        assert [type(each) for each in outcomes] == expected
+        for n in (0, 1, 2, 3, 4, 6):
+            assert get(store, f"{prefix}/{n}") == data[n]
+        assert_absent(store, f"{prefix}/5")
+        assert get(store, f"{prefix}/taken") == taken
+        for writer in writers:
+            writer.abort()
+            with pytest.raises((ValueError, StorageUnavailable), match=r"closed|failed before"):
+                writer.write(b"more")
+        assert get(store, f"{prefix}/3") == data[3]
+
+    def test_given_one_that_was_to_be_committed_with_others_when_aborted_then_absent(
+        self, store: ObjectStore, key: str
+    ) -> None:
+        together = Together()
+        writer = store.create(key)
+        writer.write(bytes(33_000))
+        writer.enter(together)
+        together.flush()
+        writer.abort()
+        assert_absent(store, key)
+        store.delete(key)
+        assert put(store, key, b"again").size == 5
 
     def test_given_no_write_at_all_when_committed_then_empty(self, store: ObjectStore, key: str) -> None:
         with store.create(key) as writer:

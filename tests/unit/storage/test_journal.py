@@ -22,6 +22,7 @@ from storage.errors import ObjectExists, StorageUnavailable
 from storage.filesystem import FilesystemStore
 from storage.journal import Journal
 from storage.segments import FOLDER
+from storage.together import commit_all
 from tests.contracts.object_store import ObjectStoreContract
 from tests.contracts.store_helpers import get, put
 from tests.unit.storage import isolated
@@ -323,6 +324,74 @@ def test_given_a_segment_that_cannot_be_written_then_not_stored(root: Path, monk
         patched.setattr(os, "pwritev", refuse)
         with pytest.raises(StorageUnavailable, match="EIO"):
             commit(store, "a/0", b"lost")
+    assert list(store.keys("a/")) == []
+    commit(store, "a/0", b"kept")
+    store.close()
+    assert get(store, "a/0") == b"kept"
+
+
+STORING_TOGETHER = """
+from storage.together import commit_all
+writers = [store.create(f"b/{number}", indexed=True) for number in range(5)]
+for number, writer in enumerate(writers):
+    writer.write(bytes([number + 1]) * size)
+"""
+
+
+def test_given_some_committed_together_then_one_flush_before_the_first_name(root: Path) -> None:
+    calls = "trace=pwritev,pwritev2,fdatasync,linkat,fsync,write"
+    code = STORING + STORING_TOGETHER
+    code += "os.write(2, b'commit')\ncommit_all(writers)\nos.write(2, b'done')\nos.kill(os.getpid(), 9)\n"
+    trace = root.parent / "trace"
+    under = ["strace", "-f", "-y", "-o", str(trace), "-e", calls]
+    subprocess.run(
+        [*under, *isolated.command(code, root, "1", "33000", SEGMENT)], cwd=isolated.ROOT, timeout=120, check=False
+    )
+    lines = trace.read_text().splitlines()
+    first = next(n for n, line in enumerate(lines) if '"commit"' in line)
+    last = next(n for n, line in enumerate(lines) if '"done"' in line)
+    pid = lines[first].split()[0]
+    mine = [line.split(maxsplit=1)[1] for line in lines[first + 1 : last] if line.split()[0] == pid]
+    steps = [line.partition("(")[0] for line in mine if "resumed" not in line]
+    assert steps == [*["write"] * 5, "pwritev2", "fdatasync", *["linkat"] * 5]
+    power_cut(root, lose="names")
+    assert FilesystemStore(root).recover(everything) == 6
+    assert [get(FilesystemStore(root), f"b/{n}") for n in range(5)] == [content(n, 33_000) for n in range(5)]
+
+
+def test_given_more_together_than_segments_take_then_the_rest_is_flushed_by_itself(
+    root: Path, never_old: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None of them waits for a segment that can only be settled when they have their names."""
+    store = journaled(root, segments=2, segment_size=1 << 16)
+    flushed: list[int] = []
+    fdatasync = os.fdatasync
+    monkeypatch.setattr(os, "fdatasync", lambda fd: (flushed.append(fd), fdatasync(fd)))
+    writers = [store.create(f"a/{n}", indexed=True) for n in range(12)]
+    for n, writer in enumerate(writers):
+        writer.write(content(n, 20_000))
+    assert commit_all(writers) == [None] * 12
+    assert len(flushed) >= 12 - 6
+    assert [get(store, f"a/{n}") for n in range(12)] == [content(n, 20_000) for n in range(12)]
+    store.close()
+    assert list((root / FOLDER).glob("*.segment")) == []
+
+
+def test_given_a_journal_that_fails_then_all_that_were_to_share_it_are_told(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = journaled(root)
+
+    def refuse(*_: object) -> int:
+        raise OSError(5, "Input/output error")
+
+    writers = [store.create(f"a/{n}", indexed=True) for n in range(3)]
+    for writer in writers:
+        writer.write(b"lost")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwritev", refuse)
+        outcomes = commit_all(writers)
+    assert [type(each) for each in outcomes] == [StorageUnavailable] * 3
     assert list(store.keys("a/")) == []
     commit(store, "a/0", b"kept")
     store.close()
