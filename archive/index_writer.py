@@ -107,6 +107,27 @@ class IndexWriter:
         """
         return self._group.add(arrival)
 
+    def add_all(self, arrivals: Sequence[Arrival]) -> list[Added | Exception]:
+        """As `add`, for some at once, as if one came after the other; what it would have raised is given back."""
+        error = self._describe(arrivals)
+        if error is not None:
+            return [error for _ in arrivals]
+        tickets = [Ticket[Arrival, Added](arrival) for arrival in arrivals]
+        self._group.add_all(tickets)
+        return [_outcome_of(ticket) for ticket in tickets]
+
+    def _describe(self, arrivals: Sequence[Arrival]) -> IndexUnavailable | None:
+        """Have the first of a patient, study or series describe it; in a transaction, they come in another order."""
+        for arrival in arrivals:
+            if _series_key(arrival) not in self._series:
+                try:
+                    self.prepare(arrival)
+                except IndexUnavailable as error:
+                    return error
+                except Exception:  # noqa: S112  its own transaction is to tell, and the next describes the series
+                    continue
+        return None
+
     def prepare(self, arrival: Arrival) -> None:
         """Commit the parents of an arrival, so that `add` needs no transaction of its own for them."""
         self._session.run(lambda connection: self._known_series(connection, [arrival]))
@@ -313,6 +334,13 @@ class IndexWriter:
             extra=fields(instance=arrival.instance.sop_instance_uid, shown=shown, facility=arrival.source.facility),
         )
         return Added(_outcome(version, shown=shown))
+
+
+def _outcome_of(ticket: _Ticket) -> Added | Exception:
+    if ticket.result is not None:
+        return ticket.result
+    assert isinstance(ticket.error, Exception)
+    return ticket.error
 
 
 def _outcome(version: int, *, shown: bool) -> Outcome:

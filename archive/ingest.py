@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Final, Self
 
@@ -90,20 +90,51 @@ class Ingest:
         """Commit the index row of an object that is durable, and settle what becomes of its bytes."""
         try:
             added = self._index.add(arrival)
+        except BaseException as error:
+            self._give_up(key, error)
+            raise
+        return self._settle(added, arrival, key)
+
+    def add_all(self, safe: Sequence[tuple[Arrival, Key]]) -> list[Added | Exception]:
+        """The same for some, as if one came after the other; what `add` would have raised is given back."""
+        try:
+            outcomes = self._index.add_all([arrival for arrival, _ in safe])
+        except BaseException as error:
+            for _, key in safe:
+                self._give_up(key, error)
+            raise
+        settled: list[Added | Exception] = []
+        for outcome, (arrival, key) in zip(outcomes, safe, strict=True):
+            if isinstance(outcome, Exception):
+                self._give_up(key, outcome)
+                settled.append(outcome)
+                continue
+            try:
+                settled.append(self._settle(outcome, arrival, key))
+            except Exception as error:
+                settled.append(error)
+        return settled
+
+    def _settle(self, added: Added, arrival: Arrival, key: Key) -> Added:
+        try:
             if added.existing is not None:
                 added = self._keep_or_discard(added, arrival)
-        except BadObject:
-            self.discard(key)
-            raise
-        except BaseException:
-            # The row may be there: the bytes are not ours to delete. Settling the block finds out.
-            self._keys.release(key, settled=False)
+        except BaseException as error:
+            self._give_up(key, error)
             raise
         if added.outcome is Outcome.DUPLICATE:
             self.discard(key)
         else:
             self._keys.release(key, settled=True)
         return added
+
+    def _give_up(self, key: Key, error: BaseException) -> None:
+        """Settle what becomes of bytes whose row could not be committed."""
+        if isinstance(error, BadObject):
+            self.discard(key)
+        else:
+            # The row may be there: the bytes are not ours to delete. Settling the block finds out.
+            self._keys.release(key, settled=False)
 
     def obey(self, arrival: Arrival, outcome: Outcome) -> str:
         """Do what a stored object asks if it is a rejection note; give what it cannot have.
@@ -232,6 +263,17 @@ class Receiving:
         Raises `BadObject` (nothing was kept) or `Unavailable` (send it again).
         """
         arrival = self._arrival or self.check()
+        self.commit()
+        return self._receipt(arrival, self._ingest.add(arrival, self._key))
+
+    @property
+    def shares(self) -> bool:
+        """Whether it is best finished with others (`archive.ingest_together`); else `commit` had better be called by a
+        thread of its own."""
+        return self._writer.shares
+
+    def commit(self) -> None:
+        """Make the bytes of the object durable, which was checked. Raises `StoreUnavailable`."""
         self._committing = True
         try:
             with _STORE_ERRORS:
@@ -240,7 +282,8 @@ class Receiving:
             self.abort()
             raise
         self._open = False
-        added = self._ingest.add(arrival, self._key)
+
+    def _receipt(self, arrival: Arrival, added: Added) -> Receipt:
         unmet = self._ingest.obey(arrival, added.outcome)
         return Receipt(
             outcome=added.outcome,
@@ -252,6 +295,12 @@ class Receiving:
             warnings=arrival.warnings,
             unmet=unmet,
         )
+
+    def _given(self, arrival: Arrival, added: Added) -> Receipt | Exception:
+        try:
+            return self._receipt(arrival, added)
+        except Exception as error:
+            return error
 
     def abort(self) -> None:
         """Give the object up. Safe to call at any time; after `finish` it does nothing."""
@@ -345,7 +394,12 @@ class _StoreErrors:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         if isinstance(exc, StorageError):
-            raise StoreUnavailable(f"the object store cannot take the object: {exc}") from exc
+            raise store_unavailable(exc) from exc
+
+
+def store_unavailable(error: StorageError) -> StoreUnavailable:
+    """What the caller of an archive hears of an error of its store."""
+    return StoreUnavailable(f"the object store cannot take the object: {error}")
 
 
 _STORE_ERRORS: Final = _StoreErrors()
