@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 import anyio.to_thread
@@ -57,7 +56,7 @@ from viewer_api.sign_in import accounts, federated, passkeys, profile, set_up, t
 from viewer_api.sign_in import pages as sign_in_pages
 from viewer_api.sign_in.finding import SessionSignIn
 from viewer_api.sign_in.throttle import Throttle
-from viewer_api.store_queue import THREADS
+from viewer_api.store_queue import store_threads
 from viewer_api.tidy_paths import TidyPaths
 
 
@@ -83,7 +82,7 @@ def create_app(archive: Archive) -> FastAPI:
     app.state.providers = {each.name: Provider(each) for each in archive.settings.oidc}
     app.state.listeners = Listeners(archive)
     # Not those of the routes: whoever reads a request waits for these, and must not do so in their place.
-    app.state.storing = ThreadPoolExecutor(THREADS, thread_name_prefix="storing")
+    app.state.storing = store_threads()
     app.state.trouble_page = trouble_page
     problems.install(app)
     for module in (

@@ -1,19 +1,22 @@
 """One Part 10 file of a STOW-RS request on its way into the archive (PS3.10 7.1, PS3.18 10.5.2).
 
-`feed` and `check` are called by the thread that reads the request; `store`, which waits for the medium and the index,
-may be called by another.
+`feed` and `check` are called by the thread that reads the request; `commit` and `store_all`, which wait for the medium
+and the index, may be called by others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 from archive.core import Archive
 from archive.errors import ArchiveError, SOPClassMismatch
 from archive.ingest import Receiving
+from archive.ingest_together import commit_all, finish_all
 from archive.private_file import PrivateFile
 from archive.records import Arrival, Receipt, Source
+from archive.rejection.causes import KEY_OBJECT_SELECTION
 from archive.standard.file_format import FileMeta, NeedMoreBytes
 from archive.standard.received_file import read_received, refuse_encapsulated
 from archive.standard.scan import scan
@@ -69,10 +72,25 @@ class Part:
         if self.error is None:
             self._guarded(self._check)
 
-    def store(self) -> None:
-        """Make durable and visible what was checked."""
-        if self.error is None:
-            self._guarded(self._store)
+    @property
+    def shares(self) -> bool:
+        """Whether it is best made durable together with others (`commit_together`), for which it waits in memory."""
+        return self.error is not None or self._receiving is None or self._receiving.shares
+
+    @property
+    def size(self) -> int:
+        """Bytes of the dataset so far."""
+        return self._receiving.size if self.error is None and self._receiving is not None else 0
+
+    @property
+    def is_note(self) -> bool:
+        """Whether it may reject others (PS3.3 A.35.4)."""
+        return self.arrival is not None and self.arrival.instance.sop_class_uid == KEY_OBJECT_SELECTION
+
+    def commit(self) -> None:
+        """Make durable what was checked. Waits for the medium: for parts that do not share this, in many threads."""
+        if self.error is None and self._receiving is not None:
+            self._guarded(self._receiving.commit)
 
     def fail(self, error: ArchiveError) -> None:
         """Give the part up; the first reason counts."""
@@ -154,9 +172,10 @@ class Part:
         assert self._receiving is not None
         self.arrival = self._receiving.check()
 
-    def _store(self) -> None:
-        assert self._receiving is not None
-        self.receipt = self._receiving.finish()
+    def _take_outcome(self, outcome: Receipt | Exception) -> None:
+        if isinstance(outcome, Exception):
+            raise outcome
+        self.receipt = outcome
 
     def _checked(self, spool: PrivateFile) -> Receiving:
         """Hand over a held-back dataset, if it is of the study that the request names, and what it was taken for.
@@ -183,6 +202,29 @@ class Part:
             receiving.write(piece)
         spool.close()
         return receiving
+
+
+def commit_together(parts: Sequence[Part]) -> None:
+    """`commit` some, which share a flush if they can. Never raises, as `Part` does not."""
+    sound = [(part, part._receiving) for part in parts if part.error is None and part._receiving is not None]
+    for (part, _), error in zip(sound, commit_all([receiving for _, receiving in sound]), strict=True):
+        if error is not None:
+            part._guarded(partial(_throw, error))
+
+
+def store_all(parts: Sequence[Part]) -> None:
+    """Make durable and visible what was checked, as if one after the other. Never raises, as `Part` does not."""
+    sound = [(part, part._receiving) for part in parts if part.error is None and part._receiving is not None]
+    try:
+        outcomes = finish_all([receiving for _, receiving in sound])
+    except Exception as error:
+        outcomes = [error for _ in sound]
+    for (part, _), outcome in zip(sound, outcomes, strict=True):
+        part._guarded(partial(part._take_outcome, outcome))
+
+
+def _throw(error: Exception) -> None:
+    raise error
 
 
 def _says(start: bytes, tag: bytes, uid: str) -> bool:

@@ -6,7 +6,6 @@ Everything here blocks and runs in a worker thread. A part that fails is noted; 
 from __future__ import annotations
 
 import logging
-from concurrent.futures import Executor
 from email.message import Message
 from typing import Final
 
@@ -18,7 +17,7 @@ from config.logs import fields
 from viewer_api.media_types import DICOM, OCTET_STREAM
 from viewer_api.metrics import Metrics
 from viewer_api.store_part import Part
-from viewer_api.store_queue import StoreQueue
+from viewer_api.store_queue import StoreQueue, StoreThreads
 from viewer_api.store_report import StoreReport
 
 log = logging.getLogger(__name__)
@@ -31,7 +30,7 @@ class StoreSession:
     """Takes the parts as `MultipartReader` finds them; after `close`, `report` says what became of them."""
 
     def __init__(
-        self, archive: Archive, source: Source, study: str | None, metrics: Metrics, threads: Executor
+        self, archive: Archive, source: Source, study: str | None, metrics: Metrics, threads: StoreThreads
     ) -> None:
         """`threads` make durable what is complete, while the next part is read."""
         self.report = StoreReport()
