@@ -89,6 +89,11 @@ class S3Settings(Section):
     read_timeout: float = Field(default=60, gt=0)
     retries: int = Field(default=3, ge=0, le=20)
     max_connections: int = Field(default=32, ge=1)
+    write_back: bool = False
+    """Success is told when an object is durable in ``storage.spool``, and it goes up afterwards. Until then it is as
+    safe as that disk: docs/operations.md says what this takes."""
+    uploads: int = Field(default=8, ge=1, le=64)
+    """Objects that go up at once from there."""
 
     @model_validator(mode="after")
     def _read_secrets(self) -> Self:
@@ -106,10 +111,10 @@ class StorageSettings(Section):
     spool: Path | None = None
     """Folder for objects on their way to S3; ``data_dir/spool`` when unset."""
     minimum_free_bytes: int = Field(default=512 * MEBIBYTE, ge=0)
-    """A filesystem store refuses new objects when less than this is free."""
+    """A filesystem store, or the spool with ``s3.write_back``, refuses new objects when less than this is free."""
     journal: bool = True
-    """A filesystem store makes small objects durable together, in a receive journal beside them. Turn it off where the
-    file system knows no file locks or no ``syncfs``."""
+    """A filesystem store, and the spool with ``s3.write_back``, makes small objects durable together, in a receive
+    journal beside them. Turn it off where the file system knows no file locks or no ``syncfs``."""
     s3: S3Settings = S3Settings()
     encryption: EncryptionSettings = EncryptionSettings()
 
@@ -289,6 +294,16 @@ class Settings(BaseSettings):
     @property
     def spool_dir(self) -> Path:
         return self.storage.spool or self.data_dir / "spool"
+
+    @property
+    def waiting_dir(self) -> Path:
+        """Objects that wait for S3, with ``storage.s3.write_back``."""
+        return self.spool_dir / "waiting"
+
+    @property
+    def spools(self) -> bool:
+        """Whether objects may wait for S3: also those that are left where ``write_back`` was turned off."""
+        return self.storage.backend == "s3" and (self.storage.s3.write_back or self.waiting_dir.is_dir())
 
     @property
     def cache_dir(self) -> Path:

@@ -19,8 +19,10 @@ from storage.filesystem import FilesystemStore
 from storage.journal import Journal
 from storage.memory import MemoryStore
 from storage.s3 import S3Store
+from storage.uploader import Uploader
+from storage.write_back import WriteBackStore
 
-Backend = FilesystemStore | S3Store | MemoryStore
+Backend = FilesystemStore | S3Store | WriteBackStore | MemoryStore
 
 
 def open_store(settings: Settings) -> ObjectStore:
@@ -92,7 +94,7 @@ def _encrypted(backend: Backend, settings: Settings) -> ObjectStore:
         backend.sibling(sealed.SUFFIX),
         ring,
         encrypts=bool(active),
-        looks_first=not isinstance(backend, S3Store),
+        looks_first=backend.name != "s3",
     )
 
 
@@ -103,14 +105,23 @@ def _key(key: EncryptionKey) -> KeyEncryptionKey:
 def _open_backend(settings: Settings) -> Backend:
     storage = settings.storage
     if storage.backend == "filesystem":
-        journal = Journal(str(settings.objects_dir.absolute())) if storage.journal else None
-        return FilesystemStore(settings.objects_dir, storage.minimum_free_bytes, journal)
+        return _in_folder(settings, settings.objects_dir)
     if storage.backend == "memory":
         return MemoryStore()
     store = S3Store(storage.s3, settings.spool_dir)
     try:
         store.ensure_bucket()
+        # A spool that was turned off may have objects still, so it goes on to be read and emptied.
+        if not settings.spools:
+            return store
+        spool = _in_folder(settings, settings.waiting_dir)
     except BaseException:
         store.close()
         raise
-    return store
+    uploader = Uploader(settings.waiting_dir.absolute(), store, storage.s3.uploads)
+    return WriteBackStore(spool, store, uploader, receives=storage.s3.write_back)
+
+
+def _in_folder(settings: Settings, folder: Path) -> FilesystemStore:
+    journal = Journal(str(folder.absolute())) if settings.storage.journal else None
+    return FilesystemStore(folder, settings.storage.minimum_free_bytes, journal)

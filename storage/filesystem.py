@@ -112,7 +112,7 @@ class FilesystemStore:
 
     def stat(self, key: str) -> ObjectStat:
         """Size of the object. Raises `InvalidKey`, `ObjectNotFound`, `StorageUnavailable`."""
-        path = self._path(key)
+        path = self.path(key)
         try:
             status = os.stat(path)  # noqa: PTH116
         except _NOT_THERE:
@@ -141,6 +141,19 @@ class FilesystemStore:
         finally:
             os.close(folder_fd)
 
+    def flush(self, key: str) -> None:
+        """Make what was removed beside `key` so durable as if `delete` had done it. Raises `StorageUnavailable`."""
+        try:
+            flush_folder(self._split(key)[0])
+        except _NOT_THERE:
+            pass
+        except OSError as error:
+            raise unavailable(f"cannot flush the folder of {key}", error) from error
+
+    def path(self, key: str) -> str:
+        """Where the file of the object is, if there is one. Raises `InvalidKey`."""
+        return f"{self._root}/{validate_key(key)}{self._suffix}"
+
     def keys(self, prefix: str = "") -> Iterator[str]:
         """All keys that start with `prefix`, found by walking the folders. Raises `StorageUnavailable`."""
         parent = prefix.rpartition("/")[0]
@@ -160,7 +173,7 @@ class FilesystemStore:
 
     def local_path(self, key: str) -> Path | None:
         """The file of the object; None if there is no such object."""
-        path = Path(self._path(key))
+        path = Path(self.path(key))
         return path if path.is_file() else None
 
     def check(self) -> None:
@@ -196,15 +209,12 @@ class FilesystemStore:
         if self._journal is not None:
             self._journal.close()
 
-    def _path(self, key: str) -> str:
-        return f"{self._root}/{validate_key(key)}{self._suffix}"
-
     def _split(self, key: str) -> tuple[str, str]:
-        folder, _, name = self._path(key).rpartition("/")
+        folder, _, name = self.path(key).rpartition("/")
         return folder, name
 
     def _open_file(self, key: str) -> tuple[int, int]:
-        path = self._path(key)
+        path = self.path(key)
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             status = os.fstat(fd)

@@ -293,6 +293,24 @@ class S3Store:
         validate_key(key)
         return None
 
+    def upload(self, key: str, spool: Spool) -> None:
+        """Store what is in the spool, which is closed then; nobody else may do so with this key meanwhile.
+
+        Raises as `S3Writer.commit`. What an upload of it left that was broken off is removed.
+        """
+        name = self._name(key)
+        with S3Writer(self._client, self._uploads, key, name, spool, self._part_size) as writer:
+            if spool.size > self._part_size:
+                for upload_id in self._client.uploads(name):
+                    self._client.abort_upload(name, upload_id)
+            writer.commit()
+
+    def held(self, keys: Collection[str]) -> set[str]:
+        """Those of the keys that the server has, plain or otherwise, found by listing. Raises `StorageUnavailable`."""
+        folders = {key.rpartition("/")[0] for key in keys}
+        names = (name for folder in folders for name in self._client.names(folder and f"{folder}/"))
+        return {name.partition(".")[0] for name in names}.intersection(keys)
+
     def recover(self, known: Callable[[Sequence[str]], Collection[str]]) -> int:  # noqa: ARG002  part of the contract
         """What was committed is with the server."""
         return 0

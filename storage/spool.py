@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import tempfile
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, Self
 
 from storage.base import Buffer
 from storage.errors import StorageUnavailable
@@ -15,6 +16,7 @@ from storage.os_errors import unavailable
 
 MEMORY_SIZE: Final = 4 << 20
 """Bytes that a spool keeps in memory before it turns to a file."""
+_PIECE: Final = 1 << 20
 
 
 class Spool:
@@ -31,6 +33,23 @@ class Spool:
         self._memory = bytearray()
         self._file: IO[bytes] | None = None
         self._in_file = 0
+
+    @classmethod
+    def of(cls, fd: int) -> Self:
+        """All bytes of a file that lies on the disk; `fd` stays with the caller. Raises `StorageUnavailable`."""
+        spool = cls(Path())
+        try:
+            if os.fstat(fd).st_size <= MEMORY_SIZE:
+                spool.write(pread_all(fd, 0, MEMORY_SIZE))
+                return spool
+            spool._file = os.fdopen(os.dup(fd), "rb", buffering=0)
+            while data := pread_all(fd, spool.size, _PIECE):
+                spool.md5.update(data)
+                spool.size = spool._in_file = spool.size + len(data)
+        except OSError as error:
+            spool.close()
+            raise unavailable("cannot read a file that is to be uploaded", error) from error
+        return spool
 
     @property
     def in_memory(self) -> bool:

@@ -23,7 +23,7 @@ from minio import Minio
 from minio.error import MinioException
 from urllib3.exceptions import HTTPError
 
-START_TIMEOUT = 60.0
+START_TIMEOUT = 120.0
 START_TRIES = 3
 ACCESS_KEY = "pacstest"
 SECRET_KEY = "pacstestsecret"  # of a server that lives for one test run, on loopback
