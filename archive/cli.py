@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from types import ModuleType
 
+from archive import spool_commands as spool
 from archive.audit import commands as audit
 from archive.audit.operation import commanded
 from archive.commitment import commands as commitment
@@ -52,6 +53,7 @@ _AREAS: tuple[ModuleType, ...] = (
     reports,
     routing,
     sharing,
+    spool,
     worklist,
 )
 """Modules with commands of their own. Each has `register`, which gets the function that adds one."""

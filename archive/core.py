@@ -75,6 +75,7 @@ from storage.base import ObjectStore
 from storage.cache import DiskCache
 from storage.errors import StorageError
 from storage.factory import cache_seal, open_store
+from storage.uploader import Backlog, Waiting
 
 log = logging.getLogger(__name__)
 
@@ -150,6 +151,7 @@ class Archive:
         self.videos = _cache(settings, "videos", settings.web.video_cache_bytes)
         self.ups = ProcedureSteps(engine, self.reader, settings.ups, most=settings.ingest.query_limit)
         self.fhir = Fhir(engine, self.reader, settings)
+        self._spool = Backlog(settings.waiting_dir) if settings.spools else None
         self._embedded: EmbeddedPostgres | None = None
 
     @classmethod
@@ -254,6 +256,10 @@ class Archive:
     def linker(self) -> Linker:
         """What links patients to persons as they come, for a thread; see `archive.identity.linker`."""
         return Linker(self.settings.database, self.settings.identity)
+
+    def waiting_for_s3(self) -> Waiting | None:
+        """What is stored and waits in the spool for S3, whichever process received it; None where there is no spool."""
+        return self._spool.look() if self._spool is not None else None
 
     def check(self) -> dict[str, str | None]:
         """Whether each part works now: its name, and None or what is wrong."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +14,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from archive.feed.webhooks import WebhookStatus
 from archive.routing.routing import QueueState
+from storage.uploader import Waiting
 
 # From a cached answer to the upload of a large study.
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -80,6 +82,14 @@ class Metrics:
             oldest_seconds="How long ago the oldest of these came into the feed",
             lost="Changes that were deleted because of their age before it took them",
         )
+        self._spool = {
+            name: Gauge(f"pacs_spool_{name}", text, registry=self.registry)
+            for name, text in (
+                ("objects", "Objects that are stored on the local disk and wait for S3"),
+                ("bytes", "Bytes of these"),
+                ("oldest_seconds", "How long ago the oldest of these came"),
+            )
+        }
         self._commitments = self._gauges(
             "commitment",
             "direction",
@@ -128,6 +138,13 @@ class Metrics:
             }
             for name, number in numbers.items():
                 self._queues[name].labels(queue.ae_title).set(number)
+
+    def spool(self, waiting: Waiting) -> None:
+        """Bring the numbers of what waits for S3 up to date."""
+        age = time.time() - waiting.oldest if waiting.oldest else 0.0
+        numbers = {"objects": waiting.objects, "bytes": waiting.bytes, "oldest_seconds": age}
+        for name, number in numbers.items():
+            self._spool[name].set(number)
 
     def metadata_made(self, instances: int) -> None:
         """Count instances of which metadata were made ahead."""

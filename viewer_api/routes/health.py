@@ -44,10 +44,12 @@ async def live() -> Response:
 )
 def ready(archive: ArchiveDep) -> Response:
     """Asks every component; a balancer sends no requests here while one fails."""
-    components = {
+    components: dict[str, dict[str, Any]] = {
         name: {"status": "ok"} if reason is None else {"status": "failed", "reason": reason}
         for name, reason in archive.check().items()
     }
+    if (spool := archive.waiting_for_s3()) is not None:
+        components["spool"] = {"status": "ok", "objects": spool.objects, "bytes": spool.bytes}
     fine = all(component["status"] == "ok" for component in components.values())
     return _json({"status": "ok" if fine else "failed", "components": components}, 200 if fine else 503)
 
@@ -62,6 +64,8 @@ def ready(archive: ArchiveDep) -> Response:
 def metrics(request: Request, archive: ArchiveDep) -> Response:
     """Counters and histograms in the text format of Prometheus."""
     counters: Metrics = request.app.state.metrics
+    if (waiting_for_s3 := archive.waiting_for_s3()) is not None:
+        counters.spool(waiting_for_s3)
     # Without the index, the numbers of this process are still worth having.
     with contextlib.suppress(Unavailable):
         counters.queues(archive.routing.queues())

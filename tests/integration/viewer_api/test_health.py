@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from archive.core import Archive
+from storage.uploader import Backlog
 from tests.web_server import dataset, part10, serving, store, web  # noqa: F401
 from viewer_api.app import create_app
 
@@ -21,6 +24,20 @@ def test_live_and_ready(web: httpx.Client) -> None:  # noqa: F811
     assert ready.status_code == 200
     assert ready.json()["status"] == "ok"
     assert {"index", "store"} <= ready.json()["components"].keys()
+
+
+def test_what_waits_for_s3_is_told(archive: Archive, tmp_path: Path) -> None:
+    """Counted in the folder itself, whichever process put it there."""
+    waiting = tmp_path / "2026" / "11" / "23" / "ab"
+    waiting.mkdir(parents=True)
+    (waiting / "000.enc1").write_bytes(b"12345")
+    (waiting / ".001.part").write_bytes(b"unfinished")
+    archive._spool = Backlog(tmp_path)
+    with serving(create_app(archive)) as url, httpx.Client(base_url=url) as client:
+        assert client.get("/health/ready").json()["components"]["spool"] == {"status": "ok", "objects": 1, "bytes": 5}
+        samples = {name: value for (name, _), value in _samples(client).items()}
+        assert (samples["pacs_spool_objects"], samples["pacs_spool_bytes"]) == (1, 5)
+        assert 0 <= samples["pacs_spool_oldest_seconds"] < 3600
 
 
 def test_ready_says_which_component_fails_and_live_goes_on(archive: Archive) -> None:
