@@ -21,7 +21,7 @@ RUN /opt/venv/bin/python -m viewer_api.viewer_setup --to /opt/ohif
 
 FROM ${PYTHON_IMAGE}
 RUN useradd --system --uid 10001 --user-group --home-dir /nonexistent --shell /usr/sbin/nologin pacs \
- && install -d -o pacs -g pacs -m 750 /var/lib/pacs
+ && install -d -o pacs -g pacs -m 750 /var/lib/pacs /var/lib/pacs/spool
 COPY --from=packages /opt/venv /opt/venv
 COPY --from=viewer /opt/ohif /opt/ohif
 WORKDIR /app

@@ -172,3 +172,11 @@ def test_volumes_lie_where_the_services_write() -> None:
         assert SERVICES[name]["volumes"][0].endswith(f":{folder}")
         assert f"install -d -o pacs -g pacs -m 750 {folder}" in DOCKERFILE
         assert environment(name)["PACS_STORAGE__SPOOL"].startswith(folder)
+
+
+def test_all_that_store_share_the_spool_in_front_of_s3() -> None:
+    for name in OURS:
+        spool = environment(name)["PACS_STORAGE__SPOOL"]
+        assert f"spool:{spool}" in SERVICES[name]["volumes"]
+        assert f"install -d -o pacs -g pacs -m 750 /var/lib/pacs {spool}\n" in DOCKERFILE
+        assert environment(name)["PACS_STORAGE__S3__WRITE_BACK"] == "false"
