@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -15,7 +15,7 @@ import psutil
 
 from archive.embedded import EmbeddedPostgres
 from benchmarks.command import say
-from benchmarks.results import OURS, Report
+from benchmarks.results import OURS, OURS_SPOOL, Report
 from benchmarks.servers import orthanc_web, postmaster, probe, service, storescp
 
 Given = TypeVar("Given")
@@ -35,6 +35,8 @@ class Contender:
     web_port: int
     roots: tuple[int, ...]
     """Its first processes; what they start belongs to it."""
+    spool: Path | None = None
+    """Folder of objects that are stored and wait for S3."""
 
     def processes(self) -> list[psutil.Process]:
         """All that run now."""
@@ -127,7 +129,7 @@ def started(
             place = folder / str(number)
             place.mkdir()
             place.chmod(0o755)
-            given: dict[str, Any] = variables if name == OURS else {}
+            given: dict[str, Any] = variables if name in (OURS, OURS_SPOOL) else {}
             start = partial(stack.enter_context, STARTERS[name](place, web, **given))
             if server := report.attempt(f"start of {name}", start):
                 found[name] = server
@@ -140,6 +142,14 @@ def _ours(folder: Path, web: bool, **variables: str) -> Iterator[Contender]:
     with service(folder, web=web, **variables) as running:
         roots = tuple(each for each in (running.node, running.web, running.database) if each)
         yield Contender(OURS, running.dicom_port, running.web_port, roots)
+
+
+@contextmanager
+def _ours_spool(folder: Path, web: bool, **variables: str) -> Iterator[Contender]:
+    """On S3, with a spool in front."""
+    more = {"PACS_STORAGE__S3__WRITE_BACK": "true", "PACS_STORAGE__S3__BUCKET": "spooled"}
+    with _ours(folder, web, **{**variables, **more}) as found:
+        yield replace(found, name=OURS_SPOOL, spool=folder / "spool" / "waiting")
 
 
 @contextmanager
@@ -179,6 +189,7 @@ def _probe(folder: Path, web: bool) -> Iterator[Contender]:
 
 STARTERS: Final[dict[str, Callable[..., AbstractContextManager[Contender]]]] = {
     OURS: _ours,
+    OURS_SPOOL: _ours_spool,
     ORTHANC: _orthanc,
     ORTHANC_POSTGRESQL: _orthanc_postgresql,
     STORESCP: _storescp,

@@ -14,11 +14,12 @@ from typing import Any, Final
 
 from benchmarks.command import say
 from benchmarks.goals import GOALS, QUERIES, QUERY_MS, Goal, worst_p99
-from benchmarks.results import OURS, TARGET, Measure, Report, number, read_all, times_better
+from benchmarks.results import OURS, OURS_SPOOL, TARGET, Measure, Report, number, read_all, times_better
 
 BEFORE: Final = "ours, before"
 _COLOURS: Final = {
     OURS: "#c1121f",
+    OURS_SPOOL: "#e85d04",
     BEFORE: "#f4a3a8",
     "Orthanc": "#1d4e89",
     "Orthanc, index in PostgreSQL": "#5fa8d3",
@@ -154,7 +155,7 @@ def ratios(reports: Mapping[str, Report], goals: Sequence[Goal] = GOALS) -> list
     found = []
     for goal in goals:
         report = reports.get(goal.benchmark)
-        ours = report.find(goal.case, OURS, goal.quantity) if report else None
+        ours = report.find(goal.case, goal.ours, goal.quantity) if report else None
         other = report.find(goal.case, goal.against, goal.quantity) if report and goal.against else None
         if ours and other:
             found.append((f"{goal.text} / {goal.against}", times_better(ours, other), goal.least))

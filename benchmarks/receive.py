@@ -2,14 +2,17 @@
 
 All servers get the same objects in turns; the others are held still meanwhile, and nothing waits to be written. What
 comes first on each server, in each case, is not counted. With ``--store s3`` ours keeps its objects in SeaweedFS on
-this machine, the others on local files. Large objects are also compared with the disk: files of the same size written
-one after the other, each with fsync. ``processor ms`` is what an object takes of all processes of a server.
+this machine, the others on local files: once told stored when S3 has them, and once, with the spool, when they are
+durable on the local disk; then ``uploaded/s`` counts until S3 has them all, and a turn ends only then. Large objects
+are also compared with the disk: files of the same size written one after the other, each with fsync. ``processor ms``
+is what an object takes of all processes of a server.
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -20,12 +23,13 @@ from benchmarks.command import Parser, say, scratch
 from benchmarks.contenders import ORTHANC, ORTHANC_POSTGRESQL, PROBE, STORESCP, Contender, interleaved, started
 from benchmarks.disk import write_rate
 from benchmarks.images import ct_objects
-from benchmarks.results import OURS, Report, percentile, table
+from benchmarks.results import OURS, OURS_SPOOL, Report, percentile, table
 from benchmarks.sender import Object, send
 from benchmarks.stores import STORES
+from storage.uploader import objects as objects_in
 
 DISK: Final = "disk, write + fsync"
-SERVERS: Final = (OURS, ORTHANC, ORTHANC_POSTGRESQL, STORESCP, PROBE)
+SERVERS: Final = (OURS, OURS_SPOOL, ORTHANC, ORTHANC_POSTGRESQL, STORESCP, PROBE)
 ASSOCIATIONS: Final = (1, 4, 16)
 _SPARE: Final = 4_000_000_000
 """Bytes of the disk that are left free."""
@@ -69,6 +73,15 @@ SIZES: Final = {
 }
 
 
+_SPOOL: Final = (
+    f"{OURS_SPOOL}: Success when the object is durable in the spool on the local disk and its row is committed, as"
+    " storage.s3.write_back lets an operator choose; until it is uploaded it is as safe as that disk. Uploads let"
+    " arrivals go first for ten seconds: of what comes for longer, uploaded/s tells what is taken in the end. It counts"
+    " from the first object sent until S3 has confirmed all; processor ms count the upload.",
+    f"{OURS}: Success when S3 has confirmed the object.",
+)
+
+
 def case_name(label: str, associations: int) -> str:
     return f"{label}, {associations} association{'s' if associations > 1 else ''}"
 
@@ -85,7 +98,8 @@ def main(arguments: list[str]) -> int:
     if given.sizes is None:
         given.sizes = [each.label for each in SIZES.values() if given.store != "s3" or not each.is_large]
     if given.servers is None:
-        given.servers = [OURS, ORTHANC] if given.store == "s3" else list(SERVERS)
+        on_s3 = given.store == "s3"
+        given.servers = [OURS, OURS_SPOOL, ORTHANC] if on_s3 else [each for each in SERVERS if each != OURS_SPOOL]
     return 1 if measure(given).failures else 0
 
 
@@ -101,6 +115,7 @@ def measure(given: argparse.Namespace) -> Report:
             " flush no file, storescp keeps no index.",
             "The probe is the floor: the least that a receiver in plain Python does (benchmarks/probe.py): fdatasync of"
             " each object, one committed row, and no look at what it takes.",
+            *(_SPOOL if on_s3 else ()),
             "Sender: 16 KiB PDUs, TCP_NODELAY, quick ACKs, on the same machine. Medians (least-most).",
         ],
     )
@@ -139,7 +154,7 @@ def _servers(report: Report, folder: Path, given: argparse.Namespace, size: Size
     names = [each for each in given.servers if each not in left_out]
     say(f"starting {', '.join(names)}")
     with ExitStack() as stack:
-        variables = stack.enter_context(STORES[given.store]()) if OURS in names else {}
+        variables = stack.enter_context(STORES[given.store]()) if {OURS, OURS_SPOOL} & {*names} else {}
         yield stack.enter_context(started(report, folder, names, web=False, **variables))
 
 
@@ -160,17 +175,25 @@ def _case(
     def run(server: Contender, objects: list[Object]) -> dict[str, float]:
         if server.name == DISK:
             return {"MB/s": write_rate(folder, size.size, len(objects)) / 1e6}
-        before = server.processor_seconds()
+        before, begun = server.processor_seconds(), time.monotonic()
         result = send("127.0.0.1", server.dicom_port, "PACS", objects, associations)
         if result.failures:
             raise SystemExit(f"{server.name} refused {result.failures} objects")
+        uploaded = _uploaded(server.spool, len(objects), begun) if server.spool else {}
         rate, late = len(objects) / result.seconds, percentile(result.latencies, 0.99)
         processor = {"processor ms": (server.processor_seconds() - before) / len(objects) * 1000}
         if size.is_large:
-            return {"MB/s": rate * size.size / 1e6, **processor}
-        return {"objects/s": rate, "p99 ms": late * 1000, **processor}
+            return {"MB/s": rate * size.size / 1e6, **uploaded, **processor}
+        return {"objects/s": rate, "p99 ms": late * 1000, **uploaded, **processor}
 
     # The disk is one of those that take turns.
     everyone = [*running, Contender(DISK, 0, 0, ())] if size.is_large else running
     for server_name, quantities in interleaved(report, everyone, rounds, name, prepare, run).items():
         report.add(name, server_name, quantities, bytes=size.size, associations=associations)
+
+
+def _uploaded(spool: Path, count: int, begun: float) -> dict[str, float]:
+    """Wait until S3 has all that waits for it."""
+    while any(True for _ in objects_in(str(spool))):
+        time.sleep(0.01)
+    return {"uploaded/s": count / (time.monotonic() - begun)}

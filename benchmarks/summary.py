@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from benchmarks.command import Parser, say
 from benchmarks.goals import DISK, Verdict, of_queries, verdicts
-from benchmarks.results import OURS, TARGET, Measure, Report, machine, number, read_all, row, times_better
+from benchmarks.results import OURS, OURS_SPOOL, TARGET, Measure, Report, machine, number, read_all, row, times_better
 
 _AT_A_GLANCE: Final = ("receive", "receive-s3", "stow", "retrieve", "growth")
 
@@ -88,12 +88,14 @@ def glance(report: Report, limits: Report | None = None) -> list[str]:
     by_case: dict[str, dict[str, Measure]] = {}
     for each in report.measures:
         by_case.setdefault(each.case, {}).setdefault(each.server, each)  # the first quantity is what is compared
-    servers = list(dict.fromkeys(name for found in by_case.values() for name in found if name != OURS))
+    names = list(dict.fromkeys(name for found in by_case.values() for name in found))
+    mine = OURS_SPOOL if OURS_SPOOL in names else OURS
+    servers = [name for name in names if name != mine]
     flushed = limits is not None and report.name == "receive"
-    head = ["case", OURS, *(text for name in servers for text in (name, "ours is x")), *(_LIMITS if flushed else ())]
+    head = ["case", mine, *(text for name in servers for text in (name, f"{mine} is x")), *(_LIMITS if flushed else ())]
     lines = [row(head), row("---" for _ in head)]
     for case, found in by_case.items():
-        ours = found.get(OURS)
+        ours = found.get(mine)
         cells = [case, f"{ours.shown} {ours.quantity}" if ours else ""]
         for name in servers:
             other = found.get(name)
@@ -123,16 +125,26 @@ def changes(before: Mapping[str, Report], now: Mapping[str, Report]) -> list[str
     for name, report in now.items():
         for each in report.measures:
             old = before[name].find(each.case, each.server, each.quantity) if name in before else None
-            if each.server == OURS and old:
-                cells = [name, each.case, each.quantity, old.shown, each.shown, f"{times_better(each, old):.2f}"]
+            if each.server in (OURS, OURS_SPOOL) and old:
+                cells = [
+                    name,
+                    f"{each.case}{', spool' * (each.server == OURS_SPOOL)}",
+                    each.quantity,
+                    old.shown,
+                    each.shown,
+                    f"{times_better(each, old):.2f}",
+                ]
                 lines.append(row([*cells, _rival(before[name], report, each)]))
     return lines
+
+
+_NO_RIVALS: Final = (OURS, OURS_SPOOL, DISK)
 
 
 def _rival(before: Report, now: Report, ours: Measure) -> str:
     """The first server of the case, but ours, that both passes measured: how many times better it is now."""
     wanted = (ours.case, ours.quantity)
-    rivals = [each for each in now.measures if (each.case, each.quantity) == wanted and each.server not in (OURS, DISK)]
+    rivals = [each for each in now.measures if (each.case, each.quantity) == wanted and each.server not in _NO_RIVALS]
     for each in rivals:
         if old := before.find(each.case, each.server, each.quantity):
             return f"{times_better(each, old):.2f} ({each.server})"

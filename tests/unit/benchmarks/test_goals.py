@@ -94,6 +94,24 @@ def test_all_servers_beside_ours_and_what_the_machine_allows() -> None:
     assert sixteen == "| 33 kB, 16 associations | 500 objects/s |  |  |  |  |  |  |"
 
 
+def test_on_s3_ours_with_the_spool_is_compared() -> None:
+    on_s3 = Report("receive-s3", "")
+    for server, rate in (("ours", 100), ("ours, spool", 600), ("Orthanc", 300)):
+        on_s3.add("33 kB, 4 associations", server, {"objects/s": [rate], "uploaded/s": [1]})
+    head, _, four = glance(on_s3)
+    assert head == "| case | ours, spool | ours | ours, spool is x | Orthanc | ours, spool is x |"
+    assert four == "| 33 kB, 4 associations | 600 objects/s | 100 | **6** | 300 | **2** |"
+    (verdict,) = [each for each in verdicts({"receive-s3": on_s3}) if each.is_reached is not None]
+    assert (verdict.text, verdict.is_reached) == (
+        "C-STORE, S3 behind a spool (Success before the upload), 33 kB, 4 associations",
+        True,
+    )
+    assert changes({"receive-s3": on_s3}, {"receive-s3": on_s3})[3:5] == [
+        "| receive-s3 | 33 kB, 4 associations | uploaded/s | 1 | 1 | 1.00 | 1.00 (Orthanc) |",
+        "| receive-s3 | 33 kB, 4 associations, spool | objects/s | 600 | 600 | 1.00 | 1.00 (Orthanc) |",
+    ]
+
+
 def test_changes_are_those_of_ours_that_both_passes_measured() -> None:
     before, now = Report("stow", ""), Report("stow", "")
     before.add("a", "ours", {"objects/s": [100], "processor ms": [4], "MB/s sent": [1]})
