@@ -239,7 +239,9 @@ class FileWriter:
         """Remove every name of the file. What cannot be removed now is removed by ``delete`` of the key."""
         for name in (self._name, self._temporary) if self._linked else (self._temporary,):
             with contextlib.suppress(OSError):
-                os.unlink(name, dir_fd=self._folder_fd)
+                # The temporary name may have been deleted, and taken by another writer, before a forgotten one ends.
+                if os.stat(name, dir_fd=self._folder_fd).st_ino == os.fstat(self._fd).st_ino:
+                    os.unlink(name, dir_fd=self._folder_fd)
         if self._ticket is not None and isinstance(self._ticket.result, Entry) and self._journal is not None:
             self._journal.leave(self._ticket.result)
         self._ticket = None

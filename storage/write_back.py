@@ -78,16 +78,20 @@ class WriteBackStore:
         if self._looks_first:
             # In this order: the uploader leaves an object in the spool while another of its key is being written.
             try:
-                self._remote.stat(key)
-            except ObjectNotFound:
-                pass
+                if self._is_up(key):
+                    raise ObjectExists(f"{key} exists")
             except BaseException:
                 writer.abort()
                 raise
-            else:
-                writer.abort()
-                raise ObjectExists(f"{key} exists")
         return writer
+
+    def _is_up(self, key: str) -> bool:
+        """Whether S3 has the object. Not in `create`: the error would keep the writer alive as long as itself."""
+        try:
+            self._remote.stat(key)
+        except ObjectNotFound:
+            return False
+        return True
 
     def open(self, key: str) -> ObjectReader:
         """Read the whole object. Raises `InvalidKey`, `ObjectNotFound`, `StorageUnavailable`."""

@@ -137,6 +137,18 @@ def test_given_a_temporary_file_deleted_and_taken_by_another_then_the_first_cann
     assert files(root) == []
 
 
+def test_given_a_temporary_file_deleted_and_taken_by_another_then_the_end_of_the_first_does_not_take_it(
+    store: FilesystemStore,
+) -> None:
+    first = store.create("a/1")
+    store.delete("a/1")
+    with store.create("a/1") as second:
+        second.write(b"of the second")
+        first.abort()
+        second.commit()
+    assert get(store, "a/1") == b"of the second"
+
+
 # Crashes
 
 
