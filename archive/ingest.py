@@ -7,7 +7,6 @@ at any point leaves a key without a row, which `archive.reconcile` deletes; the 
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -15,6 +14,7 @@ from typing import Final, Self
 
 from archive.correction.rules import Worklist, no_worklist
 from archive.description import sop_uids
+from archive.digest import Digest
 from archive.errors import (
     BadObject,
     CannotParse,
@@ -209,7 +209,7 @@ class Receiving:
         self._sop_class_uid = sop_class_uid
         self._sop_instance_uid = sop_instance_uid
         self._transfer_syntax_uid = transfer_syntax_uid
-        self._hash = hashlib.sha256()
+        self._digest = Digest()
         self._dataset_offset = 0
         self._held_back = bytearray()
         self._head = b""
@@ -232,7 +232,7 @@ class Receiving:
         self.size += length
         if self.size > self._room:
             raise ObjectTooLarge(f"the object is larger than {self._room} bytes")
-        self._hash.update(data)
+        self._digest.update(data)
         if not self._head:
             self._head = bytes(data[:FIRST_BLOCK])
         if self._dataset_offset:
@@ -307,6 +307,7 @@ class Receiving:
         if not self._open:
             return
         self._open = False
+        self._digest.close()
         try:
             self._writer.abort()
         except StorageError as error:
@@ -364,7 +365,7 @@ class Receiving:
         return examine(
             self._read,
             Announcement(self._sop_class_uid, self._sop_instance_uid, self._transfer_syntax_uid),
-            Placed(self._key.text, self._key.block, offset + self.size, offset, self._hash.digest()),
+            Placed(self._key.text, self._key.block, offset + self.size, offset, self._digest.value()),
             self._source,
             self._ingest.worklist,
         )

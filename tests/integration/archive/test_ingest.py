@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import threading
 from dataclasses import replace
@@ -18,6 +19,7 @@ from pydicom.uid import (
 )
 
 from archive.core import Archive
+from archive.digest import BESIDE_FROM, THREAD
 from archive.errors import CannotParse, ConflictingDuplicate, InvalidUID, NotFound, ObjectTooLarge, SOPClassMismatch
 from archive.records import Level, Outcome, Query, Scope, Source
 from config.settings import Settings
@@ -344,6 +346,36 @@ def test_an_abandoned_object_leaves_nothing(archive: Archive) -> None:
     assert not stored_keys(archive)
     archive.close()
     assert sql(archive, "SELECT count(*) FROM key_block") == [0]
+
+
+def test_a_large_object_that_is_abandoned_or_refused_leaves_no_thread(settings: Settings) -> None:
+    limited = settings.node.model_copy(update={"maximum_object_bytes": 3 * BESIDE_FROM})
+    image = ct_image()
+    with Archive.open(settings.model_copy(update={"node": limited})) as archive:
+        for size, error in ((2 * BESIDE_FROM, InterruptedError), (4 * BESIDE_FROM, ObjectTooLarge)):
+            with (
+                pytest.raises(error),
+                archive.begin(
+                    SOURCE,
+                    sop_class_uid=image.SOPClassUID,
+                    sop_instance_uid=image.SOPInstanceUID,
+                    transfer_syntax_uid="1.2.840.10008.1.2.1",
+                ) as receiving,
+            ):
+                for _ in range(0, size, 1 << 20):
+                    receiving.write(bytes(1 << 20))
+                raise InterruptedError
+            assert not [thread for thread in threading.enumerate() if thread.name == THREAD]
+        assert not stored_keys(archive)
+
+
+def test_the_digest_of_a_large_object_is_that_of_its_bytes(archive: Archive) -> None:
+    image = ct_image(rows=2048, columns=2048)
+    payload = encode(image)
+    assert len(payload) > BESIDE_FROM
+    receipt = store_bytes(archive, payload, image.SOPClassUID, image.SOPInstanceUID)
+    assert receipt.outcome is Outcome.STORED
+    assert sql(archive, "SELECT digest FROM stored_object") == [hashlib.sha256(payload).digest()]
 
 
 def test_a_scope_hides_the_studies_of_others(archive: Archive) -> None:
