@@ -23,11 +23,8 @@ class Attribute:
     """Returned without being asked for."""
     tag: int = 0
     vr: str = ""
-
-    @property
-    def key(self) -> str:
-        """The tag as the DICOM JSON model writes it."""
-        return f"{self.tag:08X}"
+    key: str = ""
+    """The tag as the DICOM JSON model writes it."""
 
 
 def _attributes(level: Level, *, default: str, optional: str) -> list[Attribute]:
@@ -36,7 +33,7 @@ def _attributes(level: Level, *, default: str, optional: str) -> list[Attribute]
         for keyword in keywords.split():
             tag = tag_for_keyword(keyword)
             assert tag is not None, keyword
-            made.append(Attribute(keyword, level, by_default, tag, dictionary_VR(tag)))
+            made.append(Attribute(keyword, level, by_default, tag, dictionary_VR(tag), f"{tag:08X}"))
     return made
 
 

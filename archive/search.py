@@ -2,43 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import BigInteger, ColumnElement, Row, Select, and_, bindparam, case, func, select
+from sqlalchemy import BigInteger, Row, Select, and_, bindparam, case, func, select
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from archive.access import Shown, shown, visible, visible_instance, visible_named, visible_series
-from archive.attributes import BY_LEVEL, COMPUTED, KNOWN, LEVELS, Attribute, levels_down_to
+from archive.access import visible, visible_instance, visible_named, visible_series
+from archive.attributes import KNOWN
 from archive.comparisons import Condition
-from archive.conditions import COLUMNS, TABLES, arrays, conditions
+from archive.conditions import TABLES, conditions
 from archive.database import Stop
 from archive.errors import InvalidQuery, TooManyMatches
-from archive.models import Facility, Instance, Patient, Series, StoredObject, Study
+from archive.matches import UID_OF, Matches, is_one_uid
+from archive.models import Instance, Patient, Series, StoredObject, Study
 from archive.ordering import DEFAULT, order_of
 from archive.reading import Reader
 from archive.records import DicomJSON, Level, Query, Scope, SearchResult
 from archive.standard.matching import has_wildcard
 
-_UID_OF: Final = {Level.STUDY: 0x0020000D, Level.SERIES: 0x0020000E, Level.IMAGE: 0x00080018}
 _SHARED: Final = frozenset({0x00100010, 0x00100030})
 """Patient's Name, Patient's Birth Date: several patients may have the same."""
 _MOST_PATIENTS: Final = 5000
 """Patients that studies are looked for by. More are met often enough when the studies are gone through in order."""
 _PAGE: Final = 250
 """Matches that are in memory at once while browsing."""
-KNOWN_BY_KEYWORD: Final = {attribute.keyword: attribute for attribute in KNOWN.values()}
-_OF_PATIENT: Final[dict[str, Callable[[Shown], ColumnElement[Any]]]] = {
-    "NumberOfPatientRelatedStudies": lambda _: func.count(),
-    "NumberOfPatientRelatedSeries": lambda counts: func.sum(counts.series_count),
-    "NumberOfPatientRelatedInstances": lambda counts: func.sum(counts.instance_count),
-}
-_COUNTS: Final[dict[str, Callable[[Shown], ColumnElement[Any]]]] = {
-    "NumberOfStudyRelatedSeries": lambda counts: counts.series_count,
-    "NumberOfStudyRelatedInstances": lambda counts: counts.instance_count,
-    "NumberOfSeriesRelatedInstances": lambda counts: counts.instance_count_of_series,
-}
 DEEPEST: Final = 100_000
 """Matches that are paged through. Beyond, each page would cost more than the one before it."""
 COUNTED: Final = 2_000
@@ -58,19 +47,19 @@ def search(reader: Reader, query: Query, scope: Scope, *, cap: int) -> SearchRes
         raise InvalidQuery("limit and offset cannot be negative")
     within = within_one_study(query)
     size = cap if query.limit is None else min(query.limit, cap)
-    columns, order = _wanted(query), order_of(query, within_one_study=within)
-    asked = _asked(reader, query, scope)
+    matches, order = Matches(query, scope), order_of(query, within_one_study=within)
+    asked, given = _asked(reader, query, scope), _given(query, matches, scope)
     if query.offset > DEEPEST:
         raise TooManyMatches(f"offset is beyond {DEEPEST}: narrow by StudyDate, and page through each range of dates")
     ahead = size + 2 if asked.broad and size else size
-    found = _page(asked, _matches(query, columns, scope), order, ahead, query.offset).rows if size else []
+    found = _page(asked, given, order, ahead, query.offset).rows if size else []
     rows, total, more = found[:size], query.offset + min(len(found), size + 1), len(found) > size + 1
     # A page that is not full ends the matches, and so does one without any where they begin.
     if len(found) == size == ahead or (not found and query.offset):
         total, more = _count(asked, total, DEEPEST if within else COUNTED)
     limit = total if query.limit is None else min(query.limit, total)
     return SearchResult(
-        matches=[_match(row, query.level, columns) for row in rows],
+        matches=[matches.of(row) for row in rows],
         total=total,
         truncated=query.offset + len(rows) < total + more and limit > size,
         more=more,
@@ -130,13 +119,12 @@ def browse(
     is left out. `limit` and `offset` of the query are not used.
     Raises `InvalidQuery`; `TooManyMatches` behind the last that may be given; `IndexUnavailable`, `Withdrawn`.
     """
-    columns = _wanted(query)
-    asked, order = _asked(reader, query, scope), DEFAULT[query.level]
-    given = _matches(query, columns, scope)
+    matches, order = Matches(query, scope), DEFAULT[query.level]
+    asked, given = _asked(reader, query, scope), _given(query, matches, scope)
     first = min(_PAGE, cap) if cap is not None else _PAGE
     page = _page(asked, given, order, first + 1, stop=stop)
     for row in page.rows[:first]:
-        yield _match(row, query.level, columns)
+        yield matches.of(row)
     if not page.full:
         return
     names = _names(asked).order_by(*order).limit(None if cap is None else cap + 1)
@@ -147,7 +135,7 @@ def browse(
     for start in range(0, min(room, len(left)), _PAGE):
         batch = left[start : min(start + _PAGE, room)]
         for row in _rows(asked, given, batch, stop):
-            yield _match(row, query.level, columns)
+            yield matches.of(row)
     if len(left) > room:
         raise TooManyMatches(f"over {cap} matches: narrow by date, patient or accession")
 
@@ -219,35 +207,10 @@ def _hides_the_index(value: str) -> bool:
 
 def within_one_study(query: Query) -> bool:
     """Whether the query has an end of its own: a scan of 3,000 slices must be listed whole."""
-    return _is_one_uid(query.keys.get(_UID_OF[Level.STUDY], ""))
+    return is_one_uid(query.keys.get(UID_OF[Level.STUDY], ""))
 
 
-# -- what to return ------------------------------------------------------------------------------------------------
-
-
-def _wanted(query: Query) -> list[Attribute]:
-    """The attributes to return, lowest tag first (PS3.18 10.6.3.3)."""
-    wanted: dict[int, Attribute] = {}
-    for level in levels_down_to(query.level):
-        # A level that the query has fixed by its UID need not be repeated in every match.
-        fixed = any(
-            each in _UID_OF and _is_one_uid(query.keys.get(_UID_OF[each], ""))
-            for each in LEVELS[LEVELS.index(level) : LEVELS.index(query.level)]
-        )
-        for attribute in (*BY_LEVEL[level], *COMPUTED[level]):
-            by_default = attribute.default and not fixed
-            if query.include == "all" or by_default or attribute.tag in query.include or attribute.tag in query.keys:
-                wanted[attribute.tag] = attribute
-        if level in _UID_OF:
-            wanted[_UID_OF[level]] = KNOWN[_UID_OF[level]]
-    if query.level is not Level.PATIENT:
-        for attribute in COMPUTED[Level.PATIENT]:
-            wanted.pop(attribute.tag, None)
-    return [wanted[tag] for tag in sorted(wanted)]
-
-
-def _is_one_uid(value: str) -> bool:
-    return bool(value) and "\\" not in value
+# -- where to look -------------------------------------------------------------------------------------------------
 
 
 def _source(level: Level, scope: Scope, *, with_patient: bool = True, named: bool = False) -> Select[Any]:
@@ -268,65 +231,6 @@ def _source(level: Level, scope: Scope, *, with_patient: bool = True, named: boo
     return source.join(StoredObject, and_(StoredObject.instance_id == Instance.id, StoredObject.current))
 
 
-def _matches(query: Query, columns: Sequence[Attribute], scope: Scope) -> Select[Any]:
-    """Everything that is to be returned, and the row's name."""
-    row_id = TABLES[query.level].id.label("row")
-    return _source(query.level, scope).with_only_columns(row_id, *_selected(query.level, columns, scope))
-
-
-def _selected(level: Level, wanted: Sequence[Attribute], scope: Scope) -> list[ColumnElement[Any]]:
-    columns: list[Any] = [
-        TABLES[used].attributes.label(f"{used.value.lower()}_attributes") for used in levels_down_to(level)
-    ]
-    if level is not Level.PATIENT:
-        columns.append(select(Facility.code).where(Facility.id == Study.facility_id).scalar_subquery().label("owner"))
-    for attribute in wanted:
-        column = _computed_column(attribute.keyword, scope)
-        if column is not None:
-            columns.append(column.label(attribute.keyword))
-    return columns
-
-
-def _computed_column(keyword: str, scope: Scope) -> ColumnElement[Any] | None:
-    """The column that holds a value which is not in a level's JSON attributes."""
-    if keyword in _OF_PATIENT:
-        mine = Study.patient_id == Patient.id
-        count = _OF_PATIENT[keyword](shown(scope.view))
-        return select(count).where(mine, visible(scope)).correlate(Patient).scalar_subquery()
-    if keyword in _COUNTS:
-        return _COUNTS[keyword](shown(scope.view))
-    if keyword in arrays(scope):
-        return arrays(scope)[keyword]
-    if keyword in ("IssuerOfPatientID", "StudyInstanceUID", "SeriesInstanceUID"):
-        return COLUMNS[keyword]  # type: ignore[return-value]
-    if keyword in COLUMNS and KNOWN_BY_KEYWORD[keyword].level is Level.IMAGE:
-        return COLUMNS[keyword]  # type: ignore[return-value]
-    return None
-
-
-def _match(row: Row[Any], level: Level, wanted: Sequence[Attribute]) -> DicomJSON:
-    values = row._mapping
-    stored: DicomJSON = {}
-    for used in levels_down_to(level):
-        stored.update(values[f"{used.value.lower()}_attributes"] or {})
-    found: DicomJSON = {}
-    for attribute in wanted:
-        if attribute.keyword == "InstanceAvailability":
-            found[attribute.key] = {"vr": "CS", "Value": ["ONLINE"]}
-        elif attribute.keyword in values:
-            found[attribute.key] = _element(attribute, values[attribute.keyword])
-        else:
-            # Asked for and without a value: present and empty (PS3.18 10.6.3.3.2.1).
-            found[attribute.key] = stored.get(attribute.key, {"vr": attribute.vr})
-    return found
-
-
-def _element(attribute: Attribute, value: Any) -> dict[str, Any]:
-    if value is None or value == "" or value == []:
-        return {"vr": attribute.vr}
-    return {"vr": attribute.vr, "Value": value if isinstance(value, list) else [_plain(value)]}
-
-
-def _plain(value: Any) -> Any:
-    # sum() gives a Decimal.
-    return value if isinstance(value, str) else int(value)
+def _given(query: Query, matches: Matches, scope: Scope) -> Select[Any]:
+    """All rows of this level with the columns that their matches are made of."""
+    return _source(query.level, scope).with_only_columns(*matches.columns)

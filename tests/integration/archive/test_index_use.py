@@ -13,10 +13,10 @@ from sqlalchemy import Engine, event
 
 from archive import database, locate, search
 from archive.core import Archive
+from archive.matches import KNOWN_BY_KEYWORD
 from archive.ordering import orderable
 from archive.records import Level, Order, Query, Scope
 from archive.rejection.causes import View
-from archive.search import KNOWN_BY_KEYWORD
 from tests.integration.archive.support import sql, url_of
 
 STUDIES = 20_000
