@@ -15,6 +15,7 @@ from archive.errors import ArchiveError
 from archive.maintenance import Maintenance
 from archive.routing.rules import rules_of
 from archive.worklist.upkeep import WorklistUpkeep
+from config.garbage import settle
 from config.logs import configure, fields
 from config.settings import Settings, SettingsError, load
 from config.tls import ExpiryWatch
@@ -104,6 +105,7 @@ def _serve(settings: Settings, front: Front) -> int:
             with ExitStack() as running:
                 # Before anything can arrive, so that nothing arrives unnoticed.
                 forwarder = None if front.number else Forwarder(archive)
+                settle()
                 server.start()
                 running.enter_context(AuditUpkeep(archive, name))
                 running.enter_context(Backgrounds([archive.peers.following(), checking(archive)]))
