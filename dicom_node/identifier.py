@@ -11,6 +11,7 @@ import struct
 from base64 import b64decode
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 from archive.errors import CannotParse
@@ -27,6 +28,7 @@ DEEPEST: Final = 16
 MOST_ITEMS: Final = 1000
 """Items in all sequences of an identifier together; a key is one item."""
 SPECIFIC_CHARACTER_SET: Final = 0x00080005
+_CHARACTER_SET: Final = "00080005"
 UTF_8: Final = "ISO_IR 192"
 
 _NUMBERS: Final = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
@@ -151,11 +153,12 @@ def _character_set(text: str, wanted: Iterable[str], shown: Sequence[str]) -> tu
 def _texts(attributes: DicomJSON) -> Iterator[str]:
     """All text that Specific Character Set is about, at all depths."""
     for each in attributes.values():
-        if each["vr"] == "SQ":
-            for item in each.get("Value", ()):
-                yield from _texts(item or {})
-        elif each["vr"] in _TEXTS:
-            yield _joined(each["vr"], each.get("Value", ()))
+        if "Value" in each:
+            if each["vr"] == "SQ":
+                for item in each["Value"]:
+                    yield from _texts(item or {})
+            elif each["vr"] in _TEXTS:
+                yield _joined(each["vr"], each["Value"])
 
 
 class _Encoder:
@@ -168,16 +171,19 @@ class _Encoder:
 
     def dataset(self, attributes: DicomJSON, term: str = "") -> bytes:
         """The elements in order of their tags, under a Specific Character Set if there is a term."""
-        found = {int(key, 16): each for key, each in attributes.items()}
-        found.pop(SPECIFIC_CHARACTER_SET, None)
-        if term:
-            found[SPECIFIC_CHARACTER_SET] = {"vr": "CS", "Value": [term]}
-        return b"".join(self._element(tag, found[tag]["vr"], self._value(found[tag])) for tag in sorted(found))
+        if term or _CHARACTER_SET in attributes:
+            attributes = {key: each for key, each in attributes.items() if key != _CHARACTER_SET}
+            if term:
+                attributes[_CHARACTER_SET] = {"vr": "CS", "Value": [term]}
+        # Tags as eight digits stand in the order of the tags.
+        return b"".join([self._element(key, attributes[key]) for key in sorted(attributes)])
 
     def _value(self, element: dict[str, Any]) -> bytes:
         vr, values = element["vr"], element.get("Value", ())
         if vr == "SQ":
             return b"".join(self._item(self.dataset(item or {})) for item in values)
+        if not values and vr not in _BYTES:
+            return b""
         if vr in _NUMBERS:
             number = float if vr in ("FL", "FD") else int
             return b"".join(struct.pack(self._order + _NUMBERS[vr], number(each)) for each in values if each != "")
@@ -198,26 +204,39 @@ class _Encoder:
     def _item(self, data: bytes) -> bytes:
         return struct.pack(self._order + "HHI", ITEM >> 16, ITEM & 0xFFFF, len(data)) + data
 
-    def _element(self, tag: int, vr: str, value: bytes) -> bytes:
-        """One element (PS3.5 7.1.2, 7.1.3), padded to even length."""
+    def _element(self, key: str, element: dict[str, Any]) -> bytes:
+        """One element, padded to even length."""
+        vr, value = element["vr"], self._value(element)
         if len(value) % 2:
             value += b"\0" if vr == "UI" or vr in _BYTES else b" "
-        group, element, order = tag >> 16, tag & 0xFFFF, self._order
-        if self._implicit:
-            return struct.pack(order + "HHI", group, element, len(value)) + value
-        if vr == "UI" and len(value) > _LONGEST_SHORT:
+        if vr == "UI" and len(value) > _LONGEST_SHORT and not self._implicit:
             # A list of UIDs may have any length; what is too long for its VR goes as UN (PS3.5 6.2.2).
             vr = "UN"
-        if vr in SHORT_VRS:
-            return struct.pack(order + "HH2sH", group, element, vr.encode(), len(value)) + value
-        return struct.pack(order + "HH2sHI", group, element, vr.encode(), 0, len(value)) + value
+        before, size = _before_length(key, vr, self._order, self._implicit)
+        return before + len(value).to_bytes(size, "little" if self._order == "<" else "big") + value
 
 
-def _joined(vr: str, values: Iterable[Any]) -> str:
+@lru_cache(maxsize=8192)
+def _before_length(key: str, vr: str, order: str, implicit: bool) -> tuple[bytes, int]:
+    """What an element begins with, up to its length, and how many bytes that has (PS3.5 7.1.2, 7.1.3)."""
+    tag = int(key, 16)
+    before = struct.pack(order + "HH", tag >> 16, tag & 0xFFFF)
+    if implicit:
+        return before, 4
+    if vr in SHORT_VRS:
+        return before + vr.encode(), 2
+    return before + vr.encode() + b"\0\0", 4
+
+
+def _joined(vr: str, values: Sequence[Any]) -> str:
+    if len(values) == 1:
+        return _one(vr, values[0])
     return "\\".join(_one(vr, value) for value in values)
 
 
 def _one(vr: str, value: Any) -> str:
+    if type(value) is str:
+        return value
     if value is None:
         return ""
     if vr == "PN":

@@ -78,19 +78,24 @@ class Find(FindOperation):
         unique = {UNIQUE_KEYS[each] for each in model.levels[: model.levels.index(level) + 1]}
         shown = {f"{tag:08X}" for tag in returned | unique}
 
+        always = {**empty, **self._of_each(level)}
+
         def matches(stop: Stop) -> Iterator[DicomJSON]:
             for match in self._archive.browse(query, self._caller.scope, stop=stop):
-                found = {key: element for key, element in match.items() if key in shown} | empty
+                found = {key: element for key, element in match.items() if key in shown}
                 for tag, nested in query.sequences.items():
                     found[f"{tag:08X}"] = _as_asked(found[f"{tag:08X}"], nested)
-                yield self._response(level, found)
+                found.update(always)
+                yield found
 
         return Answers(matches, PENDING_UNSUPPORTED_KEYS if unsupported else PENDING, {"query_level": level.value})
 
-    def _response(self, level: Level, found: DicomJSON) -> DicomJSON:
-        """The identifier of a response (C.4.1.1.3.2)."""
-        found[f"{QUERY_RETRIEVE_LEVEL:08X}"] = {"vr": "CS", "Value": [level.value]}
-        found[f"{_RETRIEVE_AE_TITLE:08X}"] = {"vr": "AE", "Value": [self._archive.settings.node.ae_title]}
+    def _of_each(self, level: Level) -> DicomJSON:
+        """What the identifiers of all responses have (C.4.1.1.3.2)."""
+        found: DicomJSON = {
+            f"{QUERY_RETRIEVE_LEVEL:08X}": {"vr": "CS", "Value": [level.value]},
+            f"{_RETRIEVE_AE_TITLE:08X}": {"vr": "AE", "Value": [self._archive.settings.node.ae_title]},
+        }
         if level is not Level.PATIENT:
             found[f"{_INSTANCE_AVAILABILITY:08X}"] = {"vr": "CS", "Value": ["ONLINE"]}
         return found
