@@ -6,6 +6,7 @@ folded names (`archive.description.fold_name`), their component groups separated
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, and_, cast, false, func, literal, or_, text, true
@@ -60,9 +61,11 @@ def _one_group(column: Any, wanted: str) -> Condition:
     pattern = matching.like_pattern(wanted)
     forms = [text_is(column, wanted), like(column, f"{pattern}=%")]
     if not wanted.isascii() or wanted.startswith("="):
-        # Only names in other scripts stand in the later groups, and looking there cannot use the index.
+        # Only names in other scripts stand in the later groups, and looking there cannot use the index of names.
         later = pattern.lstrip("=")
-        forms += [like(column, f"%={later}"), like(column, f"%={later}=%")]
+        among = or_(like(column, f"%={later}"), like(column, f"%={later}=%"))
+        word = re.split("[ =*?]", wanted.lstrip("="), maxsplit=1)[0]
+        forms.append(and_(_has_word(word), among) if word and column is Patient.name_fold else among)
     return or_(*forms)
 
 
