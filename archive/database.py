@@ -28,6 +28,8 @@ KEEPALIVE: Final[dict[str, Any]] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 60_000,
 }
+_PREPARED: Final = 5
+"""Times after which a statement is prepared; the same number as psycopg's own."""
 _DIALECT: Final = psycopg_dialect.dialect()  # type: ignore[no-untyped-call]
 _SERVER_KEEPALIVE: Final = "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
 
@@ -146,17 +148,19 @@ def fetch(
 
     PostgreSQL drops its connections when it restarts; a statement that only reads is then sent once more. What takes
     longer than `database.statement_timeout` is no failure of the index if `too_slow` says how to ask for less: then it
-    is `TooManyMatches` with that sentence.
+    is `TooManyMatches` with that sentence; such a statement is planned anew each time, for its values decide how much
+    there is to do.
     """
+    anew = bool(too_slow)
     with translated():
         try:
-            return _fetch(engine, statement, parameters, stop, context)
+            return _fetch(engine, statement, parameters, stop, context, anew)
         except DBAPIError as error:
             if too_slow and isinstance(error.orig, psycopg.errors.QueryCanceled):
                 raise TooManyMatches(too_slow) from None
             if not error.connection_invalidated:
                 raise
-            return _fetch(engine, statement, parameters, stop, context)
+            return _fetch(engine, statement, parameters, stop, context, anew)
 
 
 class Prepared:
@@ -254,18 +258,22 @@ def _fetch(
     parameters: Mapping[str, object] | None,
     stop: Stop | None,
     context: Context | None,
+    anew: bool,
 ) -> Sequence[Row[Any]]:
     with engine.connect() as connection:
         if context is not None:
             enter(connection.info, context, connection.exec_driver_sql)
-        if stop is None:
-            return connection.execute(statement, parameters or {}).all()
         driver = cast(StoppableConnection, connection.connection.driver_connection)
         driver.stop = stop
+        if anew:
+            # psycopg prepares what comes a fifth time, and PostgreSQL then soon plans it for values of any kind: a
+            # range of dates for one of a few days, which made searches of a year take ten times as long.
+            driver.prepare_threshold = None
         try:
             return connection.execute(statement, parameters or {}).all()
         finally:
             driver.stop = None
+            driver.prepare_threshold = _PREPARED
 
 
 def in_transaction(engine: Engine, work: Callable[[Connection], T]) -> T:
