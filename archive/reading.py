@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Engine, Executable, Row, select
 
-from archive.access import ACCOUNT, FACILITIES, GRANTED, LINK, granted
+from archive.access import ACCOUNT, FACILITIES, GRANTED, LINK, array_of, granted
 from archive.database import Prepared, Stop, fetch
 from archive.models import Facility
 from archive.records import Scope
@@ -61,8 +61,8 @@ class Reader:
         """
         if scope.facilities is None:
             return {}
-        rows = fetch(self._engine, granted(scope.copying), self.parameters(scope))
-        return {GRANTED: sorted({row.study_id for row in rows})}
+        named = select(array_of(granted(scope.copying).subquery().c.study_id))
+        return {GRANTED: fetch(self._engine, named, self.parameters(scope))[0][0]}
 
     def fetch_prepared(
         self, scope: Scope, statement: Prepared, parameters: Mapping[str, object]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import BigInteger, Row, Select, and_, bindparam, case, func, select
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import Row, Select, and_, bindparam, case, func, select
 
-from archive.access import visible, visible_instance, visible_named, visible_series
+from archive.access import Names, array_of, visible, visible_instance, visible_named, visible_series
 from archive.attributes import KNOWN
 from archive.comparisons import Condition
 from archive.conditions import TABLES, conditions
@@ -24,13 +23,18 @@ from archive.standard.matching import has_wildcard
 
 _SHARED: Final = frozenset({0x00100010, 0x00100030})
 """Patient's Name, Patient's Birth Date: several patients may have the same."""
-_MOST_PATIENTS: Final = 5000
-"""Patients that studies are looked for by. More are met often enough when the studies are gone through in order."""
+_MOST_PATIENTS: Final = 12_000
+"""Patients that studies are looked for by. More are met often enough when the studies are gone through in order, and
+PostgreSQL's statistics tell it so: of a million names, each step of their histogram is ten thousand."""
+_FEW_PATIENTS: Final = 50
+"""Patients who have so few studies that it does not matter how each is looked at."""
+_FEW: Final = frozenset({*UID_OF.values(), 0x00080050, 0x00100020})
+"""What names a handful of studies: their UIDs, Accession Number, Patient ID."""
 _PAGE: Final = 250
 """Matches that are in memory at once while browsing."""
 DEEPEST: Final = 100_000
 """Matches that are paged through. Beyond, each page would cost more than the one before it."""
-COUNTED: Final = 2_000
+COUNTED: Final = 500
 """Matches that are counted behind those of a page: to count more costs more than all else of a broad question, and who
 reads that there are more than so many narrows it down. Within one study all are counted. Behind a page of what too many
 patients are asked for by, only whether there is another one: hundreds of studies may have to be looked at for each."""
@@ -56,7 +60,7 @@ def search(reader: Reader, query: Query, scope: Scope, *, cap: int) -> SearchRes
     rows, total, more = found[:size], query.offset + min(len(found), size + 1), len(found) > size + 1
     # A page that is not full ends the matches, and so does one without any where they begin.
     if len(found) == size == ahead or (not found and query.offset):
-        total, more = _count(asked, total, DEEPEST if within else COUNTED)
+        total, more = _count(asked, order, total, DEEPEST if within else COUNTED)
     limit = total if query.limit is None else min(query.limit, total)
     return SearchResult(
         matches=[matches.of(row) for row in rows],
@@ -77,23 +81,17 @@ def _page(
     asked: _Asked, given: Select[Any], order: Sequence[Any], size: int, offset: int = 0, stop: Stop | None = None
 ) -> _Page:
     """The rows of a page; found by their names alone where the plain statement would read and join far more than it
-    gives: all that stands before a page further down, and behind row security the patients of hundreds of studies.
+    gives: all that stands before a page further down, and behind row security what lies between the caller's studies.
 
     The latter's names are found by the predicate, and the rows as ever: by the caller's own statement, behind row
     security, and only these are counted.
     """
-    ahead = asked.broad and asked.scope.facilities is not None and not offset
+    ahead = asked.granted is not None and not offset
     if not (offset or ahead):
         rows = asked.fetch(given.where(*asked.wanted).order_by(*order).limit(size), stop)
         return _Page(rows, len(rows) == size)
-    page = _names(asked, named=ahead).order_by(*order).limit(size).offset(offset)
-    names = [row.id for row in (asked.look(page, stop) if ahead else asked.fetch(page, stop))]
+    names = asked.names(order, size, offset, stop, ahead=ahead)
     return _Page(_rows(asked, given, names, stop) if names else [], len(names) == size)
-
-
-def _names(asked: _Asked, *, named: bool = False) -> Select[Any]:
-    """The names of all matches' rows."""
-    return asked.source(named=named).with_only_columns(TABLES[asked.query.level].id)
 
 
 def _rows(asked: _Asked, given: Select[Any], names: Sequence[int], stop: Stop | None = None) -> list[Row[Any]]:
@@ -103,10 +101,13 @@ def _rows(asked: _Asked, given: Select[Any], names: Sequence[int], stop: Stop | 
     return [found[name] for name in names if name in found]
 
 
-def _count(asked: _Asked, least: int, behind: int) -> tuple[int, bool]:
+def _count(asked: _Asked, order: Sequence[Any], least: int, behind: int) -> tuple[int, bool]:
     """How many there are, counted so far behind the `least` that there are; and whether there are more than that."""
     most = max(min(least + behind, DEEPEST), least)
-    found: int = asked.fetch(select(func.count()).select_from(asked.source().limit(most + 1).subquery()))[0][0]
+    # In order, as the page was found; but one patient after the other, where these are named.
+    ordered = [] if asked.by_name else order
+    counted = select(func.count()).select_from(asked.source().order_by(*ordered).limit(most + 1).subquery())
+    found: int = asked.fetch(counted, granted=True)[0][0]
     return min(found, most), found > most
 
 
@@ -127,10 +128,8 @@ def browse(
         yield matches.of(row)
     if not page.full:
         return
-    names = _names(asked).order_by(*order).limit(None if cap is None else cap + 1)
     seen = {row.row for row in page.rows[:first]}
-    left = [row.id for row in asked.fetch(names, stop)]
-    left = [each for each in left if each not in seen]
+    left = [each for each in asked.names(order, None if cap is None else cap + 1, stop=stop) if each not in seen]
     room = len(left) if cap is None else cap - first
     for start in range(0, min(room, len(left)), _PAGE):
         batch = left[start : min(start + _PAGE, room)]
@@ -150,25 +149,57 @@ class _Asked(NamedTuple):
     wanted: list[Condition]
     broad: bool = False
     """By keys of patients that too many have to name them."""
+    by_name: bool = False
+    """By the names of the rows of patients."""
+    few: bool = False
+    """By so few patients that all of their studies may be looked at."""
+    granted: Mapping[str, object] | None = None
+    """The studies that were granted, where these are named to PostgreSQL; see `_wide`."""
 
-    def fetch(self, statement: Select[Any], stop: Stop | None = None) -> Sequence[Row[Any]]:
-        """What this caller may see of it."""
-        return self.reader.fetch(self.scope, statement, stop=stop, too_slow=_TOO_BROAD)
+    def fetch(self, statement: Select[Any], stop: Stop | None = None, *, granted: bool = False) -> Sequence[Row[Any]]:
+        """What this caller may see of it; `granted` if it is of `source`."""
+        given = self.granted if granted else None
+        return self.reader.fetch(self.scope, statement, given, stop=stop, too_slow=_TOO_BROAD)
 
-    def look(self, statement: Select[Any], stop: Stop | None = None) -> Sequence[Row[Any]]:
-        """The same by the predicate alone, with grants named: only to know where to look."""
-        given = {**self.reader.parameters(self.scope), **self.reader.granted(self.scope)}
-        return self.reader.fetch_anybody(statement, given, stop=stop, too_slow=_TOO_BROAD)
+    def names(
+        self, order: Sequence[Any], size: int | None, offset: int = 0, stop: Stop | None = None, *, ahead: bool = False
+    ) -> list[int]:
+        """The names of the rows of so many matches; `ahead`, by the predicate alone: only to know where to look, and
+        neither to be given nor to be counted."""
+        page = self.source().with_only_columns(TABLES[self.query.level].id).order_by(*order).limit(size).offset(offset)
+        if not ahead:
+            return [row.id for row in self.fetch(page, stop, granted=True)]
+        given = {**self.reader.parameters(self.scope), **(self.granted or {})}
+        return [row.id for row in self.reader.fetch_anybody(page, given, stop=stop, too_slow=_TOO_BROAD)]
 
-    def source(self, *, named: bool = False) -> Select[Any]:
+    def source(self) -> Select[Any]:
         """All matches, each once; without the patient where no key or order is of theirs: every study has one, and the
         join costs as much again."""
         tags = (*self.query.keys, *self.query.sequences, *(each.tag for each in self.query.order))
         of_patient = any(tag in KNOWN and KNOWN[tag].level is Level.PATIENT for tag in tags)
+        named = self.granted is not None
         return _source(self.query.level, self.scope, with_patient=of_patient, named=named).where(*self.wanted)
 
 
 def _asked(reader: Reader, query: Query, scope: Scope) -> _Asked:
+    """What a query asks for, with all named that makes it quick."""
+    asked = _by_patients(reader, query, scope)
+    return asked._replace(granted=reader.granted(scope)) if _wide(asked) else asked
+
+
+def _wide(asked: _Asked) -> bool:
+    """Whether more studies may have to be looked at than are given, most of them of others.
+
+    Then the studies that were granted are named: a large hospital has thousands of them. As the result of a subquery
+    each study would be compared with all of these, one after the other; PostgreSQL hashes those that it has when it
+    plans, and can use their index as well.
+    """
+    keys = asked.query.keys
+    few = asked.few or any(value.strip("* \0") and tag in _FEW for tag, value in keys.items())
+    return asked.scope.facilities is not None and asked.query.level is not Level.PATIENT and not few
+
+
+def _by_patients(reader: Reader, query: Query, scope: Scope) -> _Asked:
     """The conditions of a query, with the patients that it is about by their rows, unless these are too many.
 
     So studies are found by patient and date at once, or in their order without a look at the patient of each; and the
@@ -186,17 +217,17 @@ def _asked(reader: Reader, query: Query, scope: Scope) -> _Asked:
     if not of_patients:
         return found
     named = select(Patient.id).where(*of_patients).limit(_MOST_PATIENTS + 1).subquery()
-    few = case((func.count() <= _MOST_PATIENTS, func.array_agg(named.c.id, type_=ARRAY(BigInteger))))
-    # One row: of thousands, to take them apart would take longer than to find them.
+    few = case((func.count() <= _MOST_PATIENTS, array_of(named.c.id)))
     narrow = select(func.count().label("many"), few.label("few")).select_from(named)
     patients = reader.fetch_anybody(narrow, too_slow=_TOO_BROAD)[0]
     if patients.many > _MOST_PATIENTS:
         return found._replace(broad=True)
-    these = func.any(bindparam(None, patients.few or [], type_=ARRAY(BigInteger)))
+    these = func.any(bindparam(None, patients.few, type_=Names()))
     if query.level is Level.PATIENT:
         return found._replace(wanted=[*found.wanted, Patient.id == these])
     left = replace(query, keys={tag: value for tag, value in query.keys.items() if tag not in keys})
-    return found._replace(query=left, wanted=[*conditions(left, scope), Study.patient_id == these])
+    wanted = [*conditions(left, scope), Study.patient_id == these]
+    return found._replace(query=left, wanted=wanted, by_name=True, few=patients.many <= _FEW_PATIENTS)
 
 
 def _hides_the_index(value: str) -> bool:

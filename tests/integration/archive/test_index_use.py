@@ -67,14 +67,17 @@ def large(shared: Archive) -> Archive:
 
 @pytest.fixture
 def plans(large: Archive, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The plans of all statements that are executed meanwhile, also of those that go past SQLAlchemy."""
+    """The plans of all statements that are executed meanwhile, also of those that go past SQLAlchemy; without that of the
+    one which only tells what was granted."""
     found: list[str] = []
 
     def explain(connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
         if statement.startswith("SELECT"):  # and not the context of a connection, which begins otherwise
             with connection.connection.cursor() as other:
                 other.execute(f"EXPLAIN {statement}", parameters)
-                found.append("\n".join(line for (line,) in other.fetchall()))
+                plan = "\n".join(line for (line,) in other.fetchall())
+            if " on access_grant" not in plan or " on study" in plan:
+                found.append(plan)
 
     driven = database._driven
 
@@ -191,6 +194,36 @@ def test_behind_a_page_of_what_too_many_patients_have_is_only_seen_whether_there
     nothing = large.search(Query(Level.STUDY, keys, limit=0), scope)
     assert (nothing.total, nothing.more) == (whole.total, False)
     assert list(large.browse(Query(Level.STUDY, keys), scope)) == whole.matches
+
+
+@pytest.mark.parametrize("keys", [{}, {0x00080020: "20200101-20231231", 0x00080061: "CT"}])
+@pytest.mark.parametrize("offset", [0, 10])
+def test_where_much_is_looked_at_what_was_granted_is_named(
+    large: Archive, plans: list[str], keys: dict[int, str], offset: int
+) -> None:
+    """PostgreSQL knows it when it plans: as the result of a subquery each study would be compared with all of it."""
+    large.search(Query(Level.STUDY, keys, limit=10, offset=offset), MINE)
+    # All but the statement that gets the rows of the page, by their names.
+    looking = [plan for plan in plans if plan.startswith(("Limit", "Aggregate"))]
+    assert any("id = ANY ('{" in plan for plan in looking), plans
+    assert not any(re.search(r"\bid = ANY \(\(InitPlan", plan) for plan in looking), looking
+
+
+def test_a_name_in_another_script_is_found_by_the_index_of_words(large: Archive, plans: list[str]) -> None:
+    large.search(Query(Level.STUDY, {0x00100010: "阮*"}, limit=100))
+    assert "ix_patient_name_words" in plans[0], plans[0]
+    assert "Seq Scan on patient" not in plans[0], plans[0]
+
+
+@pytest.mark.parametrize("scope", [ALL, MINE], ids=["all", "mine"])
+def test_a_search_is_planned_for_its_own_values(large: Archive, scope: Scope) -> None:
+    """psycopg prepares what comes again and again, and PostgreSQL then plans it for values of any kind."""
+    for _ in range(12):
+        large.search(Query(Level.STUDY, {0x00080020: "20200101-20200102"}, limit=10), scope)
+    for engine in (large._engine, large._limited):
+        with engine.connect() as connection:
+            prepared = connection.exec_driver_sql("SELECT statement FROM pg_prepared_statements").scalars().all()
+        assert not [each for each in prepared if "study.study_date" in each]
 
 
 def test_a_page_further_down_is_found_without_a_look_at_patients(large: Archive, plans: list[str]) -> None:
