@@ -264,6 +264,8 @@ def _run(given: argparse.Namespace, url: str, folder: Path, kinds: Sequence[str]
                 PACS_CONFIG=str(folder / "pacs.toml"),
                 PACS_ACCESS__SIGN_IN="required",
                 PACS_ACCESS__TOKEN_MINUTES="600",
+                # All patients of a generated index are new: to link a million takes an hour beside the searches.
+                PACS_IDENTITY__LINK="off",
             )
         )
         say(f"node: process {running.node}, web: process {running.web}")

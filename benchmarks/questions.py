@@ -27,7 +27,8 @@ class Question:
     options: dict[str, str] = field(default_factory=dict)
     """What only QIDO-RS has. With any, or an offset, it is not asked by C-FIND."""
     cut: bool = False
-    """By C-FIND it would be answered with far more than anybody reads: it is cancelled after a page of answers."""
+    """By C-FIND it would be answered with more than anybody reads, and A700 behind the last that may be given: as by
+    a workstation whose list is full, it is cancelled after a page of answers."""
 
 
 class Drawn(NamedTuple):
@@ -149,12 +150,12 @@ _BROAD: Final[dict[str, Value]] = {
     "PatientSex": lambda one: one.sex,
 }
 _KINDS: Final = {
-    "name prefix": _Kind("STUDY", {"PatientName": _prefix}),
+    "name prefix": _Kind("STUDY", {"PatientName": _prefix}, cut=True),
     "name prefix, family name only": _Kind("STUDY", {"PatientName": _family}, cut=True),
-    "name with accents": _Kind("STUDY", {"PatientName": _accents}),
+    "name with accents": _Kind("STUDY", {"PatientName": _accents}, cut=True),
     "name, any words": _Kind("STUDY", {"PatientName": _words}, options={"fuzzymatching": "true"}),
     "PatientID": _Kind("STUDY", {"PatientID": _id}),
-    "PatientID prefix": _Kind("STUDY", {"PatientID": lambda one: one.patient_id[:-2] + "*"}),
+    "PatientID prefix": _Kind("STUDY", {"PatientID": lambda one: one.patient_id[:-2] + "*"}, cut=True),
     "AccessionNumber": _Kind("STUDY", {"AccessionNumber": lambda one: one.accession}),
     "day + modality": _Kind("STUDY", {"StudyDate": _days(1), "ModalitiesInStudy": _modality}, cut=True),
     "week + modality": _Kind("STUDY", {"StudyDate": _days(7), "ModalitiesInStudy": _modality}, cut=True),
