@@ -21,8 +21,9 @@ from archive.reading import Reader
 from archive.records import DicomJSON, Level, Query, Scope, SearchResult
 from archive.standard.matching import has_wildcard
 
-_SHARED: Final = frozenset({0x00100010, 0x00100030})
-"""Patient's Name, Patient's Birth Date: several patients may have the same."""
+_SHARED: Final = frozenset({0x00100010, 0x00100030, 0x00100032})
+"""Patient's Name, Birth Date and the Birth Time that belongs to it: several patients may have the same. What else is
+asked of them is left to the statement that looks for studies: whose name it is, the index of names tells alone."""
 _MOST_PATIENTS: Final = 12_000
 """Patients that studies are looked for by. More are met often enough when the studies are gone through in order, and
 PostgreSQL's statistics tell it so: of a million names, each step of their histogram is ten thousand."""
@@ -208,10 +209,15 @@ def _by_patients(reader: Reader, query: Query, scope: Scope) -> _Asked:
     statement looks; what it may see there is for that statement, as ever.
     """
     found = _Asked(reader, scope, query, conditions(query, scope))
-    keys = {tag: value for tag, value in query.keys.items() if tag in KNOWN and KNOWN[tag].level is Level.PATIENT}
     limited = scope.facilities is not None
-    many = _SHARED & keys.keys() or (limited and any(map(_hides_the_index, keys.values())))
-    if not many or (query.level is Level.PATIENT and not limited):
+    keys = {
+        tag: value
+        for tag, value in query.keys.items()
+        if tag in KNOWN
+        and KNOWN[tag].level is Level.PATIENT
+        and (tag in _SHARED or (limited and _hides_the_index(value)))
+    }
+    if not keys or (query.level is Level.PATIENT and not limited):
         return found
     of_patients = conditions(replace(query, level=Level.PATIENT, keys=keys, sequences={}), scope)
     if not of_patients:
