@@ -25,7 +25,7 @@ from archive.standard.frames import FrameTable, bits_per_frame, extract_bits, na
 from archive.standard.scan import inflate, scan
 from archive.standard.uids import TransferSyntax, transfer_syntax
 from config.logs import fields
-from storage.base import CHUNK_SIZE, ObjectReader, ObjectStore
+from storage.base import CHUNK_SIZE, ObjectReader, ObjectStore, Ranges
 from storage.errors import ObjectNotFound, StorageError
 
 log = logging.getLogger(__name__)
@@ -82,13 +82,13 @@ def read_object(store: ObjectStore, inst: StoredInstance) -> Generator[bytes, No
     yield from _chunks(inst, lambda: store.open(inst.object.key), inst.object.size)
 
 
-def read_dataset_as_stored(store: ObjectStore, inst: StoredInstance) -> Generator[bytes, None, None]:
+def read_dataset_as_stored(store: Ranges, inst: StoredInstance) -> Generator[bytes, None, None]:
     """The bytes of the dataset as they are stored, deflated ones too, without file meta information, in chunks."""
     begin = inst.object.dataset_offset
     return read_stored(store, inst, begin, inst.object.size - begin)
 
 
-def read_stored(store: ObjectStore, inst: StoredInstance, begin: int, length: int) -> Generator[bytes, None, None]:
+def read_stored(store: Ranges, inst: StoredInstance, begin: int, length: int) -> Generator[bytes, None, None]:
     """A range of the stored file, in chunks."""
     yield from _chunks(inst, lambda: store.open_range(inst.object.key, begin, length), length)
 
@@ -106,7 +106,7 @@ def _chunks(inst: StoredInstance, start: Callable[[], ObjectReader], size: int) 
             yield chunk
 
 
-def read_range(store: ObjectStore, inst: StoredInstance, offset: int, length: int) -> Generator[bytes, None, None]:
+def read_range(store: Ranges, inst: StoredInstance, offset: int, length: int) -> Generator[bytes, None, None]:
     """A range of the dataset, in chunks."""
     if length == 0:
         return
@@ -120,7 +120,7 @@ def read_range(store: ObjectStore, inst: StoredInstance, offset: int, length: in
 
 
 @contextmanager
-def dataset_reader(store: ObjectStore, inst: StoredInstance) -> Iterator[Read]:
+def dataset_reader(store: Ranges, inst: StoredInstance) -> Iterator[Read]:
     """Random access to the dataset: ``read(offset, length)``; a deflated one is inflated once (PS3.5 A.5)."""
 
     def stored(offset: int, length: int) -> bytes:
@@ -155,14 +155,14 @@ class Encoded(NamedTuple):
     trailer: bytes
 
 
-def read_header(store: ObjectStore, inst: StoredInstance) -> Dataset:
+def read_header(store: Ranges, inst: StoredInstance) -> Dataset:
     """All elements but the pixel data, corrected and parsed."""
     # Behind the pixel data nothing else begins than before it: elements in the same encoding.
     encoded = read_corrected(store, inst)
     return parse(encoded.header + encoded.trailer, inst)
 
 
-def read_encoded(store: ObjectStore, inst: StoredInstance) -> Encoded:
+def read_encoded(store: Ranges, inst: StoredInstance) -> Encoded:
     """The encoded elements before the pixel data, and those behind, by one or two small reads."""
     stored = inst.object
     trailer = b""
@@ -176,7 +176,7 @@ def read_encoded(store: ObjectStore, inst: StoredInstance) -> Encoded:
     return Encoded(start[: stored.header_length], start[stored.header_length :], trailer)
 
 
-def read_corrected(store: ObjectStore, inst: StoredInstance) -> Encoded:
+def read_corrected(store: Ranges, inst: StoredInstance) -> Encoded:
     """The elements as they are to be given. Offsets of the stored object do not hold in them."""
     return corrected(inst, read_encoded(store, inst))
 
@@ -223,7 +223,7 @@ class PixelElement:
     """Bytes of the words to be turned round to get little endian; 1 for none."""
 
 
-def pixel_element(store: ObjectStore, inst: StoredInstance) -> PixelElement | None:
+def pixel_element(store: Ranges, inst: StoredInstance) -> PixelElement | None:
     """Find the pixels; None if there are none. What is found is kept: it is the same for the same bytes."""
     known = _pixel_elements.get(inst.object.digest)
     if known is None:
@@ -286,7 +286,7 @@ def _word(tag: int, vr: str, bits_allocated: int) -> int:
     return bits_allocated // 8
 
 
-def frame_table(store: ObjectStore, inst: StoredInstance) -> FrameTable:
+def frame_table(store: Ranges, inst: StoredInstance) -> FrameTable:
     """Where the frames are. Raises NotFound if the object has none that can be told apart."""
     table = inst.object.frame_table
     if table is None:
@@ -306,7 +306,7 @@ def frame_table(store: ObjectStore, inst: StoredInstance) -> FrameTable:
     raise NotFound("the object has no frames")
 
 
-def read_frames(store: ObjectStore, inst: StoredInstance, numbers: Iterable[int]) -> Generator[bytes, None, None]:
+def read_frames(store: Ranges, inst: StoredInstance, numbers: Iterable[int]) -> Generator[bytes, None, None]:
     """The frames of these numbers, from 1, in their order.
 
     Native frames come little endian and octet-aligned, whatever they are stored as; encapsulated ones come as they

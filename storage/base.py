@@ -117,8 +117,18 @@ class ObjectReader(Protocol):
     ) -> None: ...
 
 
+class Ranges(Protocol):
+    """What can be read from anywhere: all of a store that the parts of an object need."""
+
+    def open_range(self, key: str, offset: int, length: int) -> ObjectReader:
+        """Read `length` bytes from `offset`; fewer if the object ends before.
+
+        Raises `RangeNotSatisfiable` if `offset` is at or past the end; `ObjectNotFound`; `StorageUnavailable`.
+        """
+
+
 @runtime_checkable
-class ObjectStore(Protocol):
+class ObjectStore(Ranges, Protocol):
     """A store of immutable objects under opaque keys; see the module for the rules."""
 
     name: str
@@ -132,12 +142,6 @@ class ObjectStore(Protocol):
 
     def open(self, key: str) -> ObjectReader:
         """Read the whole object. Raises `InvalidKey`, as all methods do; `ObjectNotFound`; `StorageUnavailable`."""
-
-    def open_range(self, key: str, offset: int, length: int) -> ObjectReader:
-        """Read `length` bytes from `offset`; fewer if the object ends before.
-
-        Raises `RangeNotSatisfiable` if `offset` is at or past the end; `ObjectNotFound`; `StorageUnavailable`.
-        """
 
     def stat(self, key: str) -> ObjectStat:
         """Size of the object.

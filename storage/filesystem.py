@@ -22,6 +22,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Self
 
+from storage.at_hand import read_at_hand
 from storage.base import KEY_PATTERN, ObjectStat, validate_key
 from storage.errors import (
     IntegrityError,
@@ -109,6 +110,10 @@ class FilesystemStore:
             os.close(fd)
             raise RangeNotSatisfiable(f"{key} has {size} bytes, none from {offset}")
         return FileReader(key, fd, offset, min(length, size - offset), size)
+
+    def read_at_hand(self, key: str, offset: int, length: int) -> bytes | None:
+        """A range that the kernel has in memory; see `storage.at_hand`. Raises `InvalidKey`."""
+        return read_at_hand(self._path(key), offset, length)
 
     def stat(self, key: str) -> ObjectStat:
         """Size of the object. Raises `InvalidKey`, `ObjectNotFound`, `StorageUnavailable`."""

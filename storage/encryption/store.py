@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
+from storage.at_hand import HasAtHand
 from storage.base import ObjectReader, ObjectStat, ObjectStore, ObjectWriter, validate_key
 from storage.encryption.keyring import Keyring
 from storage.encryption.reading import SealedReader
@@ -102,6 +103,11 @@ class EncryptedStore:
             return self.plain.open_range(key, offset, length)
         except ObjectNotFound:
             return self._open_sealed_range(key, offset, length)
+
+    def read_at_hand(self, key: str, offset: int, length: int) -> bytes | None:
+        """A range of a plain object that is at hand; see `storage.at_hand`. Raises `InvalidKey`."""
+        # Should it have been encrypted by now, these are the same bytes.
+        return self.plain.read_at_hand(key, offset, length) if isinstance(self.plain, HasAtHand) else None
 
     def stat(self, key: str) -> ObjectStat:
         """Size of the plain object."""
