@@ -19,10 +19,11 @@ from archive.audit.looks import Looks
 from archive.audit.operation import note_command
 from archive.audit.search import AuditReader
 from archive.audit.trail import Trail
+from archive.awaited import Awaited
 from archive.commitment.commitments import Commitments
 from archive.correction.correcting import Correcting
 from archive.correction.worklist import WorklistLookup
-from archive.database import Stop, fetch, open_engine
+from archive.database import Stop, connect, fetch, open_engine
 from archive.delivery.deliveries import Deliveries
 from archive.delivery.links import Links
 from archive.delivery.results import Results
@@ -41,11 +42,11 @@ from archive.index_session import IndexSession
 from archive.index_writer import IndexWriter
 from archive.ingest import Ingest, Receiving
 from archive.keys import KeyAllocator, with_rows
-from archive.locate import locate
+from archive.locate import locate, locate_one
 from archive.migrate import migrate as migrate_database
 from archive.migrate import require_current, require_wall
 from archive.people.people import People
-from archive.reading import Reader
+from archive.reading import Reader, Short
 from archive.ready_metadata import ReadyMetadata
 from archive.reconcile import Repairs, reconcile, verify
 from archive.records import EVERYTHING, DicomJSON, Query, Scope, SearchResult, Source, StoredInstance
@@ -89,7 +90,8 @@ class Archive:
         self._engine = engine
         self.peers = LivePeers(settings, engine)
         self._limited = open_engine(settings.database, "pacs reader", role=ROLE)
-        self.reader = Reader(engine, self._limited)
+        self._short = _short(settings)
+        self.reader = Reader(engine, self._limited, self._short)
         self._session = session
         self._keys = KeyAllocator(session, store)
         writer = IndexWriter(session, conflict=settings.ingest.conflict, on_stale=self._keys.retire)
@@ -221,6 +223,10 @@ class Archive:
         """
         return locate(self.reader, study, series, instance, scope)
 
+    async def locate_one(self, study: str, series: str, instance: str, scope: Scope) -> StoredInstance | None:
+        """One instance, found without a thread; None if `locate` is to be asked, in one."""
+        return await locate_one(self.reader, study, series, instance, scope)
+
     def reconcile(self, *, empty_parents: bool = True) -> Repairs:
         """Repair what a crash left behind; see `archive.reconcile`."""
         # A session of its own, so that ingest does not wait for the deletion of orphans.
@@ -286,6 +292,8 @@ class Archive:
         self._session.close()
         self._engine.dispose()
         self._limited.dispose()
+        for each in self._short:
+            each.close()
         self.store.close()
         if self._embedded is not None:
             self._embedded.stop()
@@ -322,6 +330,13 @@ def _cache(settings: Settings, name: str, limit: int) -> DiskCache:
     free = 2 * settings.storage.minimum_free_bytes
     seal = cache_seal(settings)
     return DiskCache(settings.cache_dir / name, limit, free, seal=seal)
+
+
+def _short(settings: Settings) -> Short:
+    def connecting(role: str = "") -> Awaited:
+        return Awaited(lambda: connect(settings.database, "pacs short questions", role))
+
+    return Short(connecting(), connecting(ROLE))
 
 
 def _open_store(settings: Settings) -> ObjectStore:

@@ -14,6 +14,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from archive.awaited import Awaited
 from archive.errors import IndexUnavailable, InvalidQuery, TooManyMatches, Withdrawn
 from archive.row_security import Context, enter
 from config.settings import DatabaseSettings
@@ -116,8 +117,11 @@ def open_engine(settings: DatabaseSettings, application: str, *, transactions: b
     return engine
 
 
-def connect(settings: DatabaseSettings, application: str) -> psycopg.Connection[tuple[object, ...]]:
-    """A connection of one's own in autocommit mode, for the writer of the index. Raises `IndexUnavailable`."""
+def connect(settings: DatabaseSettings, application: str, role: str = "") -> psycopg.Connection[tuple[object, ...]]:
+    """A connection of one's own in autocommit mode, past the pools. Raises `IndexUnavailable`.
+
+    With a `role` it acts as this one from its beginning.
+    """
     url = database_url(settings)
     # By parts, not as a URI: SQLAlchemy and libpq do not write a space in a password in the same way.
     parts: dict[str, Any] = {**url.query, **url.translate_connect_args(username="user", database="dbname")}
@@ -127,7 +131,8 @@ def connect(settings: DatabaseSettings, application: str) -> psycopg.Connection[
             autocommit=True,
             connect_timeout=max(1, int(settings.connect_timeout)),
             application_name=application,
-            options=f"{_SERVER_KEEPALIVE} -c statement_timeout={int(settings.statement_timeout * 1000)}",
+            options=f"{_SERVER_KEEPALIVE} -c statement_timeout={int(settings.statement_timeout * 1000)}"
+            + (f" -c role={role}" if role else ""),
             prepare_threshold=2,
             **KEEPALIVE,
         )
@@ -176,6 +181,12 @@ class Prepared:
         self._statement = statement
         self._text = str(compiled)
         self._values: dict[str, object] = dict(compiled.params)
+
+    async def fetch_awaited(
+        self, awaited: Awaited, parameters: Mapping[str, object], context: Context | None = None
+    ) -> Sequence[Sequence[Any]] | None:
+        """The same without a thread; None if `fetch` is to be asked."""
+        return await awaited.fetch(self._text, {**self._values, **parameters}, context)
 
     def fetch(
         self, engine: Engine, parameters: Mapping[str, object], context: Context | None = None

@@ -53,6 +53,13 @@ def locate(reader: Reader, study: str, series: str | None, instance: str | None,
     return [_stored_instance(row) for row in rows]
 
 
+async def locate_one(reader: Reader, study: str, series: str, instance: str, scope: Scope) -> StoredInstance | None:
+    """The shown version of one instance, found without a thread; None if `locate` is to be asked, and tells why."""
+    statement = _current(True, True, scope.shape)
+    rows = await reader.fetch_awaited(scope, statement, {"study": study, "series": series, "instance": instance})
+    return _stored_instance(rows[0]) if rows else None
+
+
 def versions(reader: Reader, study: str, series: str, instance: str, scope: Scope) -> list[StoredInstance]:
     """All kept versions of one instance, oldest first. Raises `NotFound`, `IndexUnavailable`."""
     statement = _stored(True, True, scope).order_by(StoredObject.version)

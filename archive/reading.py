@@ -8,24 +8,33 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Engine, Executable, Row, select
 
 from archive.access import ACCOUNT, FACILITIES, GRANTED, LINK, array_of, granted
+from archive.awaited import Awaited
 from archive.database import Prepared, Stop, fetch
 from archive.models import Facility
 from archive.records import Scope
 from archive.row_security import Context
 
 
+class Short(NamedTuple):
+    """Connections for questions that no thread is to wait for, in both roles as the engines of a `Reader`."""
+
+    all: Awaited
+    limited: Awaited
+
+
 class Reader:
     """Runs reading statements for callers."""
 
-    def __init__(self, engine: Engine, limited: Engine | None = None) -> None:
+    def __init__(self, engine: Engine, limited: Engine | None = None, short: Short | None = None) -> None:
         """`limited` acts as the role of `archive.row_security`; without it, the predicate alone decides."""
         self._engine = engine
         self._limited = limited
+        self._short = short
         self._numbers: dict[str, int] = {}
         self._lock = threading.Lock()
 
@@ -68,10 +77,19 @@ class Reader:
         self, scope: Scope, statement: Prepared, parameters: Mapping[str, object]
     ) -> Sequence[Sequence[Any]]:
         """The same of a statement that goes straight to the driver, and looks things up by their names alone."""
-        context = self._context(scope)
-        if context is not None:
-            context = context._replace(planned=True)
+        context = self._planned(scope)
         return statement.fetch(self._for(context), {**self.parameters(scope), **parameters}, context)
+
+    async def fetch_awaited(
+        self, scope: Scope, statement: Prepared, parameters: Mapping[str, object]
+    ) -> Sequence[Sequence[Any]] | None:
+        """The same for the event loop, which must not wait; None if `fetch_prepared` is to be asked, in a thread."""
+        numbers = self._numbers
+        if self._short is None or any(code not in numbers for code in scope.facilities or ()):
+            return None
+        context = self._planned(scope)
+        short = self._short.all if context is None else self._short.limited
+        return await statement.fetch_awaited(short, {**self.parameters(scope), **parameters}, context)
 
     def parameters(self, scope: Scope) -> dict[str, object]:
         """What the predicate of a statement asks for; nothing for who sees all. Raises `IndexUnavailable`."""
@@ -81,6 +99,10 @@ class Reader:
 
     def _for(self, context: Context | None) -> Engine:
         return self._engine if context is None or self._limited is None else self._limited
+
+    def _planned(self, scope: Scope) -> Context | None:
+        context = self._context(scope)
+        return None if context is None else context._replace(planned=True)
 
     def _context(self, scope: Scope) -> Context | None:
         if scope.facilities is None or self._limited is None:
