@@ -39,10 +39,22 @@ class _Look:
     requests: int = 0
     instances: set[int] = field(default_factory=set)
 
+    def add(self, instances: Iterable[str]) -> None:
+        """Count a request."""
+        self.requests += 1
+        if len(self.instances) < MOST_KNOWN:
+            self.instances.update(map(hash, instances))
+
     def end(self) -> AuditEvent:
         """What is told when the window is over."""
         counts = {"requests": self.requests, "instances": len(self.instances)}
         return replace(self.event, detail={**self.event.detail, "phase": "end", **counts})
+
+
+def _key(event: AuditEvent, about: str) -> _Key:
+    caller = event.caller
+    who = (caller.kind, caller.name, caller.account, caller.link, caller.address, caller.purpose, event.outcome)
+    return who, event.action, event.studies, event.patient_id, about
 
 
 class Looks:
@@ -62,9 +74,7 @@ class Looks:
 
         `instances` are UIDs; `about` tells apart looks that are not at studies.
         """
-        caller = event.caller
-        who = (caller.kind, caller.name, caller.account, caller.link, caller.address, caller.purpose, event.outcome)
-        key: _Key = (who, event.action, event.studies, event.patient_id, about)
+        key = _key(event, about)
         now = self._clock()
         over: _Look | None = None
         with self._lock:
@@ -77,14 +87,21 @@ class Looks:
                 look = self._open.get(key)
             if look is None:
                 look = self._open[key] = _Look(event, now + self._window)
-            look.requests += 1
-            if len(look.instances) < MOST_KNOWN:
-                look.instances.update(map(hash, instances))
+            look.add(instances)
         if look.durable:
             return
         with look.recorded:
             if not look.durable:
                 self._begin(key, look, over)
+
+    def count(self, event: AuditEvent, instances: Iterable[str] = (), about: str = "") -> bool:
+        """Count a look that is part of one on record, which takes no time; False if it is for `note` to record."""
+        with self._lock:
+            look = self._open.get(_key(event, about))
+            if look is None or not look.durable or look.ends <= self._clock():
+                return False
+            look.add(instances)
+        return True
 
     def end_those_over(self) -> int:
         """Record the ends of looks whose time is over; give how many. Raises `IndexUnavailable`: they stay open."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from pydantic import SecretStr
 
@@ -139,3 +141,16 @@ def test_a_database_that_is_away_is_told_as_such(archive: Archive, looks: Looks)
     away = archive.settings.database.model_copy(update={"url": SecretStr("postgresql://127.0.0.1:1/x")})
     with pytest.raises(IndexUnavailable):
         Looks(Trail(away), MINUTE).note(view())
+
+
+def test_what_is_part_of_a_look_on_record_can_be_counted_alone(archive: Archive, looks: Looks, clock: Clock) -> None:
+    assert not looks.count(view(), ("1.2.1",)), "it is for note to record"
+    looks.note(view(), ("1.2.1",))
+    assert looks.count(view(), ("1.2.2",))
+    assert not looks.count(view("1.3"), ("1.3.1",))
+    assert not looks.count(view(caller=replace(DOCTOR, name="bs.mai")), ("1.2.1",))
+    assert not looks.count(view(outcome=Outcome.DENIED), ("1.2.1",))
+    clock.now = MINUTE
+    assert not looks.count(view(), ("1.2.3",)), "it is over"
+    looks.close()
+    assert counts(archive) == [("1.2", None, None), ("1.2", 2, 2)]
