@@ -12,11 +12,11 @@ import traceback
 from http import HTTPStatus
 from typing import Final
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from config.logs import correlated, fields
+from config.logs import correlated, correlation_id, fields
 from viewer_api.addresses import route_template
 from viewer_api.metrics import Metrics
 from viewer_api.problems import RequestTooLarge, internal_problem, too_large_problem
@@ -45,27 +45,34 @@ class Observer:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
-        with correlated(given if _REQUEST_ID.fullmatch(given) else None) as identifier:
-            await _Exchange(self, scope, send, identifier).run(receive)
+        # One that was begun past the framework has its name.
+        with correlated(correlation_id() or given_id(scope)) as identifier:
+            await Exchange(self.metrics, scope, send, identifier).run(self.app, receive)
 
 
-class _Exchange:
+def given_id(scope: Scope) -> str | None:
+    """The name that the client gave its request, if it is one for our logs."""
+    given = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"x-request-id"), "")
+    return given if _REQUEST_ID.fullmatch(given) else None
+
+
+class Exchange:
     """One request and its answer."""
 
-    def __init__(self, observer: Observer, scope: Scope, send: Send, identifier: str) -> None:
-        self._observer = observer
+    def __init__(self, metrics: Metrics, scope: Scope, send: Send, identifier: str) -> None:
+        self._metrics = metrics
+        self._started = time.perf_counter()
         self._scope = scope
         self._send = send
         self._identifier = identifier
         self._status = 0
         self._bytes = 0
 
-    async def run(self, receive: Receive) -> None:
-        started = time.perf_counter()
-        with self._observer.metrics.in_flight.track_inprogress():
+    async def run(self, app: ASGIApp, receive: Receive) -> None:
+        """Have `app` answer, and note what became of it."""
+        with self._metrics.in_flight.track_inprogress():
             try:
-                await self._observer.app(self._scope, receive, self._forward)
+                await app(self._scope, receive, self._forward)
             except ClientDisconnect:
                 self._status = self._status or CLIENT_CLOSED
             except ResponseAborted:
@@ -73,17 +80,19 @@ class _Exchange:
             except Exception as error:
                 await self._last_resort(error, receive)
             finally:
-                self._record(time.perf_counter() - started)
+                self._record(time.perf_counter() - self._started)
 
     async def _forward(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            headers = MutableHeaders(scope=message)
-            headers["X-Request-Id"] = self._identifier
-            for name, value in _SECURITY_HEADERS.items():
-                headers.setdefault(name, value)
-            if self._scope["scheme"] == "https":
-                headers["Strict-Transport-Security"] = _ONLY_SAFELY
+            given = [each for each in message.get("headers", ()) if each[0] != b"x-request-id"]
+            named = {name for name, _ in given}
+            ours = _SECURITY_HEADERS if self._scope["scheme"] != "https" else _SECURITY_HEADERS_SAFELY
+            message["headers"] = [
+                *given,
+                (b"x-request-id", self._identifier.encode()),
+                *(each for each in ours if each[0] not in named),
+            ]
         elif message["type"] == "http.response.body":
             self._bytes += len(message.get("body", b""))
         await self._send(message)
@@ -101,13 +110,11 @@ class _Exchange:
     def _record(self, seconds: float) -> None:
         method, route = self._scope["method"], route_template(self._scope)
         status = self._status or HTTPStatus.INTERNAL_SERVER_ERROR
-        self._observer.metrics.request(method, route, int(status), seconds)
-        log.info(
-            "request",
-            extra=fields(
-                method=method, route=route, status=int(status), bytes=self._bytes, ms=round(seconds * 1000, 1)
-            ),
-        )
+        self._metrics.request(method, route, int(status), seconds)
+        if log.isEnabledFor(logging.INFO):
+            milliseconds = round(seconds * 1000, 1)
+            about = fields(method=method, route=route, status=int(status), bytes=self._bytes, ms=milliseconds)
+            log.info("request", extra=about)
 
 
 def log_failure(message: str, error: BaseException, **facts: object) -> None:
@@ -122,18 +129,16 @@ def log_failure(message: str, error: BaseException, **facts: object) -> None:
     log.error(message, extra=fields(error=type(error).__name__, trace=chain, **facts))
 
 
-_SECURITY_HEADERS: Final = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-    "Content-Security-Policy": API_POLICY,
-}
-
-
+_SECURITY_HEADERS: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
+    (b"content-security-policy", API_POLICY.encode()),
+)
 # Two years, as browsers' makers advise; for this host alone, since others of the hospital may not have TLS.
-_ONLY_SAFELY: Final = "max-age=63072000"
+_SECURITY_HEADERS_SAFELY: Final = (*_SECURITY_HEADERS, (b"strict-transport-security", b"max-age=63072000"))
 
 
 class SizeLimit:
