@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import anyio.to_thread
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from starlette.types import Receive, Scope, Send
 
 from archive.core import Archive
 from viewer_api import gate, openapi, pages, problems
@@ -62,7 +63,7 @@ from viewer_api.tidy_paths import TidyPaths
 
 def create_app(archive: Archive) -> FastAPI:
     """The application that serves this archive. Who opened the archive closes it."""
-    app = FastAPI(
+    app = WebService(
         title="Provincial PACS",
         summary="Medical images of a province: DICOMweb (PS3.18), study list and viewer",
         version="0.1.0",
@@ -130,14 +131,28 @@ def create_app(archive: Archive) -> FastAPI:
     openapi.install(app)
     # The last one added is the outermost; the first is past nothing but FastAPI itself.
     app.add_middleware(Recorded)
-    app.add_middleware(Direct, api=app, endpoint=frames.retrieve_frames)
     app.add_middleware(SizeLimit, maximum=archive.settings.web.maximum_request_bytes)
     app.add_middleware(Compression)
     app.add_middleware(BelowPrefix)
     app.add_middleware(Observer, metrics=app.state.metrics)
     app.add_middleware(Outcomes)
     app.add_middleware(TidyPaths)
+    # Past all of these: what it needs of them it does itself.
+    app.direct = Direct(app.framework, api=app, endpoint=frames.retrieve_frames, at_hand=frames.frame_at_hand)
     return app
+
+
+class WebService(FastAPI):
+    """FastAPI, and the way of requests past it."""
+
+    direct: Direct | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await (self.direct or self.framework)(scope, receive, send)
+
+    async def framework(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """What FastAPI does with a request."""
+        await super().__call__(scope, receive, send)
 
 
 @asynccontextmanager

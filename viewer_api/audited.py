@@ -63,9 +63,13 @@ def looked(request: Request, archive: Archive, found: Sequence[StoredInstance], 
 
     Raises `IndexUnavailable`.
     """
-    event = AuditEvent(action, who(request), studies=(found[0].study_instance_uid,), detail={"what": "images"})
-    archive.looks.note(event, [inst.sop_instance_uid for inst in found])
+    archive.looks.note(look_of(request, found[0], action), [inst.sop_instance_uid for inst in found])
     request.state.looked = True
+
+
+def look_of(request: Request, inst: StoredInstance, action: Action) -> AuditEvent:
+    """What is put on record of a look at instances of a study."""
+    return AuditEvent(action, who(request), studies=(inst.study_instance_uid,), detail={"what": "images"})
 
 
 def searched(request: Request, archive: Archive, query: Query, matches: int) -> None:

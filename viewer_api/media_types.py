@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from archive.errors import InvalidQuery, NotAcceptable
@@ -117,16 +118,22 @@ def accepted(header: str | None, query: Sequence[str] = ()) -> list[MediaRange]:
     InvalidQuery
         The value cannot be understood at all.
     """
+    return list(_accepted(header, tuple(query)))
+
+
+@lru_cache(maxsize=256)
+def _accepted(header: str | None, query: tuple[str, ...]) -> tuple[MediaRange, ...]:
+    """Kept, for a client asks for all its frames in the same words."""
     # A "+" that was not percent-encoded reaches us as a space: "application/dicom json".
     text = ",".join(re.sub(r"(?<=\w) (?=\w)", "+", value) for value in query if value.strip())
     text = text or (header or "")
     if len(text) > _LONGEST:
         raise InvalidQuery(f"what is accepted is longer than {_LONGEST} characters")
     if not text.strip():
-        return [ANYTHING]
+        return (ANYTHING,)
     ranges = [_media_range(item.strip()) for item in _BY_COMMA.findall(text) if item.strip()]
     wanted = [item for item in ranges if item is not None and item.quality > 0]
-    return sorted(wanted, key=lambda item: (-item.quality, -item.specificity))
+    return tuple(sorted(wanted, key=lambda item: (-item.quality, -item.specificity)))
 
 
 def _media_range(text: str) -> MediaRange | None:

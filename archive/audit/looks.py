@@ -97,11 +97,19 @@ class Looks:
     def count(self, event: AuditEvent, instances: Iterable[str] = (), about: str = "") -> bool:
         """Count a look that is part of one on record, which takes no time; False if it is for `note` to record."""
         with self._lock:
-            look = self._open.get(_key(event, about))
-            if look is None or not look.durable or look.ends <= self._clock():
-                return False
-            look.add(instances)
-        return True
+            look = self._durable(event, about)
+            if look is not None:
+                look.add(instances)
+        return look is not None
+
+    def knows(self, event: AuditEvent, about: str = "") -> bool:
+        """Whether `count` would count this now."""
+        with self._lock:
+            return self._durable(event, about) is not None
+
+    def _durable(self, event: AuditEvent, about: str) -> _Look | None:
+        look = self._open.get(_key(event, about))
+        return None if look is None or not look.durable or look.ends <= self._clock() else look
 
     def end_those_over(self) -> int:
         """Record the ends of looks whose time is over; give how many. Raises `IndexUnavailable`: they stay open."""

@@ -5,12 +5,13 @@ The fast path is the one that viewers take: ``transfer-syntax=*`` gives the stor
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from archive.audit.events import Action
 from archive.core import Archive
 from archive.errors import NotAcceptable
 from archive.imaging.decode import EXPLICIT_VR_LITTLE_ENDIAN, can_decode
@@ -18,14 +19,16 @@ from archive.imaging.encode import LOSSLESS
 from archive.imaging.transcode import IMPLICIT_VR_LITTLE_ENDIAN, can_transcode, encoded_frames, native_frames
 from archive.people.roles import Right
 from archive.records import StoredInstance
-from archive.retrieve import frame_table, frames_syntax, read_frames
+from archive.retrieve import frame_table, frames_syntax, read_frames, syntax_of
+from storage.at_hand import AtHand, WouldWait
 from viewer_api import multipart
+from viewer_api.audited import look_of
 from viewer_api.deps import ArchiveDep
 from viewer_api.gate import needs
 from viewer_api.kept import ahead, each, name_of
 from viewer_api.media_types import MULTIPART, OCTET_STREAM, SYNTAXES_OF, MediaRange, media_type_of_syntax
 from viewer_api.ranges import cached_as, entity_tag, in_memory, is_unchanged, not_modified, ranged
-from viewer_api.routes.resources import INSTANCE, accepts, frame_numbers, located_instance
+from viewer_api.routes.resources import INSTANCE, accepts, frame_numbers, located_instance, located_without_waiting
 from viewer_api.streaming import stream
 
 router = APIRouter(tags=["WADO-RS"], dependencies=[needs(Right.VIEW)])
@@ -34,6 +37,8 @@ router = APIRouter(tags=["WADO-RS"], dependencies=[needs(Right.VIEW)])
 _FRAME: Final = "frame-1"
 # Pixels are the same bytes in both.
 _NATIVE: Final = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
+# Headers up to this many bytes are looked at by the event loop.
+_SHORT_HEADER: Final = 64 << 10
 ENCODED: Final = {
     name: next(syntax for syntax in syntaxes if syntax in LOSSLESS)
     for name, syntaxes in SYNTAXES_OF.items()
@@ -61,18 +66,50 @@ def retrieve_frames(
     return frames_response(request, archive, inst, frame_numbers(frames, inst), accepts(request))
 
 
+async def frame_at_hand(
+    request: Request, archive: Archive, study: str, series: str, instance: str, frames: str
+) -> Response | None:
+    """The same of a single frame as it is stored, without a thread; None if `retrieve_frames` is to be asked.
+
+    Raises what that raises.
+    """
+    inst = await located_without_waiting(request, archive, study, series, instance)
+    if inst is None or inst.object.header_length > _SHORT_HEADER or syntax_of(inst).deflated:
+        return None
+    look = look_of(request, inst, Action.VIEW)
+    if not archive.looks.knows(look):
+        return None
+    numbers, wanted = frame_numbers(frames, inst), accepts(request)
+    form = _form(wanted[0], frames_syntax(inst)) if wanted and len(numbers) == 1 else None
+    if form is None or form.made:
+        return None
+    try:
+        response = _response(request, inst, numbers, form, lambda: read_frames(AtHand(archive.store), inst, numbers))
+    except WouldWait:
+        return None
+    # Nothing was given so far.
+    return response if archive.looks.count(look, [inst.sop_instance_uid]) else None
+
+
 def frames_response(
     request: Request, archive: Archive, inst: StoredInstance, numbers: Sequence[int], ranges: Iterable[MediaRange]
 ) -> Response:
     """The frames in the form that the client wants most."""
     form = choose_form(archive, ranges, inst, len(numbers))
+    return _response(request, inst, numbers, form, lambda: _frames(archive, inst, numbers, form))
+
+
+def _response(
+    request: Request, inst: StoredInstance, numbers: Sequence[int], form: Form, read: Callable[[], Iterator[bytes]]
+) -> Response:
+    """The answer; damage of the first frame is raised before this returns, so before it begins."""
     content_type = f"{form.media_type}; transfer-syntax={form.transfer_syntax}"
     named = (inst.object.digest.hex(), "frames", *numbers, content_type)
     # Weak where there are parts, for what separates them is another each time.
     tag = f"W/{entity_tag(*named, MULTIPART)}" if form.multipart else entity_tag(*named)
     if is_unchanged(request, tag):
         return not_modified(tag)
-    frames = _frames(archive, inst, numbers, form)
+    frames = ahead(read())
     if not form.multipart:
         return ranged(request, in_memory(next(frames), tag), content_type)
     boundary = multipart.new_boundary()
@@ -82,9 +119,8 @@ def frames_response(
 
 
 def _frames(archive: Archive, inst: StoredInstance, numbers: Sequence[int], form: Form) -> Iterator[bytes]:
-    """The frames; damage of the first one is raised before this returns, so before a response begins."""
     if not form.made:
-        return ahead(read_frames(archive.store, inst, numbers))
+        return read_frames(archive.store, inst, numbers)
     limit, target = archive.settings.web.maximum_decoded_bytes, form.transfer_syntax
 
     def make(places: Sequence[int]) -> Iterator[bytes]:
@@ -93,7 +129,7 @@ def _frames(archive: Archive, inst: StoredInstance, numbers: Sequence[int], form
             return encoded_frames(archive.store, inst, wanted, target, limit)
         return native_frames(archive.store, inst, wanted, limit)[1]
 
-    return ahead(each(archive.frames, [name_of(_FRAME, inst, number, target) for number in numbers], make))
+    return each(archive.frames, [name_of(_FRAME, inst, number, target) for number in numbers], make)
 
 
 def choose_form(archive: Archive, ranges: Iterable[MediaRange], inst: StoredInstance, count: int) -> Form:

@@ -37,6 +37,17 @@ def located(
     return found
 
 
+async def located_without_waiting(
+    request: Request, archive: Archive, study: str, series: str, instance: str
+) -> StoredInstance | None:
+    """The one stored instance of this name, found without a thread; None if `located_instance` is to be asked.
+
+    The look is not on record then (`archive.audit.looks.Looks.count`). Raises `InvalidUID` (400).
+    """
+    _check(study, series, instance)
+    return await archive.locate_one(study, series, instance, scope_of(request))
+
+
 def located_to_copy(
     request: Request, archive: Archive, study: str, series: str | None = None, instance: str | None = None
 ) -> list[StoredInstance]:

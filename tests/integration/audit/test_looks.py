@@ -145,12 +145,16 @@ def test_a_database_that_is_away_is_told_as_such(archive: Archive, looks: Looks)
 
 def test_what_is_part_of_a_look_on_record_can_be_counted_alone(archive: Archive, looks: Looks, clock: Clock) -> None:
     assert not looks.count(view(), ("1.2.1",)), "it is for note to record"
+    assert not looks.knows(view())
     looks.note(view(), ("1.2.1",))
+    assert looks.knows(view())
+    assert not looks.knows(view(), about="something else")
     assert looks.count(view(), ("1.2.2",))
     assert not looks.count(view("1.3"), ("1.3.1",))
     assert not looks.count(view(caller=replace(DOCTOR, name="bs.mai")), ("1.2.1",))
     assert not looks.count(view(outcome=Outcome.DENIED), ("1.2.1",))
     clock.now = MINUTE
     assert not looks.count(view(), ("1.2.3",)), "it is over"
+    assert not looks.knows(view())
     looks.close()
     assert counts(archive) == [("1.2", None, None), ("1.2", 2, 2)]

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import Annotated, Any
 
 import httpx
 import pytest
 from fastapi import Depends, FastAPI
 from fastapi.routing import iter_route_contexts
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from archive.core import Archive
-from archive.people.caller import NOBODY
+from archive.people.caller import NOBODY, Caller, Kind
+from archive.people.roles import Right
+from tests.integration.archive.support import sql
+from tests.integration.audit.records import records
 from tests.web_server import dataset, part10, serving, store
 from viewer_api.app import create_app
 from viewer_api.deps import ArchiveDep
 from viewer_api.direct import Direct, gates_of
 from viewer_api.gate import Needs, needs
-from viewer_api.routes.frames import retrieve_frames
+from viewer_api.routes.frames import frame_at_hand, retrieve_frames
 
 PIXELS = bytes(range(200)) * 2
 IMAGE = dataset(
@@ -47,14 +52,38 @@ async def _something() -> None:
     raise AssertionError
 
 
+def _something_else(*_: Any, **__: Any) -> Response:
+    raise AssertionError
+
+
+def in_the_end(client: httpx.Client, path: str, **headers: str) -> httpx.Response:
+    """The answer that is given without a thread: until a connection for it is open, and the look on record, none is."""
+    deadline = time.monotonic() + 120
+    while (found := client.get(path, headers=headers)).status_code == 418:
+        assert time.monotonic() < deadline
+    return found
+
+
 class _More(Needs):
     async def __call__(self, other: Annotated[None, Depends(_something)]) -> Any:  # type: ignore[override]
         raise AssertionError
 
 
-def past_fastapi(app: FastAPI) -> Any:
-    """The application without FastAPI: what is answered here is answered directly."""
-    direct = Direct(_NobodyHome(), api=app, endpoint=retrieve_frames)
+class _OfFacility:
+    """Somebody who may see what belongs to this facility."""
+
+    def __init__(self, facility: str) -> None:
+        self.who = Caller(Kind.ACCOUNT, "lan", {Right.VIEW: frozenset((facility,))}, account=1)
+
+    async def caller(self, connection: Any) -> Caller:
+        return self.who
+
+
+def past_fastapi(app: FastAPI, *, threads: bool = True) -> Any:
+    """The application without FastAPI: what is answered here is answered directly; maybe only without a thread."""
+    direct = Direct(_NobodyHome(), api=app, endpoint=retrieve_frames, at_hand=frame_at_hand)
+    if not threads:
+        direct._endpoint = _something_else
 
     async def alone(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -87,6 +116,71 @@ def test_frames_go_past_the_framework_and_nothing_else_does(app: FastAPI) -> Non
         for wrong in ("frames/3", "frames/0", "frames/x", "frames/1,2"):
             assert client.get(f"{PATH}/{wrong}").status_code == 418, wrong
         assert client.get(f"{PATH}0/frames/1").status_code == 418
+
+
+def test_what_is_at_hand_is_given_without_a_thread(app: FastAPI, archive: Archive) -> None:
+    with (
+        serving(past_fastapi(app, threads=False)) as url,
+        serving(app) as ordinary,
+        httpx.Client(base_url=url, headers=OCTETS) as client,
+    ):
+        for _ in range(50):
+            assert client.get(f"{PATH}/frames/2").status_code == 418, "nobody has put the look on record"
+        asked = httpx.get(f"{ordinary}{PATH}/frames/2", headers=OCTETS)
+        found = in_the_end(client, f"{PATH}/frames/2")
+        assert (found.status_code, found.content) == (200, PIXELS[200:])
+        assert {*found.headers} == {*asked.headers}
+        same = ("etag", "content-type", "content-length", "cache-control", "vary", "content-security-policy")
+        assert [found.headers[name] for name in same] == [asked.headers[name] for name in same]
+        assert in_the_end(client, f"{PATH}/frames/1").content == PIXELS[:200]
+        assert in_the_end(client, f"{PATH}/frames/1", Range="bytes=5-6").content == PIXELS[5:7]
+        unchanged = in_the_end(client, f"{PATH}/frames/2", **{"If-None-Match": found.headers["etag"]})
+        assert (unchanged.status_code, unchanged.content) == (304, b"")
+        in_parts = in_the_end(client, f"{PATH}/frames/2", Accept='multipart/related; type="application/octet-stream"')
+        assert PIXELS[200:] in in_parts.content
+        named = in_the_end(client, f"{PATH}/frames/2", **{"X-Request-Id": "lan-1"})
+        assert named.headers["x-request-id"] == "lan-1"
+        # All else takes longer, or is not as it should be.
+        for wrong in ("frames/3", "frames/0", "frames/1,2", "frames/1-2"):
+            assert client.get(f"{PATH}/{wrong}").status_code == 418, wrong
+        for accept in ("image/jp2", "image/jls; transfer-syntax=1.2.840.10008.1.2.4.80"):
+            assert client.get(f"{PATH}/frames/1", headers={"Accept": accept}).status_code == 418, accept
+        archive.looks.close()
+        assert client.get(f"{PATH}/frames/2").status_code == 418, "the look is over: another is to be put on record"
+
+
+def test_each_frame_that_is_given_without_a_thread_is_counted_as_looked_at(app: FastAPI, archive: Archive) -> None:
+    with serving(app) as url, httpx.Client(base_url=url, headers=OCTETS) as client:
+        for _ in range(20):
+            assert client.get(f"{PATH}/frames/1").status_code == 200
+        numbers = client.get("/metrics").text
+    archive.looks.close()
+    (end,) = [each.detail for each in records(archive) if each.detail.get("phase") == "end"]
+    assert (end["requests"], end["instances"]) == (20, 1)
+    (line,) = [
+        each for each in numbers.splitlines() if each.startswith("pacs_http_requests_total") and "frames" in each
+    ]
+    assert line.endswith(" 20.0")
+
+
+def test_what_is_of_others_is_not_at_hand(app: FastAPI, archive: Archive) -> None:
+    (own,) = sql(archive, "SELECT facility.code FROM study JOIN facility ON facility.id = study.facility_id")
+    with (
+        serving(past_fastapi(app, threads=False)) as url,
+        serving(app) as ordinary,
+        httpx.Client(base_url=url, headers=OCTETS) as client,
+    ):
+        app.state.sign_in = _OfFacility(own)
+        assert httpx.get(f"{ordinary}{PATH}/frames/1", headers=OCTETS).status_code == 200
+        assert in_the_end(client, f"{PATH}/frames/1").status_code == 200
+        other = next(code for code in archive.peers.facilities if code != own)
+        app.state.sign_in = _OfFacility(other)
+        assert httpx.get(f"{ordinary}{PATH}/frames/1", headers=OCTETS).status_code == 404
+        assert client.get(f"{PATH}/frames/1").status_code == 418
+        app.state.sign_in = _OfFacility(own)
+        assert in_the_end(client, f"{PATH}/frames/1").status_code == 200
+        app.state.sign_in = _NoCredentials()
+        assert client.get(f"{PATH}/frames/1").status_code == 418
 
 
 def test_whoever_may_not_see_is_refused(app: FastAPI) -> None:

@@ -43,6 +43,12 @@ class Counting:
         self.ranges.append((offset, length))
         return self._store.open_range(key, offset, length)
 
+    def read_at_hand(self, key: str, offset: int, length: int) -> bytes | None:
+        found: bytes | None = getattr(self._store, "read_at_hand", lambda *_: None)(key, offset, length)
+        if found is not None:
+            self.ranges.append((offset, length))
+        return found
+
     def open(self, key: str) -> ObjectReader:
         self.others += 1
         return self._store.open(key)
