@@ -19,6 +19,8 @@ Given = TypeVar("Given")
 
 TARGET: Final = Path(os.environ.get("BENCH_TARGET") or Path(__file__).parents[1] / "build" / "benchmarks")
 """Folder of all results; the environment may name another."""
+CODE: Final = Path(os.environ.get("BENCH_CODE") or Path(__file__).parents[1]).resolve()
+"""The checkout whose archive is measured as ours: an older one for the figures of before."""
 OURS: Final = "ours"
 OURS_SPOOL: Final = "ours, spool"
 """With ``storage.s3.write_back``: Success when an object is durable in the spool, from which it goes up to S3."""
@@ -201,5 +203,5 @@ def _lines(path: Path) -> list[str]:
 
 def _revision() -> str:
     command = ["git", "describe", "--always", "--dirty"]
-    found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    found = subprocess.run(command, cwd=CODE, capture_output=True, text=True, check=False)
     return found.stdout.strip() or "a tree without history"

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from archive.embedded import EmbeddedPostgres
 from benchmarks.profile import profiled
+from benchmarks.results import CODE
 
 ROOT = Path(__file__).parents[1]
 
@@ -68,9 +69,9 @@ def service(folder: Path, database_url: str = "", *, web: bool = True, **variabl
             database_url, database = postgres.url, postmaster(folder / "postgres")
         environment["PACS_DATABASE__URL"] = database_url
         command = [sys.executable, "-m"]
-        subprocess.run([*command, "archive", "migrate"], cwd=ROOT, env=environment, check=True, capture_output=True)
-        node = stack.enter_context(_running([*command, "dicom_node"], dicom_port, environment))
-        serving = stack.enter_context(_running([*command, "viewer_api"], web_port, environment)) if web else 0
+        subprocess.run([*command, "archive", "migrate"], cwd=CODE, env=environment, check=True, capture_output=True)
+        node = stack.enter_context(_running([*command, "dicom_node"], dicom_port, environment, CODE))
+        serving = stack.enter_context(_running([*command, "viewer_api"], web_port, environment, CODE)) if web else 0
         for name, process in (("node", node), ("web", serving)):
             if process:
                 stack.enter_context(profiled(name, process))
@@ -171,9 +172,9 @@ def _tool(name: str) -> str:
 
 
 @contextmanager
-def _running(command: list[str], port: int, environment: dict[str, str]) -> Iterator[int]:
+def _running(command: list[str], port: int, environment: dict[str, str], code: Path = ROOT) -> Iterator[int]:
     """Start a server; gives its process id when it listens."""
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, cwd=code, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 180
         while True:
