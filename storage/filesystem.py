@@ -113,7 +113,7 @@ class FilesystemStore:
 
     def read_at_hand(self, key: str, offset: int, length: int) -> bytes | None:
         """A range that the kernel has in memory; see `storage.at_hand`. Raises `InvalidKey`."""
-        return read_at_hand(self._path(key), offset, length)
+        return read_at_hand(self.path(key), offset, length)
 
     def stat(self, key: str) -> ObjectStat:
         """Size of the object. Raises `InvalidKey`, `ObjectNotFound`, `StorageUnavailable`."""

@@ -15,9 +15,10 @@ from fastapi import FastAPI
 from archive.audit.upkeep import AuditUpkeep
 from archive.core import Archive
 from archive.errors import ArchiveError
+from config.garbage import settle
 from config.logs import configure, fields
 from config.settings import Settings, SettingsError, load
-from viewer_api.allocation import keep_pages, leave_out_what_stays
+from viewer_api.allocation import keep_pages
 from viewer_api.app import create_app
 from viewer_api.fhir.notifying import Notifier
 from viewer_api.figure_pushes import FigurePushes
@@ -112,7 +113,7 @@ def serve(archive: Archive, settings: Settings) -> int:
         MetadataAhead(archive, metrics),
         Notifier(archive),
     ):
-        leave_out_what_stays()
+        settle()
         server.run()
     return 0 if server.started else CANNOT_START
 

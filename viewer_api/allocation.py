@@ -1,4 +1,4 @@
-"""What the allocator of glibc does with memory that pieces of answers were read into, and Python with its garbage.
+"""What the allocator of glibc does with memory that pieces of answers were read into.
 
 By itself glibc gives such memory back to the system as soon as a piece was sent, and every page of the next piece is
 made anew, filled with zeros, by the kernel: with several large answers at once, a third of their time in the system.
@@ -7,7 +7,6 @@ made anew, filled with zeros, by the kernel: with several large answers at once,
 from __future__ import annotations
 
 import ctypes
-import gc
 from typing import Final
 
 _TRIM_THRESHOLD: Final = -1
@@ -25,13 +24,3 @@ def keep_pages() -> None:
     if mallopt is not None:
         mallopt(_TRIM_THRESHOLD, _KEPT)
         mallopt(_MMAP_THRESHOLD, _APART)
-
-
-def leave_out_what_stays() -> None:
-    """Have no garbage collection look at what was made so far: modules, routes and tables, some 100,000 objects.
-
-    While requests bring many parts, Python looks through all it has again and again: a third of the time of a service
-    that stores eight requests at once (py-spy).
-    """
-    gc.collect()
-    gc.freeze()
