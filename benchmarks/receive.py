@@ -111,8 +111,8 @@ def measure(given: argparse.Namespace) -> Report:
         "C-STORE into S3 (SeaweedFS on this machine)" if on_s3 else "C-STORE",
         is_quick=given.quick,
         notes=[
-            "Ours answers Success when the object is durable and its index row is committed; Orthanc and storescp"
-            " flush no file, storescp keeps no index.",
+            "Ours answers Success when the object is durable and its index row is committed; Orthanc flushes the file"
+            " alone; storescp flushes nothing and keeps no index.",
             "The probe is the floor: the least that a receiver in plain Python does (benchmarks/probe.py): fdatasync of"
             " each object, one committed row, and no look at what it takes.",
             *(_SPOOL if on_s3 else ()),
@@ -126,7 +126,8 @@ def measure(given: argparse.Namespace) -> Report:
         for cases in together:
             with scratch() as folder, _servers(report, folder, given, size) as running:
                 counts = {each: given.objects or size.count(each, quick=given.quick) for each in cases}
-                rounds = _rounds(report, folder, given.rounds, len(running) * sum(counts.values()) * size.size)
+                writers = len(running) + size.is_large  # the disk by itself is one
+                rounds = _rounds(report, folder, given.rounds, writers * sum(counts.values()) * size.size)
                 for associations, count in counts.items():
                     before = len(report.measures)
                     _case(report, folder, list(running.values()), size, associations, count, rounds)
