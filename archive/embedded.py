@@ -56,12 +56,16 @@ def sizes(memory: int) -> dict[str, str]:
     """Settings of a server on a machine of so many bytes of memory, which the archive's own processes share with it.
 
     The defaults of PostgreSQL are made for a machine of 1 GB with a turning disk: indexes look dearer than they are.
+    And the first change of a page after a checkpoint writes the whole page to the log: in a large index that is ten
+    times what an object adds, so with the default of 1 GB the log itself brings on one checkpoint after the other.
     """
     megabytes = memory >> 20
     return {
         "shared_buffers": f"{min(max(megabytes // 8, 128), 4096)}MB",
         "effective_cache_size": f"{max(megabytes // 2, 256)}MB",
         "random_page_cost": "1.1",
+        "max_wal_size": f"{min(max(megabytes // 4, 1024), 8192)}MB",
+        "checkpoint_timeout": "15min",
     }
 
 

@@ -60,12 +60,18 @@ def test_folders_that_the_package_cannot_quote_are_refused_by_a_sentence(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("gigabytes", "buffers", "cache"),
-    [(0.25, "128MB", "256MB"), (8, "1024MB", "4096MB"), (24, "3072MB", "12288MB"), (512, "4096MB", "262144MB")],
+    ("gigabytes", "buffers", "cache", "log"),
+    [
+        (0.25, "128MB", "256MB", "1024MB"),
+        (8, "1024MB", "4096MB", "2048MB"),
+        (24, "3072MB", "12288MB", "6144MB"),
+        (512, "4096MB", "262144MB", "8192MB"),
+    ],
 )
-def test_the_server_is_sized_by_the_memory_of_the_machine(gigabytes: float, buffers: str, cache: str) -> None:
+def test_the_server_is_sized_by_the_memory_of_the_machine(gigabytes: float, buffers: str, cache: str, log: str) -> None:
     settings = embedded.sizes(int(gigabytes * (1 << 30)))
     assert (settings["shared_buffers"], settings["effective_cache_size"]) == (buffers, cache)
+    assert settings["max_wal_size"] == log
 
 
 def test_what_somebody_has_set_is_left_as_it_is(postgres: str) -> None:
@@ -74,6 +80,7 @@ def test_what_somebody_has_set_is_left_as_it_is(postgres: str) -> None:
         by_us = "SELECT name, setting FROM pg_file_settings WHERE sourcefile LIKE '%auto.conf'"
         given = dict(connection.execute(by_us).fetchall())
         assert given["random_page_cost"] == "1.1"
+        assert given["checkpoint_timeout"] == "15min"
         assert given["shared_buffers"] == embedded.sizes(psutil.virtual_memory().total)["shared_buffers"]
         connection.execute("ALTER SYSTEM SET random_page_cost = 1.5")
         connection.execute("SELECT pg_reload_conf()")
