@@ -41,7 +41,7 @@ from archive.identity.review import Reviews
 from archive.index_session import IndexSession
 from archive.index_writer import IndexWriter
 from archive.ingest import Ingest, Receiving
-from archive.keys import KeyAllocator, with_rows
+from archive.keys import KeyAllocator, owed
 from archive.locate import locate, locate_one
 from archive.migrate import migrate as migrate_database
 from archive.migrate import require_current, require_wall
@@ -94,7 +94,9 @@ class Archive:
         self.reader = Reader(engine, self._limited, self._short)
         self._session = session
         self._keys = KeyAllocator(session, store)
-        writer = IndexWriter(session, conflict=settings.ingest.conflict, on_stale=self._keys.retire)
+        writer = IndexWriter(
+            session, conflict=settings.ingest.conflict, on_stale=self._keys.retire, waits_for_log=False
+        )
         notes = self._notes(session)
         self._lookup = WorklistLookup(engine)
         self.rejections = Rejections(engine, self.reader, self.begin, settings.node.ae_title)
@@ -308,7 +310,7 @@ class Archive:
 
     def _recover(self) -> None:
         try:
-            self.store.recover(lambda keys: with_rows(self._session.run, keys))
+            self.store.recover(lambda keys: owed(self._session.run, keys))
         except StorageError as error:
             raise StoreUnavailable(f"the object store cannot be recovered: {error}") from error
 

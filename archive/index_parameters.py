@@ -22,9 +22,10 @@ class Place(NamedTuple):
     warning: str | None
 
 
-def input_row(arrival: Arrival, place: Place, facility_id: int) -> dict[str, object]:
-    """The values of `index_sql.INPUT`, but for ``n``."""
+def input_row(arrival: Arrival, place: Place, facility_id: int, commit: str | None = None) -> dict[str, object]:
+    """The values of `index_sql.INPUT`, but for ``n``. `commit`: PostgreSQL's ``synchronous_commit``."""
     return {
+        "commit": commit,
         **object_parameters(arrival),
         **instance_parameters(arrival),
         "block": arrival.block,

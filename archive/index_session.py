@@ -1,4 +1,9 @@
-"""The one connection of a process that writes the index, and the lock that says the process lives."""
+"""The one connection of a process that writes the index, and the lock that says the process lives.
+
+A session that is lost may have been lost by a crash of PostgreSQL, and with it the rows that were committed last
+without waiting for its log (`archive.index_writer`). So the key blocks that the process had are given up when it opens
+the next session: then `archive.reconcile` looks for objects in them that have no row.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +24,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 Connection = psycopg.Connection[Any]
 
+_GIVE_UP_BLOCKS = "UPDATE key_block SET writer = %s WHERE writer = %s"
+"""To a writer that does not exist."""
 _ENDS_SESSION = (
     psycopg.errors.AdminShutdown,
     psycopg.errors.CrashShutdown,
@@ -32,7 +39,7 @@ class IndexSession:
     """Runs work on one PostgreSQL session, one thread at a time, reconnecting after a loss.
 
     The session holds the advisory lock `writer` as long as it lives, so that others can tell whether the key blocks
-    of this process are still in use.
+    of this process are still in use. `opened` counts sessions: blocks of an earlier one are not the process's any more.
     """
 
     def __init__(self, settings: DatabaseSettings, application: str) -> None:
@@ -41,6 +48,7 @@ class IndexSession:
         self._lock = threading.RLock()
         self._connection: Connection | None = None
         self.writer = secrets.randbits(62)
+        self.opened = 0
 
     def run(self, work: Callable[[Connection], T]) -> T:
         """Do `work` on the connection, and once more on a new one if the session turns out to be lost.
@@ -82,10 +90,13 @@ class IndexSession:
                 # Waits for the server to notice that our last session is gone, or for the end of a reconcile that
                 # took us for dead.
                 connection.execute("SELECT pg_advisory_lock(%s)", (self.writer,))
+                if self.opened:
+                    connection.execute(_GIVE_UP_BLOCKS, (secrets.randbits(62), self.writer))
             except psycopg.Error as error:
                 connection.close()
                 raise IndexUnavailable(f"the index cannot serve now: {first_line(error)}") from error
             self._connection = connection
+            self.opened += 1
         return self._connection
 
     def _drop(self) -> None:

@@ -121,6 +121,7 @@ INPUT: Final = {
     "user_name": "text",
     "warnings": "text[]",
     "received_at": "timestamptz",
+    "commit": "text",
 }
 _INSTANCE: Final = """sop_instance_uid, sop_class_uid, instance_number, rows, columns, bits_allocated, number_of_frames,
     attributes"""
@@ -133,6 +134,11 @@ def _values(names: str) -> str:
 
 
 _OBJECT_VALUES: Final = _values(_OBJECT)
+
+
+def _committed(how: str) -> str:
+    """True, and the transaction commits as this says, if it is not null; see `IndexWriter`."""
+    return f"set_config('synchronous_commit', coalesce({how}, current_setting('synchronous_commit')), true) <> ''"
 
 
 # One statement is one transaction and one round trip. The rows come as one JSON text: to adapt 25 arrays took psycopg
@@ -153,7 +159,8 @@ def _insert_instances(*, hidden: bool) -> str:
 WITH given AS (
     SELECT {selected} FROM json_to_recordset(%(rows)s::json) AS t({given})
 ), open_block AS (
-    SELECT id FROM key_block WHERE id IN (SELECT block FROM given) AND state = 'open' FOR SHARE
+    SELECT id FROM key_block WHERE id IN (SELECT block FROM given) AND state = 'open'
+       AND {_committed("(SELECT min(commit) FROM given)")} FOR SHARE
 ), input AS (
     SELECT given.* FROM given JOIN open_block ON open_block.id = given.block
 ), ins AS (
@@ -211,7 +218,7 @@ SELECT n FROM chosen
 # the parts that a statement has: this one has half of them, and takes two thirds of the time.
 INSERT_ONE: Final = f"""
 WITH open_block AS (
-    SELECT FROM key_block WHERE id = %(block)s AND state = 'open' FOR SHARE
+    SELECT FROM key_block WHERE id = %(block)s AND state = 'open' AND {_committed("%(commit)s")} FOR SHARE
 ), ins AS (
     INSERT INTO instance (series_id, {_INSTANCE})
     SELECT %(series_id)s, {_values(_INSTANCE)} FROM open_block

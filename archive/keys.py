@@ -8,8 +8,9 @@ the first byte and yet costs one transaction per `BLOCK_SIZE` objects:
 block     a key of it without a row means        who moves it on
 ========  =====================================  ====================================================
 open      receiving, or left by a failed write   its writer, when all its keys are used and released
-open      the writer died: bytes to delete, or   `archive.reconcile`, at every start and every minute
-          a whole object to adopt
+open      the writer died or lost its session:   `archive.reconcile`, at every start and every minute
+          bytes to delete, or a whole object to
+          adopt, which may have been acknowledged
 settling  bytes to delete                        whoever settles it; again after a crash
 (gone)    cannot be: nothing is left             -
 ========  =====================================  ====================================================
@@ -58,6 +59,7 @@ class _Session(Protocol):
     """Runs work on the connection whose session holds the writer's advisory lock."""
 
     writer: int
+    opened: int
 
     @property
     def run(self) -> Run: ...
@@ -67,6 +69,8 @@ class _Session(Protocol):
 class _Block:
     id: int
     prefix: str
+    session: int
+    """The number of the session that reserved it. With the next, it was given up: rows of it may have been lost."""
     used: int = 0
     held: int = 0
     retired: bool = False
@@ -96,7 +100,9 @@ class KeyAllocator:
         """A key that nobody ever had. Raises `IndexUnavailable` when a new block cannot be reserved."""
         with self._mutex:
             block = self._current
-            if block is None or block.used == BLOCK_SIZE:
+            if block is None or block.used == BLOCK_SIZE or self._is_given_up(block):
+                if block is not None:
+                    self._drop_if_given_up(block)
                 block = self._current = self._reserve()
                 self._blocks[block.id] = block
             sequence = block.used
@@ -145,14 +151,30 @@ class KeyAllocator:
         now = datetime.now(UTC)
         prefix = f"{now:%Y/%m/%d}/{secrets.token_hex(8)}"
         parameters = (prefix, BLOCK_SIZE, self._session.writer)
-        return _Block(self._session.run(lambda connection: _id(connection.execute(_RESERVE, parameters))), prefix)
+
+        def work(connection: Database) -> _Block:
+            return _Block(_id(connection.execute(_RESERVE, parameters)), prefix, self._session.opened)
+
+        return self._session.run(work)
+
+    def _is_given_up(self, block: _Block) -> bool:
+        return block.session != self._session.opened
+
+    def _drop_if_given_up(self, block: _Block) -> None:
+        """`archive.reconcile` has it. Under the lock."""
+        if self._is_given_up(block):
+            block.retired = True
+            if block.finished:
+                self._blocks.pop(block.id, None)
 
     def _finish(self, block: _Block) -> None:
+        """Only of a block that is still ours: the session may be lost, and its blocks given up, at any moment."""
+        parameters = (block.id, self._session.writer)
         try:
             if block.left_behind:
                 self._settle(block)
             else:
-                self._session.run(lambda connection: connection.execute(_FORGET, (block.id,)).rowcount)
+                self._session.run(lambda connection: connection.execute(_FORGET_OWN, parameters).rowcount)
         except (ArchiveError, StorageError) as error:
             # The block stays in the table, and reconcile sees to it.
             log.warning("a key block could not be settled", extra=fields(block=block.id, error=str(error)))
@@ -160,8 +182,9 @@ class KeyAllocator:
     def _settle(self, block: _Block) -> None:
         """Delete what was left behind, also when somebody else has settled the block before the last bytes came."""
         parameters = (block.prefix, BLOCK_SIZE, self._session.writer)
-        settling = self._session.run(lambda connection: _id(connection.execute(_SETTLE_OWN, parameters)))
-        _delete_orphans(self._session.run, self._store, settling, block.left_behind)
+        settling = self._session.run(lambda connection: connection.execute(_SETTLE_OWN, parameters).fetchone())
+        if settling is not None:
+            _delete_orphans(self._session.run, self._store, int(settling[0]), block.left_behind)
 
 
 _RESERVE = """
@@ -170,16 +193,29 @@ ON CONFLICT (prefix) DO UPDATE SET writer = EXCLUDED.writer RETURNING id
 """
 _SETTLE_OWN = """
 INSERT INTO key_block (prefix, size, writer, state) VALUES (%s, %s, %s, 'settling')
-ON CONFLICT (prefix) DO UPDATE SET state = 'settling' RETURNING id
+ON CONFLICT (prefix) DO UPDATE SET state = 'settling' WHERE key_block.writer = EXCLUDED.writer RETURNING id
 """
 _SETTLE = "UPDATE key_block SET state = 'settling' WHERE id = %s RETURNING prefix, size"
 _WITH_ROWS = "SELECT key FROM stored_object WHERE key = ANY(%s)"
+_OWED = """
+SELECT key FROM stored_object WHERE key = ANY(%(keys)s)
+ UNION
+SELECT key FROM unnest(%(keys)s::text[]) AS key JOIN key_block ON prefix = regexp_replace(key, '/[^/]*$', '')
+ WHERE state = 'open'
+"""
 _FORGET = "DELETE FROM key_block WHERE id = %s"
+_FORGET_OWN = "DELETE FROM key_block WHERE id = %s AND writer = %s"
 
 
 def with_rows(run: Run, keys: Sequence[str]) -> set[str]:
     """Those of the keys that have a row in the index. Raises `IndexUnavailable`."""
     rows = run(lambda connection: connection.execute(_WITH_ROWS, (list(keys),)).fetchall())
+    return {key for (key,) in rows}
+
+
+def owed(run: Run, keys: Sequence[str]) -> set[str]:
+    """Those that have a row, or whose row may have been lost: their block is open. Raises `IndexUnavailable`."""
+    rows = run(lambda connection: connection.execute(_OWED, {"keys": list(keys)}).fetchall())
     return {key for (key,) in rows}
 
 

@@ -44,6 +44,11 @@ class Source:
     """The archive made the object itself."""
 
     @property
+    def told_by_file(self) -> bool:
+        """Whether `archive.adopt` finds in an object's file whose it is; not by which link and when it came."""
+        return self.transport == "dimse"
+
+    @property
     def quarantine(self) -> str:
         """Under which name its objects are kept apart from all others; empty if they are not."""
         return f"{self.calling_ae_title}@{self.address}" if self.quarantined else ""

@@ -111,10 +111,11 @@ def measure(given: argparse.Namespace) -> Report:
         "C-STORE into S3 (SeaweedFS on this machine)" if on_s3 else "C-STORE",
         is_quick=given.quick,
         notes=[
-            "Ours answers Success when the object is durable and its index row is committed; Orthanc flushes the file"
-            " alone; storescp flushes nothing and keeps no index.",
+            "Ours answers Success when the object is durable and its index row is committed; should a crash take a"
+            " row, it is made again from its object (ADR 13). Orthanc flushes the file alone; storescp flushes nothing"
+            " and keeps no index.",
             "The probe is the floor: the least that a receiver in plain Python does (benchmarks/probe.py): fdatasync of"
-            " each object, one committed row, and no look at what it takes.",
+            " each object, one row committed and flushed, and no look at what it takes.",
             *(_SPOOL if on_s3 else ()),
             "Sender: 16 KiB PDUs, TCP_NODELAY, quick ACKs, on the same machine. Medians (least-most).",
         ],

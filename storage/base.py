@@ -169,7 +169,8 @@ class ObjectStore(Ranges, Protocol):
     def recover(self, known: Callable[[Sequence[str]], Collection[str]]) -> int:
         """Before the store is used: bring back what a crash took of objects that were committed; give how many.
 
-        `known` tells which of some keys have a row. Raises `StorageUnavailable`, and what `known` raises.
+        `known` tells which of some keys have a row, or may have lost it. Raises `StorageUnavailable`, and what `known`
+        raises.
         """
 
     def check(self) -> None:

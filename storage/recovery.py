@@ -1,10 +1,11 @@
 """Brings back from the receive journal what a power cut took; see `storage.journal`.
 
 ==============================  ================================  ========================================
-the file                        its key has a row                 it has none: nobody was told "stored"
+the file                        its key has a row, or may have    it has none: nobody was told "stored"
+                                had one that is lost
 ==============================  ================================  ========================================
 is whole                        nothing to do                     nothing to do
-is missing                      written                           stays away: it may have been deleted
+is missing                      written                           stays away: it was deleted
 has other bytes, or some        written                           written: `archive.adopt` takes whole files
 ==============================  ================================  ========================================
 """
@@ -28,9 +29,10 @@ _TOGETHER: Final = 500
 
 
 def recover(root: str, known: Callable[[Sequence[str]], Collection[str]]) -> int:
-    """Write files anew that segments of dead processes hold; `known` tells which of these keys have a row.
+    """Write files anew that segments of dead processes hold.
 
-    Gives how many. Raises `OSError`, and what `known` raises; then the segments are kept.
+    `known` tells which of these keys have a row, or may have lost it. Gives how many. Raises `OSError`, and what
+    `known` raises; then the segments are kept.
     """
     count = 0
     with left_behind(root) as files:

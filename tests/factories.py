@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -14,6 +15,7 @@ from archive.core import Archive
 from archive.records import Receipt, Source
 
 SOURCE = Source(facility="86001", issuer_of_patient_id="86001", transport="import", calling_ae_title="CT1")
+MODALITY = replace(SOURCE, transport="dimse")
 
 
 def ct_image(*, rows: int = 16, columns: int = 16, seed: int = 0, **attributes: Any) -> Dataset:

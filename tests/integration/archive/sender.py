@@ -15,7 +15,7 @@ from pydicom.uid import generate_uid
 
 from archive.core import Archive
 from config.settings import load
-from tests.factories import ct_image, encode, store_bytes
+from tests.factories import MODALITY, ct_image, encode, store_bytes
 
 
 def main(url: str, folder: str, threads: str, count: str, study: str, series: str) -> None:
@@ -35,7 +35,7 @@ def main(url: str, folder: str, threads: str, count: str, study: str, series: st
             for _ in range(int(count)):
                 instance = generate_uid()[:50].ljust(len(image.SOPInstanceUID), "1")
                 data = template.replace(image.SOPInstanceUID.encode(), instance.encode())
-                receipt = store_bytes(archive, data, image.SOPClassUID, instance)
+                receipt = store_bytes(archive, data, image.SOPClassUID, instance, source=MODALITY)
                 with lock:
                     print(receipt.outcome, instance, hashlib.sha256(data).hexdigest(), flush=True)
 
