@@ -9,7 +9,7 @@ import httpx
 import pytest
 from sqlalchemy import text, true
 
-from archive import access, locate, search
+from archive import access, locate, matches, search
 from archive.core import Archive
 from archive.delivery import deliveries, links
 from archive.errors import ArchiveError
@@ -57,8 +57,9 @@ def two(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two
 def forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Every predicate lets everything through."""
     locate._current.cache_clear()
-    for module in (access, search, locate, links, deliveries):
+    for module in (access, search, matches, locate, links, deliveries):
         monkeypatch.setattr(module, "visible", lambda scope: true())
+    monkeypatch.setattr(search, "visible_named", lambda scope: true())
     for module in (rows, listing, items, workitems):
         monkeypatch.setattr(module, "owned", lambda scope: true())
     monkeypatch.setattr(steps, "_visible", lambda scope: true())
