@@ -103,7 +103,8 @@ class Exchange:
             self._wire.fill(resting=self._between_messages)
             self._read()
         answer = self._arrived.popleft()
-        if answer.command.number(MESSAGE_ID_BEING_RESPONDED_TO) != message_id:
+        # On another context it is the answer to nothing, though that context was accepted (PS3.7 8.1).
+        if answer.context_id != context_id or answer.command.number(MESSAGE_ID_BEING_RESPONDED_TO) != message_id:
             raise ProtocolError(wire.UNEXPECTED_PDU, "a response to something else than was asked")
         return answer
 
