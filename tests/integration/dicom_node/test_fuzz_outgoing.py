@@ -145,7 +145,8 @@ def test_commitment_results_for_a_malicious_requestor(settings: Settings) -> Non
             for _ in range(10):
                 wanted = about([image])
                 transactions.append(str(wanted.TransactionUID))
-                reports = Reports(statuses=[0x0110])
+                # As often as it is offered there before the association is gone: it shall be offered elsewhere.
+                reports = Reports(statuses=[0x0110] * 1000)
                 with asking(node, reports) as association:
                     assert ask(association, wanted) == 0
                     association.abort()
