@@ -98,11 +98,12 @@ class KeyAllocator:
 
     def take(self) -> Key:
         """A key that nobody ever had. Raises `IndexUnavailable` when a new block cannot be reserved."""
+        current = self._current
+        if current is not None and current.session != self._session.opened:
+            self.retire(current.id)  # it was given up with its session: `archive.reconcile` has it
         with self._mutex:
             block = self._current
-            if block is None or block.used == BLOCK_SIZE or self._is_given_up(block):
-                if block is not None:
-                    self._drop_if_given_up(block)
+            if block is None or block.used == BLOCK_SIZE:
                 block = self._current = self._reserve()
                 self._blocks[block.id] = block
             sequence = block.used
@@ -125,7 +126,7 @@ class KeyAllocator:
         self._finish(block)
 
     def retire(self, block_id: int) -> None:
-        """Take no more keys from a block: somebody else settled it while we were cut off."""
+        """Take no more keys from a block: somebody else settled it, or has it now, since we were cut off."""
         with self._mutex:
             block = self._blocks.get(block_id)
             if block is None:
@@ -156,16 +157,6 @@ class KeyAllocator:
             return _Block(_id(connection.execute(_RESERVE, parameters)), prefix, self._session.opened)
 
         return self._session.run(work)
-
-    def _is_given_up(self, block: _Block) -> bool:
-        return block.session != self._session.opened
-
-    def _drop_if_given_up(self, block: _Block) -> None:
-        """`archive.reconcile` has it. Under the lock."""
-        if self._is_given_up(block):
-            block.retired = True
-            if block.finished:
-                self._blocks.pop(block.id, None)
 
     def _finish(self, block: _Block) -> None:
         """Only of a block that is still ours: the session may be lost, and its blocks given up, at any moment."""
