@@ -29,8 +29,6 @@ KEEPALIVE: Final[dict[str, Any]] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 60_000,
 }
-_PREPARED: Final = 5
-"""Times after which a statement is prepared; the same number as psycopg's own."""
 _DIALECT: Final = psycopg_dialect.dialect()  # type: ignore[no-untyped-call]
 _SERVER_KEEPALIVE: Final = "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
 
@@ -275,7 +273,7 @@ def _fetch(
         if context is not None:
             enter(connection.info, context, connection.exec_driver_sql)
         driver = cast(StoppableConnection, connection.connection.driver_connection)
-        driver.stop = stop
+        driver.stop, prepared_after = stop, driver.prepare_threshold
         if anew:
             # psycopg prepares what comes a fifth time, and PostgreSQL then soon plans it for values of any kind: a
             # range of dates for one of a few days, which made searches of a year take ten times as long.
@@ -284,7 +282,7 @@ def _fetch(
             return connection.execute(statement, parameters or {}).all()
         finally:
             driver.stop = None
-            driver.prepare_threshold = _PREPARED
+            driver.prepare_threshold = prepared_after
 
 
 def in_transaction(engine: Engine, work: Callable[[Connection], T]) -> T:
