@@ -42,6 +42,8 @@ class EncryptedStore:
         """
         self.name = plain.name
         self.plain = plain
+        # Not at each frame: `isinstance` of a protocol takes longer than to read a small one.
+        self._plain_at_hand = plain.read_at_hand if isinstance(plain, HasAtHand) else None
         self.sealed = sealed
         self.keyring = keyring
         self._encrypts = encrypts
@@ -107,7 +109,7 @@ class EncryptedStore:
     def read_at_hand(self, key: str, offset: int, length: int) -> bytes | None:
         """A range of a plain object that is at hand; see `storage.at_hand`. Raises `InvalidKey`."""
         # Should it have been encrypted by now, these are the same bytes.
-        return self.plain.read_at_hand(key, offset, length) if isinstance(self.plain, HasAtHand) else None
+        return self._plain_at_hand(key, offset, length) if self._plain_at_hand is not None else None
 
     def stat(self, key: str) -> ObjectStat:
         """Size of the plain object."""
