@@ -22,8 +22,8 @@ from archive.embedded import EmbeddedPostgres
 from archive.records import Outcome, Source, Transport
 from config.settings import Settings
 from tests.factories import MODALITY, SOURCE, ct_image, encode, store, store_bytes
-from tests.integration.archive.support import assert_sound, sql, start_sender
-from tests.integration.archive.test_power_cut import in_use, journaled
+from tests.integration.archive.support import assert_sound, sql
+from tests.integration.archive.test_power_cut import journaled, killed_sender
 
 
 @pytest.fixture
@@ -169,20 +169,10 @@ def test_who_sends_again_is_answered_when_the_log_has_the_first_row(archive: Arc
 def test_a_power_cut_takes_rows_files_and_processes_and_nothing_that_was_acknowledged(
     archive: Archive, server: EmbeddedPostgres, settings: Settings
 ) -> None:
-    process = start_sender(archive, threads=3, count=100_000, study=generate_uid(), series=generate_uid())
-    assert process.stdin is not None and process.stdout is not None
-    process.stdin.write("go\n")
-    process.stdin.flush()
-    root = settings.objects_dir
-    lines: list[str] = []
-    while not in_use(root):
-        lines.append(process.stdout.readline())
-    lines += [process.stdout.readline() for _ in range(50)]
-    process.kill()
-    lines += process.communicate()[0].splitlines()
+    receipts = killed_sender(archive)
     crash(server)
-    receipts = dict(line.split()[1:3] for line in lines if line.count(" ") == 2 and len(line.split()[2]) == 64)
     assert not receipts.items() <= rows(archive).items()  # or this test shows nothing
+    root = settings.objects_dir
     for each in journaled(root):
         (root / each.path).unlink(missing_ok=True)
     with Archive.open(settings) as again:

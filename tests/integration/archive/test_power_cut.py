@@ -45,19 +45,24 @@ def _first_bytes(path: Path) -> bytes:
         return b""
 
 
-def test_what_was_acknowledged_survives_a_power_cut(archive: Archive, settings: Settings) -> None:
+def killed_sender(archive: Archive) -> dict[str, str]:
+    """What a process that was killed had acknowledged, UIDs with digests; its journal was in use."""
     process = start_sender(archive, threads=3, count=100_000, study=generate_uid(), series=generate_uid())
     assert process.stdin is not None and process.stdout is not None
     process.stdin.write("go\n")
     process.stdin.flush()
-    root = settings.objects_dir
     lines: list[str] = []
-    while not in_use(root):
+    while not in_use(archive.settings.objects_dir):
         lines.append(process.stdout.readline())
     lines += [process.stdout.readline() for _ in range(50)]
     process.kill()
     lines += process.communicate()[0].splitlines()
-    receipts = dict(line.split()[1:3] for line in lines if line.count(" ") == 2 and len(line.split()[2]) == 64)
+    return dict(line.split()[1:3] for line in lines if line.count(" ") == 2 and len(line.split()[2]) == 64)
+
+
+def test_what_was_acknowledged_survives_a_power_cut(archive: Archive, settings: Settings) -> None:
+    root = settings.objects_dir
+    receipts = killed_sender(archive)
     while sql(archive, "SELECT 1 FROM pg_stat_activity WHERE application_name = 'sender writer'"):
         pass
     for number, each in enumerate(journaled(root)):
