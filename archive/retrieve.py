@@ -337,6 +337,23 @@ def read_frames(store: Ranges, inst: StoredInstance, numbers: Iterable[int]) -> 
                 yield _frame(table, number, data[offset - base : offset - base + length])
 
 
+def frame_place(store: Ranges, inst: StoredInstance, number: int) -> tuple[int, int] | None:
+    """Offset and length of the bytes of the stored file that are the frame as `read_frames` gives it.
+
+    None where they are not there in one piece. Raises as `read_frames` does.
+    """
+    table = frame_table(store, inst)
+    if table.encapsulated or table.bits % 8 or syntax_of(inst).deflated:
+        return None
+    pixels = pixel_element(store, inst)
+    if pixels is not None and pixels.word > 1:
+        return None
+    if not 1 <= number <= table.count:
+        raise NotFound(f"the object has no frame {number}; it has {table.count}")
+    offset, length = _span(table, number)
+    return inst.object.dataset_offset + offset, length
+
+
 def _frame(table: FrameTable, number: int, span: bytes) -> bytes:
     if table.encapsulated:
         return strip_item_headers(span)

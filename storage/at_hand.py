@@ -46,16 +46,24 @@ _room: Final = _Room()
 
 def read_at_hand(path: str, offset: int, length: int) -> bytes | None:
     """Exactly these bytes of a file; None if they are not all at hand, or for any other reason."""
-    if _syscall is None or not _NOWAIT or length > LARGEST:
+    if length > LARGEST:
         return None
+    data = _room.view[:length]
+    return bytes(data) if fill_at_hand(path, offset, data) else None
+
+
+def fill_at_hand(path: str, offset: int, room: memoryview) -> bool:
+    """Fill the room with bytes of a file; False if they are not all at hand, or for any other reason."""
+    length = len(room)
+    if _syscall is None or not _NOWAIT or length > LARGEST:
+        return False
     fd: int = _syscall(ctypes.c_long(_OPENAT2), ctypes.c_int(_HERE), os.fsencode(path), _HOW, _SIZE)
     if fd < 0:
-        return None
+        return False
     try:
-        data = _room.view[:length]
-        return bytes(data) if os.preadv(fd, [data], offset, _NOWAIT) == length else None
+        return os.preadv(fd, [room], offset, _NOWAIT) == length
     except OSError:
-        return None
+        return False
     finally:
         os.close(fd)
 
@@ -66,6 +74,9 @@ class HasAtHand(Protocol):
 
     def read_at_hand(self, key: str, offset: int, length: int) -> bytes | None:
         """Exactly these bytes of an object, without waiting; None if they are to be had by ``open_range``."""
+
+    def fill_at_hand(self, key: str, offset: int, room: memoryview) -> bool:
+        """The same, read to where they are to be; False if they are to be had by ``open_range``."""
 
 
 class WouldWait(Exception):
@@ -78,6 +89,7 @@ class AtHand:
     def __init__(self, store: object) -> None:
         # Not by `isinstance`, which takes longer than to read a small frame.
         self._read: Callable[[str, int, int], bytes | None] | None = getattr(store, "read_at_hand", None)
+        self._fill: Callable[[str, int, memoryview], bool] | None = getattr(store, "fill_at_hand", None)
 
     def open_range(self, key: str, offset: int, length: int) -> Held:
         """As that of the store. Raises `WouldWait`, and nothing else."""
@@ -85,6 +97,11 @@ class AtHand:
         if data is None:
             raise WouldWait
         return Held(data)
+
+    def fill(self, key: str, offset: int, room: memoryview) -> None:
+        """Read as many bytes as there is room. Raises `WouldWait`, and nothing else."""
+        if self._fill is None or not self._fill(key, offset, room):
+            raise WouldWait
 
 
 class Held:

@@ -22,7 +22,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Self
 
-from storage.at_hand import read_at_hand
+from storage.at_hand import fill_at_hand, read_at_hand
 from storage.base import KEY_PATTERN, ObjectStat, validate_key
 from storage.errors import (
     IntegrityError,
@@ -114,6 +114,10 @@ class FilesystemStore:
     def read_at_hand(self, key: str, offset: int, length: int) -> bytes | None:
         """A range that the kernel has in memory; see `storage.at_hand`. Raises `InvalidKey`."""
         return read_at_hand(self.path(key), offset, length)
+
+    def fill_at_hand(self, key: str, offset: int, room: memoryview) -> bool:
+        """The same, read to where it is to be. Raises `InvalidKey`."""
+        return fill_at_hand(self.path(key), offset, room)
 
     def stat(self, key: str) -> ObjectStat:
         """Size of the object. Raises `InvalidKey`, `ObjectNotFound`, `StorageUnavailable`."""

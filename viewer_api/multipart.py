@@ -41,6 +41,11 @@ def write(parts: Iterable[Part], boundary: str) -> Generator[bytes, None, None]:
     yield start[:-2] + b"--\r\n"
 
 
+def around(part: Part, boundary: str) -> tuple[bytes, bytes]:
+    """What `write` puts before and behind the bytes of a part that is alone."""
+    return f"--{boundary}\r\n".encode() + _head(part), f"\r\n--{boundary}--\r\n".encode()
+
+
 def length(parts: Iterable[Part], boundary: str) -> int | None:
     """The size of the body that `write` makes of the parts; None if a part does not know its own."""
     total = len(boundary) + len("----\r\n")

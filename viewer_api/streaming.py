@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 # Each piece costs a change of threads: small ones are joined, and a slow client holds a few of them at most.
 PIECE: Final = 1 << 20
+# What is made while it is sent has no parts to ask for (RFC 9110 14.3).
+NO_PARTS: Final = {"Accept-Ranges": "none"}
 
 
 class ResponseAborted(Exception):
@@ -103,8 +105,7 @@ def stream(
     """
     body = pieces(chunks)
     first = list(islice(body, 2))
-    # What is made while it is sent has no parts to ask for (RFC 9110 14.3).
-    sent = {"Accept-Ranges": "none", **(headers or {}), "Content-Type": media_type}
+    sent = {**NO_PARTS, **(headers or {}), "Content-Type": media_type}
     if len(first) < 2 and (length is None or length == sum(map(len, first))):
         return Response(b"".join(first), status_code=status, headers=sent)
     if length is not None:

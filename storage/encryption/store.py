@@ -43,7 +43,7 @@ class EncryptedStore:
         self.name = plain.name
         self.plain = plain
         # Not at each frame: `isinstance` of a protocol takes longer than to read a small one.
-        self._plain_at_hand = plain.read_at_hand if isinstance(plain, HasAtHand) else None
+        self._plain_at_hand = plain if isinstance(plain, HasAtHand) else None
         self.sealed = sealed
         self.keyring = keyring
         self._encrypts = encrypts
@@ -109,7 +109,11 @@ class EncryptedStore:
     def read_at_hand(self, key: str, offset: int, length: int) -> bytes | None:
         """A range of a plain object that is at hand; see `storage.at_hand`. Raises `InvalidKey`."""
         # Should it have been encrypted by now, these are the same bytes.
-        return self._plain_at_hand(key, offset, length) if self._plain_at_hand is not None else None
+        return self._plain_at_hand.read_at_hand(key, offset, length) if self._plain_at_hand is not None else None
+
+    def fill_at_hand(self, key: str, offset: int, room: memoryview) -> bool:
+        """The same, read to where it is to be. Raises `InvalidKey`."""
+        return self._plain_at_hand is not None and self._plain_at_hand.fill_at_hand(key, offset, room)
 
     def stat(self, key: str) -> ObjectStat:
         """Size of the plain object."""

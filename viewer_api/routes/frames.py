@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
+import numpy as np
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
@@ -19,7 +20,7 @@ from archive.imaging.encode import LOSSLESS
 from archive.imaging.transcode import IMPLICIT_VR_LITTLE_ENDIAN, can_transcode, encoded_frames, native_frames
 from archive.people.roles import Right
 from archive.records import StoredInstance
-from archive.retrieve import frame_table, frames_syntax, read_frames, syntax_of
+from archive.retrieve import frame_place, frame_table, frames_syntax, read_frames, syntax_of
 from storage.at_hand import AtHand, WouldWait
 from viewer_api import multipart
 from viewer_api.audited import look_of
@@ -29,7 +30,7 @@ from viewer_api.kept import ahead, each, name_of
 from viewer_api.media_types import MULTIPART, OCTET_STREAM, SYNTAXES_OF, MediaRange, media_type_of_syntax
 from viewer_api.ranges import cached_as, entity_tag, in_memory, is_unchanged, not_modified, ranged
 from viewer_api.routes.resources import INSTANCE, accepts, frame_numbers, located_instance, located_without_waiting
-from viewer_api.streaming import stream
+from viewer_api.streaming import NO_PARTS, stream
 
 router = APIRouter(tags=["WADO-RS"], dependencies=[needs(Right.VIEW)])
 
@@ -84,7 +85,7 @@ async def frame_at_hand(
     if form is None or form.made:
         return None
     try:
-        response = _response(request, inst, numbers, form, lambda: read_frames(AtHand(archive.store), inst, numbers))
+        response = _response_at_hand(request, AtHand(archive.store), inst, numbers[0], form)
     except WouldWait:
         return None
     # Nothing was given so far.
@@ -99,14 +100,38 @@ def frames_response(
     return _response(request, inst, numbers, form, lambda: _frames(archive, inst, numbers, form))
 
 
+def _response_at_hand(request: Request, store: AtHand, inst: StoredInstance, number: int, form: Form) -> Response:
+    """The answer of `_response`, sent from where the frame was read to. Raises `WouldWait`."""
+    place = frame_place(store, inst, number) if form.multipart else None
+    if place is None:
+        return _response(request, inst, (number,), form, lambda: read_frames(store, inst, (number,)))
+    offset, length = place
+    content_type, tag = _named(inst, (number,), form)
+    if is_unchanged(request, tag):
+        return not_modified(tag)
+    boundary = multipart.new_boundary()
+    head, tail = multipart.around(multipart.Part(content_type, (), length), boundary)
+    # Not a bytearray, which would be filled with zeros first.
+    body = memoryview(np.empty(len(head) + length + len(tail), np.uint8))
+    body[: len(head)], body[len(head) + length :] = head, tail
+    store.fill(inst.object.key, offset, body[len(head) : len(head) + length])
+    media_type = multipart.content_type(boundary, form.media_type, form.transfer_syntax)
+    return Response(body, headers={**NO_PARTS, **cached_as(tag), "Content-Type": media_type})
+
+
+def _named(inst: StoredInstance, numbers: Sequence[int], form: Form) -> tuple[str, str]:
+    """Content type and entity tag of frames in this form."""
+    content_type = f"{form.media_type}; transfer-syntax={form.transfer_syntax}"
+    named = (inst.object.digest.hex(), "frames", *numbers, content_type)
+    # Weak where there are parts, for what separates them is another each time.
+    return content_type, f"W/{entity_tag(*named, MULTIPART)}" if form.multipart else entity_tag(*named)
+
+
 def _response(
     request: Request, inst: StoredInstance, numbers: Sequence[int], form: Form, read: Callable[[], Iterator[bytes]]
 ) -> Response:
     """The answer; damage of the first frame is raised before this returns, so before it begins."""
-    content_type = f"{form.media_type}; transfer-syntax={form.transfer_syntax}"
-    named = (inst.object.digest.hex(), "frames", *numbers, content_type)
-    # Weak where there are parts, for what separates them is another each time.
-    tag = f"W/{entity_tag(*named, MULTIPART)}" if form.multipart else entity_tag(*named)
+    content_type, tag = _named(inst, numbers, form)
     if is_unchanged(request, tag):
         return not_modified(tag)
     frames = ahead(read())
