@@ -112,7 +112,7 @@ def _response_at_hand(request: Request, store: AtHand, inst: StoredInstance, num
     boundary = multipart.new_boundary()
     head, tail = multipart.around(multipart.Part(content_type, (), length), boundary)
     # Not a bytearray, which would be filled with zeros first.
-    body = memoryview(np.empty(len(head) + length + len(tail), np.uint8))
+    body = np.empty(len(head) + length + len(tail), np.uint8).data
     body[: len(head)], body[len(head) + length :] = head, tail
     store.fill(inst.object.key, offset, body[len(head) : len(head) + length])
     media_type = multipart.content_type(boundary, form.media_type, form.transfer_syntax)

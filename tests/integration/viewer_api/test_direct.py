@@ -136,8 +136,18 @@ def test_what_is_at_hand_is_given_without_a_thread(app: FastAPI, archive: Archiv
         assert in_the_end(client, f"{PATH}/frames/1", Range="bytes=5-6").content == PIXELS[5:7]
         unchanged = in_the_end(client, f"{PATH}/frames/2", **{"If-None-Match": found.headers["etag"]})
         assert (unchanged.status_code, unchanged.content) == (304, b"")
-        in_parts = in_the_end(client, f"{PATH}/frames/2", Accept='multipart/related; type="application/octet-stream"')
-        assert PIXELS[200:] in in_parts.content
+        parts = {"Accept": 'multipart/related; type="application/octet-stream"'}
+        in_parts = in_the_end(client, f"{PATH}/frames/2", **parts)
+        asked = httpx.get(f"{ordinary}{PATH}/frames/1,2", headers=parts)
+        boundary = in_parts.headers["content-type"].rpartition("boundary=")[2].partition(";")[0].encode()
+        head = b"Content-Type: application/octet-stream; transfer-syntax=1.2.840.10008.1.2.1\r\nContent-Length: 200\r\n"
+        assert in_parts.content == b"--%b\r\n%b\r\n%b\r\n--%b--\r\n" % (boundary, head, PIXELS[200:], boundary)
+        assert {*in_parts.headers} - {"content-length"} == {*asked.headers} - {"content-length"}
+        assert in_parts.headers["content-length"] == str(len(in_parts.content))
+        assert in_parts.headers["accept-ranges"] == "none"
+        tag = in_parts.headers["etag"]
+        assert tag.startswith("W/")
+        assert in_the_end(client, f"{PATH}/frames/2", **parts, **{"If-None-Match": tag}).status_code == 304
         named = in_the_end(client, f"{PATH}/frames/2", **{"X-Request-Id": "lan-1"})
         assert named.headers["x-request-id"] == "lan-1"
         # All else takes longer, or is not as it should be.

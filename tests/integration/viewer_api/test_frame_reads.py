@@ -49,6 +49,12 @@ class Counting:
             self.ranges.append((offset, length))
         return found
 
+    def fill_at_hand(self, key: str, offset: int, room: memoryview) -> bool:
+        filled: bool = getattr(self._store, "fill_at_hand", lambda *_: False)(key, offset, room)
+        if filled:
+            self.ranges.append((offset, len(room)))
+        return filled
+
     def open(self, key: str) -> ObjectReader:
         self.others += 1
         return self._store.open(key)
@@ -140,6 +146,20 @@ def test_frame_2000_is_one_read_of_that_frame(served: Served, huge: Huge) -> Non
     assert served.store.others == 0
     if served.wire is not None:
         assert len(frame) <= served.wire.down <= len(frame) + LONGEST_HEADER
+
+
+def test_a_frame_in_a_part_is_one_read_too(served: Served, huge: Huge) -> None:
+    frame = huge.frame(NUMBER)
+    for _ in range(3):  # by a thread, and without one
+        answer = served.get(f"{huge.path}/frames/{NUMBER}", IN_PARTS)
+        head, _, rest = answer.content.partition(b"\r\n\r\n")
+        boundary = head.partition(b"\r\n")[0]
+        assert boundary.decode().removeprefix("--") in answer.headers["content-type"]
+        assert rest == frame + b"\r\n" + boundary + b"--\r\n"
+        assert len(served.store.ranges) <= 2
+    ((_, length),) = served.store.ranges
+    assert len(frame) <= length <= len(frame) + (16 if huge.is_encapsulated else 0)
+    assert served.store.others == 0
 
 
 def test_frames_in_a_row_are_one_read_and_others_one_each(served: Served, huge: Huge) -> None:

@@ -17,7 +17,7 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, generate_uid
 from archive.errors import NotFound, StoreUnavailable
 from archive.imaging.decode import decode_frame
 from archive.imaging.pixels import float_keyword, pixel_format
-from archive.retrieve import frame_table, frames_syntax, read_frames, read_header
+from archive.retrieve import frame_place, frame_table, frames_syntax, read_frames, read_header
 from storage.base import ObjectReader
 from storage.filesystem import FilesystemStore
 from tests.corpus import storage_objects
@@ -62,6 +62,29 @@ def test_every_frame_is_pydicoms(corpus: Corpus, path: Path) -> None:
     for index in range(count) if count <= 30 else (0, count // 2, count - 1):
         pixels, _ = decode_frame(frames[index], layout, frames_syntax(inst), 1 << 30)
         np.testing.assert_array_equal(pixels, pixel_array(source, index=index))
+
+
+@pytest.mark.parametrize("path", storage_objects(), ids=lambda path: path.name)
+def test_a_frame_that_lies_in_the_file_as_it_is_given_is_known_by_its_place(corpus: Corpus, path: Path) -> None:
+    inst = corpus.of(path)
+    if inst.object.frame_table is None:
+        with pytest.raises(NotFound):
+            frame_place(corpus.store, inst, 1)
+        return
+    count = frame_table(corpus.store, inst).count
+    for number in (1, (count + 1) // 2, count):
+        place = frame_place(corpus.store, inst, number)
+        if place is None:
+            ds = pydicom.dcmread(path, stop_before_pixels=True)
+            syntax = ds.file_meta.TransferSyntaxUID
+            changed = syntax.is_compressed or syntax.is_deflated or not syntax.is_little_endian
+            assert changed or ds.BitsAllocated == 1
+            continue
+        with corpus.store.open_range(inst.object.key, *place) as reader:
+            assert [reader.read()] == list(read_frames(corpus.store, inst, [number]))
+        for beyond in (0, count + 1):
+            with pytest.raises(NotFound):
+                frame_place(corpus.store, inst, beyond)
 
 
 def test_frames_of_big_endian_are_the_same_as_of_little_endian(corpus: Corpus) -> None:

@@ -35,6 +35,27 @@ def test_what_the_kernel_has_in_memory_is_at_hand(store: FilesystemStore) -> Non
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+def test_what_is_at_hand_is_read_to_where_it_is_to_be(store: FilesystemStore, tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    body = bytearray(b"<" * 700_010)
+    for offset, length in ((0, len(DATA)), (1, 8), (len(DATA) - 5, 5), (3000, 524_288)):
+        AtHand(store).fill(KEY, offset, memoryview(body)[7 : 7 + length])
+        assert (body[:7], body[7 : 7 + length]) == (b"<" * 7, DATA[offset : offset + length])
+    assert body[7 + len(DATA) :] == b"<<"
+    room = memoryview(body)[:6]
+    for key, offset in ((KEY, len(DATA) - 5), (KEY, len(DATA)), (KEY + "0", 0), ("2026/11/22", 0)):
+        with pytest.raises(WouldWait):
+            AtHand(store).fill(key, offset, room)
+    assert not store.fill_at_hand(KEY, 0, memoryview(bytes(LARGEST + 1)))
+    with pytest.raises(InvalidKey):
+        store.fill_at_hand("../etc/passwd", 0, room)
+    put(memory := MemoryStore(), KEY, DATA)
+    for other in (memory, encrypted(memory, key_file(tmp_path))):
+        with pytest.raises(WouldWait):
+            AtHand(other).fill(KEY, 0, room)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_pieces_that_were_read_stay_as_they_are(store: FilesystemStore) -> None:
     first = store.read_at_hand(KEY, 0, 1000)
     store.read_at_hand(KEY, 1000, 1000)
@@ -44,10 +65,18 @@ def test_pieces_that_were_read_stay_as_they_are(store: FilesystemStore) -> None:
 def test_what_is_on_the_disk_alone_is_not_at_hand(store: FilesystemStore) -> None:
     path = store.local_path(KEY)
     assert path is not None
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+    def forget() -> None:
+        """Have the kernel forget the file; it may begin to read it as soon as it is asked."""
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+    forget()
     assert store.read_at_hand(KEY, 0, len(DATA)) is None
+    forget()
+    assert not store.fill_at_hand(KEY, 0, memoryview(bytearray(len(DATA))))
+    forget()
     with pytest.raises(WouldWait):
         AtHand(store).open_range(KEY, 0, len(DATA))
     assert get(store, KEY) == DATA
@@ -85,6 +114,10 @@ def test_of_an_encrypted_store_only_plain_objects_are_at_hand(tmp_path: Path) ->
     put(store, sealed, DATA)
     assert store.read_at_hand(KEY, 5, 1000) == DATA[5:1005]
     assert store.read_at_hand(sealed, 5, 1000) is None
+    room = memoryview(bytearray(1000))
+    assert store.fill_at_hand(KEY, 5, room)
+    assert room == DATA[5:1005]
+    assert not store.fill_at_hand(sealed, 5, room)
     assert get(store, sealed) == DATA
     put(memory := encrypted(MemoryStore(), key_file(tmp_path)), KEY, DATA)
     assert memory.read_at_hand(KEY, 5, 1000) is None
