@@ -38,6 +38,9 @@ from config.web_tls import WebTLSSettings
 PREFIX = "PACS_"
 # Variables of this prefix that are not settings: the settings file, and switches of the test suite.
 NOT_SETTINGS = frozenset({"PACS_CONFIG"})
+MOST_PROCESSES = 4
+PROCESSORS_EACH = 2
+"""Of a process of the web service, which keeps one busy, and PostgreSQL and the node the other."""
 
 
 class SettingsError(Exception):
@@ -51,7 +54,7 @@ class DatabaseSettings(Section):
     password: SecretStr = SecretStr("")
     password_file: Path | None = None
     pool_size: int = Field(default=16, ge=2, le=500)
-    """Connections per process."""
+    """Connections per process; the processes of the web service share them."""
     connect_timeout: float = Field(default=10, gt=0)
     statement_timeout: float = Field(default=60, gt=0)
     """Seconds after which PostgreSQL gives up a statement."""
@@ -146,8 +149,11 @@ class WebSettings(Section):
     rejects: bool = False
     """Whether DELETE of studies, series and instances and ``.../reject/{code}`` hide them where nobody signs in. With
     sign-in, the right to reject decides."""
+    processes: int = Field(default=0, ge=0, le=64)
+    """That answer side by side on the same port; 0: one for every two processors, but two where there are two; four at
+    most."""
     threads: int = Field(default=32, ge=4, le=500)
-    """Requests worked on at once."""
+    """Requests worked on at once, over all processes."""
     maximum_request_bytes: int = Field(default=16 * 1024 * MEBIBYTE, ge=MEBIBYTE)
     maximum_rendered_pixels: int = Field(default=100_000_000, ge=1)
     maximum_video_pixels: int = Field(default=1_000_000_000, ge=1)
@@ -163,6 +169,12 @@ class WebSettings(Section):
     """Metadata kept ready-made in ``data_dir/cache``; 0: none."""
     metadata_ahead: float = Field(default=0.5, ge=0, le=1)
     """Part of its time that one thread makes metadata of complete studies before anybody asks; 0: none."""
+
+    @property
+    def process_count(self) -> int:
+        """How many processes there are to be on this machine."""
+        processors = len(os.sched_getaffinity(0))
+        return self.processes or min(max(processors // PROCESSORS_EACH, 2), MOST_PROCESSES, processors)
 
     @field_validator("trusted_proxies")
     @classmethod
@@ -304,6 +316,11 @@ class Settings(BaseSettings):
     def spools(self) -> bool:
         """Whether objects may wait for S3: also those that are left where ``write_back`` was turned off."""
         return self.storage.backend == "s3" and (self.storage.s3.write_back or self.waiting_dir.is_dir())
+
+    @property
+    def web_processes(self) -> int:
+        """How many processes the web service is to be: one, where objects are in the memory of a process."""
+        return 1 if self.storage.backend == "memory" else self.web.process_count
 
     @property
     def cache_dir(self) -> Path:

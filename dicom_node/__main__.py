@@ -19,6 +19,7 @@ from config.garbage import settle
 from config.logs import configure, fields
 from config.settings import Settings, SettingsError, load
 from config.tls import ExpiryWatch
+from config.workers import Workers
 from dicom_node.audited import Rejections
 from dicom_node.checking import checking
 from dicom_node.commands import (
@@ -47,7 +48,6 @@ from dicom_node.handlers.worklist import WorklistService
 from dicom_node.models import FIND, GET, MODALITY_WORKLIST_FIND, MOVE, PERFORMED_STEP, PERFORMED_STEP_RETRIEVE
 from dicom_node.operation import BySOPClass, Service
 from dicom_node.server import DicomServer
-from dicom_node.workers import Workers
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ def main() -> int:
     def serve(front: Front) -> int:
         return _serve(settings, front)
 
-    return serve(front) if count == 1 else Workers(front, count, serve).run()
+    return serve(front) if count == 1 else Workers("node", front, count, serve).run()
 
 
 def _serve(settings: Settings, front: Front) -> int:

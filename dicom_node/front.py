@@ -2,38 +2,14 @@
 
 from __future__ import annotations
 
-import mmap
 import socket
 from dataclasses import dataclass, field
-from typing import Final, Self
+from typing import Self
 
+from config.board import Board as Board
 from config.node import NodeSettings
 from config.sockets import bind
 from dicom_node.places import Places, SharedPlaces, ledger
-
-_ABSENT: Final = 1 << 40
-"""Associations of a process that does not run: nobody leaves a connection to it."""
-
-
-class Board:
-    """How many connections each process serves; written by each about itself, read by all."""
-
-    def __init__(self, processes: int) -> None:
-        self._counts = memoryview(mmap.mmap(-1, 8 * processes)).cast("q")
-        for number in range(processes):
-            self.leave(number)
-
-    def tell(self, number: int, connections: int) -> None:
-        """Process `number` serves so many."""
-        self._counts[number] = connections
-
-    def leave(self, number: int) -> None:
-        """Process `number` takes none."""
-        self._counts[number] = _ABSENT
-
-    def is_busiest(self, number: int) -> bool:
-        """Another process serves fewer than this one, so a new connection should be that one's."""
-        return self._counts[number] > min(self._counts)
 
 
 @dataclass
@@ -66,6 +42,10 @@ class Front:
     def make_places(self, maximum: int) -> Places | SharedPlaces:
         """Places of the node, as many as `maximum` over all processes."""
         return Places(maximum) if self.places < 0 else SharedPlaces(maximum, self.places)
+
+    def leave(self, number: int) -> None:
+        """Process `number` has ended: it takes no connections."""
+        self.board.leave(number)
 
     def close(self) -> None:
         """Stop listening, as far as this process is concerned."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import signal
-import socket
 import sys
-from contextlib import nullcontext
-from typing import Any, NoReturn
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from typing import Any, Final, NoReturn
 
 import uvicorn
 from fastapi import FastAPI
@@ -18,12 +17,15 @@ from archive.errors import ArchiveError
 from config.garbage import settle
 from config.logs import configure, fields
 from config.settings import Settings, SettingsError, load
+from config.workers import Workers
 from viewer_api.allocation import keep_pages
 from viewer_api.app import create_app
 from viewer_api.fhir.notifying import Notifier
 from viewer_api.figure_pushes import FigurePushes
+from viewer_api.front import Front
 from viewer_api.https import BadCertificate, context_factory
 from viewer_api.metadata_ahead import MetadataAhead
+from viewer_api.server import Server
 from viewer_api.webhooks import WebhookDelivery
 
 log = logging.getLogger("viewer_api")
@@ -33,10 +35,11 @@ CANNOT_START = 1
 _LONGEST_MESSAGE = 1 << 16
 _GRACE_SECONDS = 30
 """What running answers get when the service stops; a balancer has long stopped sending by then."""
+_NAME: Final = "viewer_api"
 
 
 def main() -> int:
-    """Load the settings, open the archive, serve. Returns the exit code."""
+    """Load the settings and serve, in as many processes as they say. Returns the exit code."""
     try:
         settings = load()
     except SettingsError as error:
@@ -44,46 +47,70 @@ def main() -> int:
         return BAD_SETTINGS
     configure(settings.log)
     keep_pages()
+    try:
+        tls = _tls(settings)
+    except BadCertificate as error:
+        log.error("the certificate of the web service cannot be used", extra=fields(reason=str(error)))
+        return CANNOT_START
+    count = settings.web_processes
+    return _alone(settings, tls) if count == 1 else _together(settings, tls, count)
+
+
+def _alone(settings: Settings, tls: dict[str, Any]) -> int:
+    try:
+        return _run(settings, tls, Front.alone())
+    finally:
+        log.info("web service stopped")
+
+
+def _together(settings: Settings, tls: dict[str, Any], count: int) -> int:
+    """Fork the processes, and keep them running until a signal says stop."""
+    try:
+        front = Front.open(settings, count)
+    except OSError as error:
+        log.error("the web service cannot listen", extra=fields(reason=str(error)))
+        return CANNOT_START
+
+    def serve(front: Front) -> int:
+        try:
+            return _run(front.share(settings), tls, front)
+        except SystemExit as end:  # by a signal
+            return end.code if isinstance(end.code, int) else 0
+
+    try:
+        return Workers("web", front, count, serve).run()
+    finally:
+        front.clear()
+        log.info("web service stopped")
+
+
+def _run(settings: Settings, tls: dict[str, Any], front: Front) -> int:
+    """Open the archive and serve it in this process until a signal says stop."""
     # The server gives the signal on to the handler that was there before, when it has shut down.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit)
+    name = f"{_NAME} {front.number}" if front.number else _NAME
     try:
-        archive = Archive.open(settings, application="viewer_api")
+        archive = Archive.open(settings, application=name)
     except ArchiveError as error:
         log.error("the archive cannot be opened", extra=fields(reason=str(error)))
         return CANNOT_START
     try:
-        return serve(archive, settings)
-    except BadCertificate as error:
-        log.error("the certificate of the web service cannot be used", extra=fields(reason=str(error)))
-        return CANNOT_START
+        return serve(archive, settings, tls, front, name)
     finally:
         archive.close()
-        log.info("web service stopped")
 
 
-class Server(uvicorn.Server):
-    """Ends the waiting of those who wait for changes when it is to stop: that could last for ever."""
-
-    def __init__(self, app: FastAPI, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self._app = app
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._app.state.listeners.stopping = True
-        await super().shutdown(sockets)
-
-
-def serve(archive: Archive, settings: Settings) -> int:
+def serve(archive: Archive, settings: Settings, tls: dict[str, Any], front: Front, name: str = _NAME) -> int:
     """Serve the archive until a signal says stop."""
-    app = create_app(archive)
+    app = create_app(archive, front)
     server = Server(
         app,
         uvicorn.Config(
             app,
             host=settings.web.host,
             port=settings.web.port,
-            **_tls(settings),
+            **tls,
             # Without proxies of ours, whoever calls could say to be anybody else.
             proxy_headers=bool(settings.web.trusted_proxies),
             # Our own: the one of uvicorn writes query strings, and replaces the configured logging.
@@ -96,26 +123,34 @@ def serve(archive: Archive, settings: Settings) -> int:
             ws_max_size=_LONGEST_MESSAGE,
             timeout_graceful_shutdown=_GRACE_SECONDS,
         ),
+        front,
     )
-    log.info("web service starts", extra=fields(host=settings.web.host, port=settings.web.port))
-    audit = AuditUpkeep(archive, "pacs viewer_api")
+    where = {"host": settings.web.host, "port": settings.web.port}
+    log.info("web service starts", extra=fields(**where, process=front.number))
+    with ExitStack() as running:
+        for each in _beside(archive, settings, app) if front.first else []:
+            running.enter_context(each)
+        running.enter_context(AuditUpkeep(archive, f"pacs {name}"))
+        settle()
+        server.run(None if front.listener is None else [front.listener])
+    return 0 if server.started else CANNOT_START
+
+
+def _beside(archive: Archive, settings: Settings, app: FastAPI) -> list[AbstractContextManager[object]]:
+    """What one process of the service does for all."""
     metrics = app.state.metrics
     # The figures follow the feed, so they come behind its recorder.
-    with (
+    return [
         archive.recorder(),
         archive.figures.keeper(),
         archive.figures.watcher(),
         archive.figures.reports.maker(),
         FigurePushes(archive),
         archive.linker().running() if settings.identity.link == "on" else nullcontext(),
-        audit,
         WebhookDelivery(archive, metrics=metrics),
         MetadataAhead(archive, metrics),
         Notifier(archive),
-    ):
-        settle()
-        server.run()
-    return 0 if server.started else CANNOT_START
+    ]
 
 
 def _tls(settings: Settings) -> dict[str, Any]:

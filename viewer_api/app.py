@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 
 import anyio.to_thread
 from fastapi import FastAPI
@@ -19,6 +19,7 @@ from viewer_api.fhir import routes as fhir
 from viewer_api.fhir import subscribing as fhir_subscribing
 from viewer_api.fhir import writes as fhir_writes
 from viewer_api.fhir.outcomes import Outcomes
+from viewer_api.front import Front
 from viewer_api.links import BelowPrefix, LinkSignIn
 from viewer_api.listeners import Listeners
 from viewer_api.metrics import Metrics
@@ -61,8 +62,12 @@ from viewer_api.store_queue import store_threads
 from viewer_api.tidy_paths import TidyPaths
 
 
-def create_app(archive: Archive) -> FastAPI:
-    """The application that serves this archive. Who opened the archive closes it."""
+def create_app(archive: Archive, front: Front | None = None) -> FastAPI:
+    """The application that serves this archive. Who opened the archive closes it.
+
+    `front` is what it shares with other processes of the same service.
+    """
+    front = front or Front.alone()
     app = WebService(
         title="Provincial PACS",
         summary="Medical images of a province: DICOMweb (PS3.18), study list and viewer",
@@ -74,14 +79,15 @@ def create_app(archive: Archive) -> FastAPI:
         generate_unique_id_function=_operation_id,
     )
     app.state.archive = archive
-    app.state.metrics = Metrics()
+    app.state.front = front
+    app.state.metrics = Metrics(front)
     off = archive.settings.access.sign_in == "off"
-    app.state.sign_in = gate.NoSignIn() if off else SessionSignIn(archive)
-    app.state.link_sign_in = LinkSignIn(archive)
-    app.state.throttle = Throttle()
-    app.state.public_throttle = Throttle(tries=public.TRIES, seconds=public.SECONDS)
+    app.state.sign_in = gate.NoSignIn() if off else SessionSignIn(archive, front.sign_ins.of(front.number))
+    app.state.link_sign_in = LinkSignIn(archive, front.links.of(front.number))
+    app.state.throttle = Throttle(table=front.failures)
+    app.state.public_throttle = Throttle(tries=public.TRIES, seconds=public.SECONDS, table=front.questions)
     app.state.providers = {each.name: Provider(each) for each in archive.settings.oidc}
-    app.state.listeners = Listeners(archive)
+    app.state.listeners = Listeners(archive, front)
     # Not those of the routes: whoever reads a request waits for these, and must not do so in their place.
     app.state.storing = store_threads()
     app.state.trouble_page = trouble_page
@@ -161,7 +167,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     archive: Archive = app.state.archive
     anyio.to_thread.current_default_thread_limiter().total_tokens = archive.settings.web.threads
     try:
-        with archive.ups.upkeep(), archive.people.upkeep(), archive.report_objects.upkeep(), archive.peers.following():
+        with ExitStack() as running:
+            running.enter_context(archive.peers.following())
+            if app.state.front.first:
+                for each in (archive.ups.upkeep(), archive.people.upkeep(), archive.report_objects.upkeep()):
+                    running.enter_context(each)
             yield
     finally:
         app.state.storing.shutdown()

@@ -19,6 +19,7 @@ from archive.core import Archive
 from archive.delivery.link_records import Opened
 from archive.people.caller import NOBODY, Caller
 from viewer_api.addresses import address_of, base_url
+from viewer_api.front import Revision
 from viewer_api.gate import LINKED
 
 PREFIX: Final = "/s"
@@ -48,8 +49,10 @@ class BelowPrefix:
 class LinkSignIn:
     """Who holds a link, told by the cookie; `viewer_api.gate.SignIn`."""
 
-    def __init__(self, archive: Archive) -> None:
+    def __init__(self, archive: Archive, changes: Revision) -> None:
         self._archive = archive
+        self._changes = changes
+        self._at = changes.now()
         self._seen: dict[str, tuple[float, Caller]] = {}
 
     async def caller(self, connection: HTTPConnection) -> Caller:
@@ -57,19 +60,23 @@ class LinkSignIn:
         secret = connection.cookies.get(COOKIE, "")
         if not secret:
             return NOBODY
+        changes = self._changes.now()
+        if changes != self._at:
+            self._seen.clear()
+            self._at = changes
         until, known = self._seen.get(secret, (0.0, NOBODY))
         if monotonic() < until:
             return known
         found = await to_thread.run_sync(self._archive.links.caller, secret, address_of(connection))
         if len(self._seen) >= _MOST_REMEMBERED:
             self._seen.clear()
-        if found is not NOBODY:
+        if found is not NOBODY and changes == self._changes.now():
             self._seen[secret] = (monotonic() + REMEMBERED, found)
         return found
 
-    def forget(self, secret: str) -> None:
-        """Look this browser up again when it asks next."""
-        self._seen.pop(secret, None)
+    def forget(self) -> None:
+        """Look browsers up again when they ask next, in whatever process."""
+        self._changes.changed()
 
 
 def keep(response: Response, request: Request, opened: Opened) -> None:

@@ -16,18 +16,19 @@ from anyio import to_thread
 
 from archive.core import Archive
 from archive.errors import Unavailable
+from viewer_api.front import Front
 
 POLL: Final = 0.5
 """Seconds between two questions."""
 
 
 class Listeners:
-    """All that wait in one process."""
+    """All that wait in one process; there may be so many in all processes together."""
 
-    def __init__(self, archive: Archive) -> None:
+    def __init__(self, archive: Archive, front: Front) -> None:
         self._archive = archive
+        self._counts, self._number = front.listening, front.number
         self._most = archive.settings.feed.most_listeners
-        self._count = 0
         self._asking = anyio.Lock()
         self._asked = 0.0
         self._latest = 0
@@ -36,18 +37,18 @@ class Listeners:
 
     def require_place(self) -> None:
         """Raises `Unavailable` if nobody else may wait."""
-        if self._count >= self._most:
+        if sum(self._counts.all) >= self._most:
             raise Unavailable("too many wait for changes already: ask without wait, or try again later")
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
         """A place to wait in. Raises `Unavailable` if there is none."""
         self.require_place()
-        self._count += 1
+        self._counts[self._number] += 1
         try:
             yield
         finally:
-            self._count -= 1
+            self._counts[self._number] -= 1
 
     async def beyond(self, sequence: int, seconds: float) -> bool:
         """Wait until the feed has a change with a higher number, `seconds` at most. Raises `IndexUnavailable`."""

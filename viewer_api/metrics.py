@@ -1,13 +1,18 @@
-"""Numbers for Prometheus. Every application has its own registry, so that tests can make many."""
+"""Numbers for Prometheus. Every application has its own registry, so that tests can make many.
+
+Where several processes serve, each keeps its numbers in files of a folder that all of them know, and whichever is asked
+tells the sums. A process that is started again goes on in the files of the one whose place it takes: counts never go
+back.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
@@ -15,9 +20,13 @@ from prometheus_client.process_collector import ProcessCollector
 from archive.feed.webhooks import WebhookStatus
 from archive.routing.routing import QueueState
 from storage.uploader import Waiting
+from viewer_api.front import Front
+from viewer_api.metrics_together import together
 
 # From a cached answer to the upload of a large study.
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+_LATEST: Final = "mostrecent"
+"""Numbers of the whole archive: those count that were asked for last, by whichever process."""
 # Anyone can send any word as method; only these become labels.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 
@@ -25,11 +34,15 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"
 class Metrics:
     """The counters of one application."""
 
-    def __init__(self) -> None:
+    def __init__(self, front: Front | None = None) -> None:
         self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        PlatformCollector(registry=self.registry)
-        GCCollector(registry=self.registry)
+        self._told = self.registry
+        if front is not None and front.folder:
+            self._told = together(front)
+        else:
+            ProcessCollector(registry=self.registry)
+            PlatformCollector(registry=self.registry)
+            GCCollector(registry=self.registry)
         self._requests = Counter(
             "pacs_http_requests", "Requests answered", ("method", "route", "status"), registry=self.registry
         )
@@ -40,7 +53,13 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self.in_flight = Gauge("pacs_http_requests_in_flight", "Requests being worked on", registry=self.registry)
+        self.in_flight = Gauge(
+            "pacs_http_requests_in_flight",
+            "Requests being worked on",
+            multiprocess_mode="sum",
+            registry=self.registry,
+        )
+        self.in_flight.set(0)  # not those of a process that died
         self._objects = Counter(
             "pacs_stow_objects", "Objects received by STOW-RS", ("outcome",), registry=self.registry
         )
@@ -55,6 +74,7 @@ class Metrics:
         self.metadata_waiting = Gauge(
             "pacs_metadata_waiting_changes",
             "Changes of the feed of which the ready-made metadata of this machine do not know yet",
+            multiprocess_mode=_LATEST,
             registry=self.registry,
         )
         self._queues = self._gauges(
@@ -83,7 +103,7 @@ class Metrics:
             lost="Changes that were deleted because of their age before it took them",
         )
         self._spool = {
-            name: Gauge(f"pacs_spool_{name}", text, registry=self.registry)
+            name: Gauge(f"pacs_spool_{name}", text, multiprocess_mode=_LATEST, registry=self.registry)
             for name, text in (
                 ("objects", "Objects that are stored on the local disk and wait for S3"),
                 ("bytes", "Bytes of these"),
@@ -101,8 +121,13 @@ class Metrics:
 
     def _gauges(self, of: str, label: str, **about: str) -> dict[str, Gauge]:
         return {
-            name: Gauge(f"pacs_{of}_{name}", text, (label,), registry=self.registry) for name, text in about.items()
+            name: Gauge(f"pacs_{of}_{name}", text, (label,), multiprocess_mode=_LATEST, registry=self.registry)
+            for name, text in about.items()
         }
+
+    def text(self) -> bytes:
+        """All numbers of the service, in the text format of Prometheus."""
+        return generate_latest(self._told)
 
     def webhooks(self, webhooks: Iterable[WebhookStatus]) -> None:
         """Bring the numbers of all webhooks up to date, whichever process delivers to them."""

@@ -56,7 +56,7 @@ def test_limits_hold_over_all_processes_and_a_dead_one_gives_its_places_back(
         again = [held(stack, node) for _ in range(lost)]
         assert rejected(node) == LOCAL_LIMIT_EXCEEDED
         all_listen(node, PROCESSES + 1)
-        assert "a process of the node ended by itself and is started again" in node.log()
+        assert "a process of the service ended by itself and is started again" in node.log()
         assert len(workers(node)) == PROCESSES
         assert [peer.echo() for peer in again] == [0] * lost
         assert node.terminate() == 0

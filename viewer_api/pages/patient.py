@@ -89,7 +89,7 @@ def close(request: Request, archive: ArchiveDep, _: SameOrigin) -> Response:
     """Forget this browser: for a phone or computer that others use, too."""
     if secret := request.cookies.get(COOKIE):
         archive.links.close(secret)
-        request.app.state.link_sign_in.forget(secret)
+        request.app.state.link_sign_in.forget()
     response = RedirectResponse(PREFIX, HTTPStatus.SEE_OTHER)
     drop(response)
     return response

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import orjson
 from fastapi import APIRouter, Request
-from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
@@ -72,7 +71,7 @@ def metrics(request: Request, archive: ArchiveDep) -> Response:
         counters.webhooks(archive.webhooks.list())
         counters.commitments(archive.commitments.listing.backlog(), archive.commitments.listing.counts())
         counters.metadata_waiting.set(waiting(archive))
-    return Response(generate_latest(counters.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    return Response(counters.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 def _json(content: dict[str, Any], status: int) -> Response:

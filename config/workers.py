@@ -1,9 +1,9 @@
-"""Several processes for one node: each serves associations, and one thread of Python code at a time is not all.
+"""Several processes for one service: one thread of Python code at a time is not all of a machine.
 
 The master takes the ports, forks the processes and does nothing else: it has no threads and no database. The processes
-accept from the same sockets, so the kernel hands each connection to one that is ready for it. A process that ends by
-itself is started again; its associations are lost as with a network, its places are free, and what it had reserved in
-the index is settled by the others. When the master dies, in whatever way, so do the processes.
+accept from the same sockets, so no connection that waits is lost with a process. A process that ends by itself is
+started again; its own connections are lost as with a network, and what it had reserved in the index is settled by the
+others. When the master dies, in whatever way, so do the processes.
 """
 
 from __future__ import annotations
@@ -16,28 +16,42 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Generic, Protocol, TypeVar
 
 from config.logs import fields
 from config.processes import die_with
-from dicom_node.front import Front
 
 log = logging.getLogger(__name__)
 
 _SIGNALS: Final = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
 SETTLED: Final = 60.0
-"""Seconds that a process has to live for its end to be an accident, not a node that cannot start."""
+"""Seconds that a process has to live for its end to be an accident, not a service that cannot start."""
 LONGEST_PAUSE: Final = 30.0
 """Seconds at most before a process that keeps ending is started again."""
 
-Serve = Callable[[Front], int]
-"""Serves in a process until SIGTERM; gives the exit code."""
+
+class Front(Protocol):
+    """What the processes of a service share."""
+
+    number: int
+    """Which of the processes this one is."""
+
+    def leave(self, number: int) -> None:
+        """Process `number` has ended."""
+
+    def close(self) -> None:
+        """Stop listening, as far as this process is concerned."""
 
 
-class Workers:
-    """The processes of a node. `run` returns the exit code when all have ended."""
+AnyFront = TypeVar("AnyFront", bound=Front)
 
-    def __init__(self, front: Front, count: int, serve: Serve) -> None:
+
+class Workers(Generic[AnyFront]):
+    """The processes of a service. `run` returns the exit code when all have ended."""
+
+    def __init__(self, of: str, front: AnyFront, count: int, serve: Callable[[AnyFront], int]) -> None:
+        """`of` names the service in the log; `serve` serves in a process until SIGTERM, and gives the exit code."""
+        self._of = of
         self._front = front
         self._count = count
         self._serve = serve
@@ -88,7 +102,7 @@ class Workers:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             return self._serve(self._front)
         except BaseException:
-            log.exception("a process of the node failed")
+            log.exception("a process of the service failed", extra=fields(service=self._of))
             return 1
         finally:
             logging.shutdown()
@@ -108,7 +122,7 @@ class Workers:
             if process == 0:
                 return
             number = self._running.pop(process)
-            self._front.board.leave(number)
+            self._front.leave(number)
             self._ended(number, os.waitstatus_to_exitcode(status))
 
     def _ended(self, number: int, code: int) -> None:
@@ -127,6 +141,6 @@ class Workers:
         self._ends[number] += 1
         self._due[number] = time.monotonic() + pause
         log.error(
-            "a process of the node ended by itself and is started again",
-            extra=fields(process=number, exit_code=code, seconds=round(lived, 1), pause=pause),
+            "a process of the service ended by itself and is started again",
+            extra=fields(service=self._of, process=number, exit_code=code, seconds=round(lived, 1), pause=pause),
         )
