@@ -66,11 +66,12 @@ def sizes(memory: int) -> dict[str, str]:
         "random_page_cost": "1.1",
         "max_wal_size": f"{min(max(megabytes // 4, 1024), 8192)}MB",
         "checkpoint_timeout": "15min",
+        "max_connections": "200",
     }
 
 
 def _adjust(url: str) -> None:
-    """Set what still is as PostgreSQL has it by default; `shared_buffers` holds from the next start on."""
+    """Set what still is as PostgreSQL has it by default; memory and connections hold from the next start on."""
     import psutil
 
     with suppress(psycopg.Error), psycopg.connect(url, autocommit=True) as connection:

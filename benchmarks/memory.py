@@ -43,6 +43,10 @@ class Row:
     read: int
 
 
+ONE_PROCESS: Final = {"PACS_WEB__PROCESSES": "1"}
+"""What an operation takes is the same in each, and here it is known which one to watch."""
+
+
 class Client:
     """Hashes what comes and lets go of it. Each request has a connection of its own."""
 
@@ -250,7 +254,7 @@ def main(arguments: list[str]) -> int:
     for store in given.stores:
         with scratch() as folder, ExitStack() as stack:
             variables = stack.enter_context(STORES[store]())
-            running = stack.enter_context(service(folder, **variables))
+            running = stack.enter_context(service(folder, **ONE_PROCESS, **variables))
             for form, made in forms.items():
                 for row in measure(running, store, form, made):
                     _add(report, row)

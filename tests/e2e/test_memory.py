@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from benchmarks.huge import Huge, encapsulated, native
-from benchmarks.memory import DECOMPRESSED, ONE_FRAME, Client, Measurer, measure, store_single
+from benchmarks.memory import DECOMPRESSED, ONE_FRAME, ONE_PROCESS, Client, Measurer, measure, store_single
 from benchmarks.servers import Service, service
 
 MEBIBYTE = 1 << 20
@@ -20,7 +20,7 @@ MEBIBYTE = 1 << 20
 def running(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     from tests.conftest import fresh_database
 
-    with fresh_database(postgres) as url, service(tmp_path_factory.mktemp("huge"), url) as started:
+    with fresh_database(postgres) as url, service(tmp_path_factory.mktemp("huge"), url, **ONE_PROCESS) as started:
         yield started
 
 
