@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from typing import Final
 
 from benchmarks.command import Parser, scratch
 from benchmarks.huge import Huge, encapsulated, native

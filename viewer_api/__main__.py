@@ -68,14 +68,14 @@ def _together(settings: Settings, tls: dict[str, Any], count: int) -> int:
     try:
         front = Front.open(settings, count)
     except OSError as error:
-        log.error("the web service cannot listen", extra=fields(reason=str(error)))
+        log.error("the web service cannot start", extra=fields(reason=str(error)))
         return CANNOT_START
 
     def serve(front: Front) -> int:
         try:
             return _run(front.share(settings), tls, front)
         except SystemExit as end:  # by a signal
-            return end.code if isinstance(end.code, int) else 0
+            return CANNOT_START if end.code else 0
 
     try:
         return Workers("web", front, count, serve).run()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import tempfile
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Self
 
 from config.board import Board, Cells
@@ -17,6 +19,10 @@ from viewer_api.sign_in.throttle import Table
 LEAST_CONNECTIONS: Final = 4
 """To the index, of each process and role."""
 LEAST_THREADS: Final = 8
+_KINDS: Final = ("counter", "histogram", "gauge_mostrecent", "gauge_sum")
+"""Of files in which prometheus_client keeps the numbers of a process."""
+_ROOM: Final = 1 << 20
+"""Bytes of each: twice of what all routes take."""
 
 
 class Revision:
@@ -41,6 +47,20 @@ class Revision:
         """Have all processes look anew."""
         with self._lock:
             self._cells[self._number] += 1
+
+
+def _folder(processes: int) -> str:
+    """A folder with files for numbers, which lie on the disk: else a process would die of a disk that is full."""
+    folder = tempfile.mkdtemp(prefix="pacs-web-")
+    try:
+        for number in range(processes):
+            for kind in _KINDS:
+                with Path(folder, f"{kind}_{number}.db").open("wb") as file:
+                    os.posix_fallocate(file.fileno(), 0, _ROOM)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return folder
 
 
 @dataclass
@@ -75,10 +95,10 @@ class Front:
 
     @classmethod
     def open(cls, settings: Settings, processes: int) -> Self:
-        """Take the port. Raises `OSError` when it cannot be had."""
+        """Take the port, and room for numbers. Raises `OSError` when either cannot be had."""
         listener = bind(settings.web.host, settings.web.port)
         try:
-            return cls._of(processes, listener, tempfile.mkdtemp(prefix="pacs-web-"))
+            return cls._of(processes, listener, _folder(processes))
         except BaseException:
             listener.close()
             raise

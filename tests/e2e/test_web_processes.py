@@ -219,7 +219,7 @@ def test_processes_die_with_their_master(settings: Settings, tmp_path: Path) -> 
 
 def test_a_service_that_cannot_start_says_so_and_ends(settings: Settings, tmp_path: Path) -> None:
     with web_process(settings, tmp_path) as web:
-        with pytest.raises(AssertionError, match=r"the web service cannot listen.*Address already in use"):
+        with pytest.raises(AssertionError, match=r"the web service cannot start.*Address already in use"):
             WebProcess(settings, tmp_path, 2, PACS_WEB__PORT=str(web.port))
         assert web.terminate() == 0
     with pytest.raises(AssertionError, match="the archive cannot be opened"):
