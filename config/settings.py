@@ -150,8 +150,7 @@ class WebSettings(Section):
     """Whether DELETE of studies, series and instances and ``.../reject/{code}`` hide them where nobody signs in. With
     sign-in, the right to reject decides."""
     processes: int = Field(default=0, ge=0, le=64)
-    """That answer side by side on the same port; 0: one for every two processors, but two where there are two; four at
-    most."""
+    """That answer side by side on the same port; 0: one for every two processors, four at most."""
     threads: int = Field(default=32, ge=4, le=500)
     """Requests worked on at once, over all processes."""
     maximum_request_bytes: int = Field(default=16 * 1024 * MEBIBYTE, ge=MEBIBYTE)
@@ -173,8 +172,7 @@ class WebSettings(Section):
     @property
     def process_count(self) -> int:
         """How many processes there are to be on this machine."""
-        processors = len(os.sched_getaffinity(0))
-        return self.processes or min(max(processors // PROCESSORS_EACH, 2), MOST_PROCESSES, processors)
+        return self.processes or min(max(len(os.sched_getaffinity(0)) // PROCESSORS_EACH, 1), MOST_PROCESSES)
 
     @field_validator("trusted_proxies")
     @classmethod
