@@ -38,6 +38,7 @@ class EmbeddedPostgres:
         folder.mkdir(parents=True, exist_ok=True)
         _forget_dead_holders(folder)
         try:
+            _initialize(package, folder.resolve())
             self._server: Any = package.get_server(str(folder.resolve()), cleanup_mode="stop")
         except Exception as error:  # the package raises whatever initdb and pg_ctl gave it
             raise IndexUnavailable(f"the embedded PostgreSQL in {folder} does not start: {error}") from error
@@ -70,12 +71,34 @@ def sizes(memory: int) -> dict[str, str]:
     }
 
 
-def _adjust(url: str) -> None:
-    """Set what still is as PostgreSQL has it by default; memory and connections hold from the next start on."""
-    import psutil
+def _here() -> dict[str, str]:
+    """`sizes` of this machine."""
+    import psutil  # comes with the embedded server, and a province's image has neither
 
+    return sizes(psutil.virtual_memory().total)
+
+
+def _initialize(package: Any, folder: Path) -> None:
+    """Make a new database, if there is none, with the settings of this machine before it starts for the first time:
+    `shared_buffers` holds only from a start on, and the first start may last for months."""
+    made = folder / "PG_VERSION"
+    if made.exists():
+        return
+    server = package.get_server(str(folder), cleanup_mode="stop", start=False)
+    # Whoever opens the folder meanwhile waits for this lock, and starts the server with these settings.
+    with server._lock:
+        if made.exists():
+            return
+        server.ensure_pgdata_inited()
+        with (folder / "postgresql.auto.conf").open("a") as settings:  # where ALTER SYSTEM would write them
+            settings.writelines(f"{name} = '{value}'\n" for name, value in _here().items())
+
+
+def _adjust(url: str) -> None:
+    """Set what still is as PostgreSQL has it by default, in a database that an older release made; there,
+    memory and connections hold from the next start on."""
     with suppress(psycopg.Error), psycopg.connect(url, autocommit=True) as connection:
-        for name, value in sizes(psutil.virtual_memory().total).items():
+        for name, value in _here().items():
             untouched = "SELECT FROM pg_settings WHERE name = %s AND setting = boot_val AND NOT pending_restart"
             if connection.execute(untouched, (name,)).fetchone() is not None:
                 connection.execute(sql.SQL("ALTER SYSTEM SET {} = {}").format(sql.Identifier(name), sql.Literal(value)))
@@ -128,7 +151,7 @@ def _forget_dead_holders(folder: Path) -> None:
 
 def _runs_since(pid: int, moment: float) -> bool:
     """Whether the process runs, and did at `moment` (seconds since 1970)."""
-    import psutil  # comes with the embedded server, and a province's image has neither
+    import psutil
 
     try:
         return psutil.Process(pid).create_time() <= moment

@@ -90,3 +90,14 @@ def test_what_somebody_has_set_is_left_as_it_is(postgres: str) -> None:
         finally:
             connection.execute("ALTER SYSTEM SET random_page_cost = 1.1")
             connection.execute("SELECT pg_reload_conf()")
+
+
+def test_the_sizes_of_a_new_server_hold_from_its_first_start_on(postgres: str) -> None:
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        for name, value in embedded.sizes(psutil.virtual_memory().total).items():
+            if name in ("shared_buffers", "max_wal_size"):
+                compared = "SELECT pg_size_bytes(current_setting(%s)), pg_size_bytes(%s)"
+                (holds, wanted) = connection.execute(compared, (name, value)).fetchone() or (0, 1)
+                assert holds == wanted, name
+        waiting = "SELECT name FROM pg_settings WHERE pending_restart"
+        assert connection.execute(waiting).fetchall() == []
