@@ -32,6 +32,7 @@ from benchmarks.sender import Object, send
 from benchmarks.servers import orthanc_web, service
 from tests.e2e.browser import ARGUMENTS, CHROMIUM, install_viewer
 from tests.viewer_studies import ct_series
+from viewer_api.pages.language import texts
 from viewer_api.viewer_config import app_config, rewrite_index, rewrite_script, rewrite_style
 
 _OTHERS: Final = {"Orthanc": True, "Orthanc, not compressing": False}
@@ -175,7 +176,7 @@ def _copy(build: Path, target: Path) -> Path:
     own = "<script>history.replaceState({}, '', '/viewer/viewer' + location.search)</script>"
     page = rewrite_index((build / "index.html").read_text(encoding="utf-8"), "vi")
     (target / "index.html").write_text(page.replace("<head>", f"<head>{own}", 1), encoding="utf-8")
-    config = app_config("vi", "PACS").replace('"thumbnailRendering":"thumbnail"', '"thumbnailRendering":"wadors"')
+    config = app_config(texts("vi")).replace('"thumbnailRendering":"thumbnail"', '"thumbnailRendering":"wadors"')
     (target / "app-config.js").write_text(config, encoding="utf-8")
     return target
 
