@@ -20,14 +20,16 @@ from typing import Final
 
 import psutil
 
-from benchmarks import plots, summary
+from benchmarks import summary
 from benchmarks.command import QUICK, SCRATCH, Parser, deleted_in_the_end, say
 from benchmarks.disk import settle
-from benchmarks.results import TARGET
+from benchmarks.results import TARGET, note_step
 from benchmarks.servers import ROOT
 
 DATABASE: Final = "BENCH_DATABASE"
-"""Environment variable: URL of a filled index, which `query` asks and `growth` sends to instead of small ones."""
+"""Environment variable: URL of a filled index, which `query` asks and `growth` sends to beside small ones."""
+BEFORE: Final = "BENCH_BEFORE"
+"""Environment variable: as ``--before``."""
 _SLACK: Final = 300.0
 _TIMES: Final = 3.0
 """A benchmark is stopped after so many times its estimate and this many seconds."""
@@ -75,16 +77,14 @@ def main(arguments: list[str]) -> int:
     parser = Parser("", __doc__)
     names = [each.name for each in STEPS]
     parser.add_argument("--only", nargs="+", choices=names, default=names, help="of all")
-    parser.add_argument("--before", type=Path, help="folder of an earlier pass that is shown beside this one")
+    before = Path(os.environ[BEFORE]) if os.environ.get(BEFORE) else None
+    told = f"folder of an earlier pass that is shown beside this one (or {BEFORE})"
+    parser.add_argument("--before", type=Path, default=before, help=told)
     given = parser.read(arguments)
     if given.only == names:
         set_aside(TARGET)
     failed = _all([each for each in STEPS if each.name in given.only], quick=given.quick)
-    lines = summary.write(TARGET, given.before)
-    for path in plots.draw(TARGET, given.before):
-        say(f"plot: {path}")
-    print("\n".join(lines))
-    say(f"results are in {TARGET}, to be read from {TARGET / 'summary.md'}")
+    summary.finish(TARGET, given.before)
     if failed:
         say(f"failed wholly or in parts: {', '.join(failed)}")
     return 1 if failed else 0
@@ -115,9 +115,11 @@ def _all(steps: Sequence[Step], *, quick: bool) -> list[str]:
         minutes = f"about {left * pace / 60:.0f} minutes to go"
         say(f"=== {step.name} ({number + 1} of {len(steps)}; {minutes})")
         started = time.monotonic()
-        if not _run(_command(step), environment, step.limit(quick=quick)):
+        failure = _run(_command(step), environment, step.limit(quick=quick))
+        if failure:
             failed.append(step.name)
         taken = time.monotonic() - started
+        note_step(step.name, taken, failure)
         expected += step.estimate(quick=quick)
         say(f"=== {step.name}: {'FAILED, wholly or in parts' if step.name in failed else 'done'} after {taken:.0f} s")
     return failed
@@ -125,7 +127,7 @@ def _all(steps: Sequence[Step], *, quick: bool) -> list[str]:
 
 def _command(step: Step) -> list[str]:
     url = os.environ.get(DATABASE)
-    return [*step.command, *(("--database", url) if url and step.name in ("query", "growth") else ())]
+    return [*step.command, *(("--database", url, "--small") if url and step.name in ("query", "growth") else ())]
 
 
 def _working_on(folder: str) -> Iterator[psutil.Process]:
@@ -142,13 +144,16 @@ def _end(processes: Iterable[psutil.Process]) -> None:
             process.kill()
 
 
-def _run(command: list[str], environment: dict[str, str], limit: float) -> bool:
+def _run(command: list[str], environment: dict[str, str], limit: float) -> str:
+    """Why it failed; nothing if it did not."""
     process = subprocess.Popen([sys.executable, "-m", "benchmarks", *command], cwd=ROOT, env=environment)
     try:
-        return process.wait(limit) == 0
+        code = process.wait(limit)
+        return f"it ended with {code}, and its output says why" if code else ""
     except subprocess.TimeoutExpired:
-        say(f"stopped: it took longer than {limit:.0f} s")
-        return False
+        failure = f"stopped: it took longer than {limit:.0f} s"
+        say(failure)
+        return failure
     finally:
         # Whoever stops us stops it, too; it stops its servers. What is left would take time from the next.
         if process.poll() is None:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from benchmarks.results import OURS, OURS_SPOOL, Report, number, times_better
+from benchmarks.results import OURS, OURS_SPOOL, Measure, Report, number, spread, times_better
 
+EMPTY: Final = "ours, empty index"
 ORTHANC: Final = "Orthanc"
 DISK: Final = "disk, write + fsync"
 NOT_MEASURED: Final = "not measured"
@@ -24,7 +25,7 @@ class Goal:
     against: str = ""
     """The server that we are compared with; nothing: the figure itself counts."""
     least: float = 0
-    """How many times better than the other we must be."""
+    """How many times better than the other we must be; 0: it is told how near we are, and not judged."""
     most: float = 0
     """What the figure must not exceed."""
     ours: str = OURS
@@ -33,8 +34,13 @@ class Goal:
     @property
     def wanted(self) -> str:
         """The goal as a number."""
+        if self.against and not self.least:
+            return f"towards {self.against}"
+        if self.against and self.least == 1:
+            return f"better than {self.against}"
         if self.against:
-            return f"at least {number(self.least)} x {self.against}"
+            share = f"{self.least:.0%} of" if self.least < 1 else f"{number(self.least)} x"
+            return f"at least {share} {self.against}"
         return f"at most {number(self.most)} {_unit(self.quantity)}"
 
 
@@ -42,11 +48,12 @@ class Goal:
 class Verdict:
     """What was measured of a goal."""
 
+    benchmark: str
     text: str
     wanted: str
     measured: str
     is_reached: bool | None
-    """None: it was not measured."""
+    """None: it was not measured, or is not judged."""
 
 
 def _unit(quantity: str) -> str:
@@ -60,8 +67,8 @@ def _receive() -> list[Goal]:
             case = f"{label}, {associations} association{'s' if associations > 1 else ''}"
             goals.append(Goal(f"C-STORE, {case}", "receive", case, "objects/s", ORTHANC, times))
             # Towards, not above, where one association sends large objects: it has nothing to flush together with.
-            if (label, associations) != ("0.5 MB", 1):
-                goals.append(Goal(f"C-STORE, {case}", "receive", case, "objects/s", "storescp", 1))
+            above = 0 if (label, associations) == ("0.5 MB", 1) else 1
+            goals.append(Goal(f"C-STORE, {case}", "receive", case, "objects/s", "storescp", above))
     for associations in (1, 4, 16):
         case = f"100 MB, {associations} association{'s' if associations > 1 else ''}"
         goals.append(Goal(f"C-STORE, {case}", "receive", case, "MB/s", DISK, 0.7))
@@ -96,7 +103,7 @@ GOALS: Final[Sequence[Goal]] = (
         for what, quantity in (("first image", "first image ms"), ("full stack", "full stack ms"))
     ),
     *(
-        Goal(f"C-STORE into a filled index, {case}", "growth", case, "objects/s", "ours, empty index", 0.9)
+        Goal(f"C-STORE into a filled index, {case}", "growth", case, "objects/s", EMPTY, 0.9)
         for case in ("33 kB, 1 association", "33 kB, 4 associations")
     ),
     Goal("Memory of the node, 50 associations of 100 MB", "memory", "50 associations of 100 MB", "RSS MB", "", 0, 300),
@@ -122,29 +129,40 @@ def _verdict(goal: Goal, report: Report | None) -> Verdict:
     ours = report.find(goal.case, goal.ours, goal.quantity) if report else None
     other = report.find(goal.case, goal.against, goal.quantity) if report and goal.against else None
     if ours is None or (goal.against and other is None):
-        return Verdict(goal.text, goal.wanted, NOT_MEASURED, None)
+        return Verdict(goal.benchmark, goal.text, goal.wanted, NOT_MEASURED, None)
     if other is None:
-        return Verdict(goal.text, goal.wanted, f"{ours.shown} {_unit(goal.quantity)}", ours.median <= goal.most)
+        shown = f"{ours.shown} {_unit(goal.quantity)}"
+        return Verdict(goal.benchmark, goal.text, goal.wanted, shown, ours.median <= goal.most)
     ratio = times_better(ours, other)
-    shown = f"{number(ratio)} x ({ours.shown} against {other.shown} {goal.quantity})"
-    return Verdict(goal.text, goal.wanted, shown, ratio >= goal.least)
+    shown = f"{ratio_with_spread(ours, other)}: {ours.shown} against {other.shown} {goal.quantity}"
+    return Verdict(goal.benchmark, goal.text, goal.wanted, shown, ratio >= goal.least if goal.least else None)
 
 
-def of_queries(content: Mapping[str, Any]) -> list[Verdict]:
+def ratio_with_spread(ours: Measure, other: Measure) -> str:
+    """How many times better we are: of the medians, and of the worst and the best round."""
+    low, high = (number(each) for each in spread(ours, other))
+    ratio = number(times_better(ours, other))
+    return f"{ratio} x" if low == high else f"{ratio} x ({low}-{high})"
+
+
+def of_queries(content: Mapping[str, Any] | None) -> list[Verdict]:
     """The goals of searches, of what ``python -m benchmarks query`` wrote: p99 of each kind, with one client."""
-    worst = worst_p99(content)
-    where = f"p99 in an index of {content['facts'].get('study', 0):,} studies"
     most = f"at most {QUERY_MS:.0f} ms"
-    found = [
-        Verdict(f"{by}, {kind}: {where}", most, f"{p99:.1f} ms", p99 <= QUERY_MS)
-        for (kind, by), p99 in worst.items()
-        if kind in QUERIES
-    ]
+    worst = worst_p99(content) if content else {}
+    studies = content["facts"].get("study", 0) if content else 0
+    where = f"p99 in an index of {studies:,} studies" if content else "p99"
+
+    def verdict(by: str, kind: str) -> Verdict:
+        p99 = worst.get((kind, by))
+        shown = NOT_MEASURED if p99 is None else f"{p99:.1f} ms"
+        return Verdict("query", f"{by}, {kind}: {where}", most, shown, None if p99 is None else p99 <= QUERY_MS)
+
+    found = [verdict(by, kind) for kind in QUERIES for by in ("QIDO-RS", "C-FIND")]
     others = {key: p99 for key, p99 in worst.items() if key[0] not in QUERIES}
     if others:
         late = [f"{by}, {kind} ({p99:.0f} ms)" for (kind, by), p99 in others.items() if p99 > QUERY_MS]
         told = f"{len(others) - len(late)} of {len(others)} are" + (f"; not {', '.join(late)}" if late else "")
-        found.append(Verdict(f"{len(others)} other searches: {where}", most, told, not late))
+        found.append(Verdict("query", f"{len(others)} other searches: {where}", most, told, not late))
     return found
 
 

@@ -1,6 +1,7 @@
-"""Plots of results, by matplotlib from the extra ``bench``: cost against size, associations and archive, and the goals.
+"""Plots of results, by matplotlib from the extra ``bench``: cost against size, associations, archive; goals, changes.
 
-Points are medians, bars reach from the least run to the most.
+Points are medians, bars reach from the least run to the most. The background is white, so that a plot can be read on a
+dark page, too; letters stay letters, so that files are small.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks import bars
+from benchmarks.changes import changes, of_queries
 from benchmarks.command import say
-from benchmarks.goals import GOALS, QUERIES, QUERY_MS, Goal, worst_p99
-from benchmarks.results import OURS, OURS_SPOOL, TARGET, Measure, Report, number, read_all, times_better
+from benchmarks.goals import QUERIES, QUERY_MS, worst_p99
+from benchmarks.results import OURS, OURS_SPOOL, TARGET, Measure, Report, largest_index, number, read_all
 
 BEFORE: Final = "ours, before"
 _COLOURS: Final = {
@@ -58,23 +61,26 @@ class Figure:
     """A line of the axis along that is not to be exceeded."""
 
 
-def draw(folder: Path = TARGET, before: Path | None = None, suffix: str = "svg") -> list[Path]:
+def draw(folder: Path = TARGET, before: Path | None = None) -> list[Path]:
     """Draw what there are results for; the files. Without matplotlib none, and a sentence says so."""
     try:
         import matplotlib
 
         matplotlib.use("Agg")
+        matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "plots", "savefig.facecolor": "white"})
     except ImportError:
         say("no plots: matplotlib is not installed (pip install -c constraints.txt matplotlib, the extra 'bench')")
         return []
     reports = read_all(folder)
     drawn = []
     for name, figure in figures(with_before(reports, before), folder).items():
-        drawn.append(folder / f"{name}.{suffix}")
+        drawn.append(folder / f"{name}.svg")
         _draw(figure, drawn[-1])
-    if bars := ratios(reports):
-        drawn.append(folder / f"goals.{suffix}")
-        _draw_goals(bars, drawn[-1])
+    queries = largest_index(folder)
+    changed = [*changes(read_all(before), reports), *of_queries(largest_index(before), queries)] if before else []
+    for name, chart in bars.charts(reports, queries, changed).items():
+        drawn.append(folder / f"{name}.svg")
+        bars.draw(chart, drawn[-1])
     return drawn
 
 
@@ -115,6 +121,13 @@ def figures(reports: Mapping[str, Report], folder: Path) -> dict[str, Figure]:
         "Searches against the size of the archive, one client: p99", "studies in the index", "p99 ms", archive, studies,
         QUERY_MS,
     )  # fmt: skip
+    if report := reports.get("growth"):
+        growth = against_growth(report)
+        places = {point.x: point for points in growth.values() for point in points}
+        found["growth-archive"] = Figure(
+            "C-STORE of 33 kB against the size of the archive: medians, least to most", "studies in the index",
+            "objects/s", {"": growth}, {x: f"{x:,.0f}" if x > min(places) else "0" for x in places},
+        )  # fmt: skip
     return {name: each for name, each in found.items() if any(len(lines) for lines in each.panels.values())}
 
 
@@ -150,16 +163,16 @@ def against_archive(folder: Path) -> dict[str, Lines]:
     return {panel: dict(lines) for panel, lines in panels.items()}
 
 
-def ratios(reports: Mapping[str, Report], goals: Sequence[Goal] = GOALS) -> list[tuple[str, float, float]]:
-    """Of each goal that compares servers and was measured: its text, how many times better we are, and are to be."""
-    found = []
-    for goal in goals:
-        report = reports.get(goal.benchmark)
-        ours = report.find(goal.case, goal.ours, goal.quantity) if report else None
-        other = report.find(goal.case, goal.against, goal.quantity) if report and goal.against else None
-        if ours and other:
-            found.append((f"{goal.text} / {goal.against}", times_better(ours, other), goal.least))
-    return found
+def against_growth(report: Report) -> Lines:
+    """Objects a second against studies of the index, by associations. An axis of powers of ten has no place for an
+    empty index: it stands a power of ten before the smallest."""
+    rates = [each for each in report.measures if each.quantity == "objects/s" and "studies" in each.parameters]
+    empty = min((each.parameters["studies"] for each in rates if each.parameters["studies"]), default=10) / 10
+    lines: Lines = defaultdict(list)
+    for each in rates:
+        label = each.case.partition(", ")[2] + (", before" if each.server == BEFORE else "")
+        lines[label].append(_point(each.parameters["studies"] or empty, each.runs, each.median))
+    return dict(lines)
 
 
 def _rates(report: Report) -> list[Measure]:
@@ -225,7 +238,7 @@ def _draw(figure: Figure, path: Path) -> None:
     all_axes[0][0].set_ylabel(figure.along)
     drawing.suptitle(figure.title, fontsize=12)
     drawing.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, fontsize=9)
-    drawing.savefig(path, dpi=110)
+    drawing.savefig(path, metadata={"Date": None})
     pyplot.close(drawing)
 
 
@@ -235,28 +248,3 @@ def _plain(value: float, _: object) -> str:
 
 def _across(point: Point) -> float:
     return point.x
-
-
-def _draw_goals(bars: Sequence[tuple[str, float, float]], path: Path) -> None:
-    """A bar for each goal: how far we are, 1 is reached."""
-    from matplotlib import pyplot
-    from matplotlib.ticker import LogLocator, NullFormatter
-
-    drawing, axes = pyplot.subplots(figsize=(11, 0.27 * len(bars) + 1.4), layout="constrained")
-    for place, (_, ratio, wanted) in enumerate(bars):
-        share = max(ratio / wanted, 1e-3)
-        axes.barh(place, share - 1, left=1, color="#2a9d8f" if share >= 1 else "#c1121f")
-        text = f"{number(ratio)} x (goal {number(wanted)} x)"
-        axes.annotate(text, (max(share, 1), place), (4, 0), textcoords="offset points", va="center", fontsize=7.5)
-    axes.axvline(1, color="black", linewidth=1)
-    axes.set_yticks(range(len(bars)), [text for text, *_ in bars], fontsize=7.5)
-    axes.invert_yaxis()
-    axes.set(xscale="log", xlabel="share of the goal that is reached (1: reached)")
-    axes.set_title("Ours against each other server, of what the goals ask for", fontsize=11)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(_plain)
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.margins(x=0.22, y=0.01)
-    axes.grid(visible=True, axis="x", alpha=0.3)
-    drawing.savefig(path, dpi=110)
-    pyplot.close(drawing)

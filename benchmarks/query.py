@@ -1,7 +1,8 @@
 """``python -m benchmarks query``: how long questions take, by QIDO-RS and by C-FIND, from both processes as shipped.
 
-Asks a filled index (`python -m archive.demo.generated`), or small ones that it fills itself. Callers are one who sees
-the province and one of its largest hospital, behind the walls; with one and with four clients at once. Writes
+Asks a filled index (`python -m archive.demo.generated`), or small ones that it fills itself; with ``--small`` both, and
+then the small ones only what the goals name, by one client, to show what the size of the archive does. Callers are one
+who sees the province and one of its largest hospital, behind the walls; with one and with four clients at once. Writes
 ``query-STUDIES.md`` and ``query-STUDIES.json`` into ``build/benchmarks/``; of a named index ``query.md`` and
 ``query.json``.
 """
@@ -32,6 +33,7 @@ from archive.people.commands import OPERATOR
 from archive.people.roles import Right, Role
 from benchmarks.command import Parser, say, scratch
 from benchmarks.finder import Client, Finder, Qido
+from benchmarks.goals import QUERIES
 from benchmarks.questions import KINDS, Question, draw, studies
 from benchmarks.results import TARGET, machine
 from benchmarks.servers import ROOT, Service, service
@@ -227,6 +229,7 @@ def main(arguments: list[str]) -> int:
     parser = Parser("query", __doc__)
     parser.add_argument("--database", default="", help="URL of a filled index; without it small ones are made")
     parser.add("--studies", [5000, 50_000], [2000, 10_000], nargs="+", type=int, help="in each index that is made")
+    parser.add_argument("--small", action="store_true", help="ask small indexes, too, beside the filled one")
     parser.add("--draws", 200, 40, type=int, help="questions of each kind")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--clients", type=int, nargs="*", default=[1, 4])
@@ -239,7 +242,9 @@ def main(arguments: list[str]) -> int:
     if given.database:
         with scratch() as folder:
             _run(given, given.database, folder, kinds, given.name)
-        return 0
+        if not given.small:
+            return 0
+        kinds, given.clients = [kind for kind in kinds if kind in QUERIES], [1]
     for number in given.studies:
         with scratch() as folder, filled(number, folder) as url:
             _run(given, url, folder, kinds, f"{given.name}-{number}")

@@ -8,7 +8,7 @@ import platform
 import statistics
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -21,6 +21,7 @@ TARGET: Final = Path(os.environ.get("BENCH_TARGET") or Path(__file__).parents[1]
 """Folder of all results; the environment may name another."""
 CODE: Final = Path(os.environ.get("BENCH_CODE") or Path(__file__).parents[1]).resolve()
 """The checkout whose archive is measured as ours: an older one for the figures of before."""
+_STEPS: Final = "steps.json"
 OURS: Final = "ours"
 OURS_SPOOL: Final = "ours, spool"
 """With ``storage.s3.write_back``: Success when an object is durable in the spool, from which it goes up to S3."""
@@ -124,6 +125,27 @@ def read_all(folder: Path = TARGET) -> dict[str, Report]:
     return found
 
 
+def largest_index(folder: Path = TARGET) -> dict[str, Any] | None:
+    """What ``query`` wrote of the largest index that it asked."""
+    found = [json.loads(path.read_text()) for path in folder.glob("query*.json")]
+    asked = [each for each in found if each.get("measured")]
+    return max(asked, key=lambda each: each["facts"].get("study", 0), default=None)
+
+
+def note_step(name: str, seconds: float, failure: str, folder: Path = TARGET) -> None:
+    """Write down how long a step of a pass took, and why it failed, if it did."""
+    noted = [each for each in steps(folder) if each["name"] != name]
+    noted.append({"name": name, "seconds": round(seconds), "failure": failure})
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _STEPS).write_text(json.dumps(noted, indent=1))
+
+
+def steps(folder: Path = TARGET) -> list[dict[str, Any]]:
+    """Name, seconds and failure of each step that was run."""
+    path = folder / _STEPS
+    return list(json.loads(path.read_text())) if path.exists() else []
+
+
 def more_is_better(quantity: str) -> bool:
     """Of rates more is better (``objects/s``, ``MB/s sent``); of all others, less."""
     return quantity.partition(" ")[0].endswith("/s")
@@ -134,6 +156,20 @@ def times_better(ours: Measure, other: Measure) -> float:
     mine, theirs = ours.median, other.median
     above, below = (mine, theirs) if more_is_better(ours.quantity) else (theirs, mine)
     return above / below if below else float("inf")
+
+
+def spread(ours: Measure, other: Measure) -> tuple[float, float]:
+    """How many times better we are in our worst and in our best round: both took their turns in each of them.
+
+    With fewer rounds of one than of the other nobody knows which belong together: then the ratio of medians, twice.
+    """
+    if len(ours.runs) != len(other.runs):
+        return (times_better(ours, other),) * 2
+    rounds = [
+        times_better(replace(ours, runs=(mine,)), replace(other, runs=(theirs,)))
+        for mine, theirs in zip(ours.runs, other.runs, strict=True)
+    ]
+    return min(rounds), max(rounds)
 
 
 def table(measures: Sequence[Measure]) -> list[str]:

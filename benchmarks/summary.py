@@ -10,65 +10,85 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from benchmarks import changes, plots
 from benchmarks.command import Parser, say
-from benchmarks.goals import DISK, Verdict, of_queries, verdicts
-from benchmarks.results import OURS, OURS_SPOOL, TARGET, Measure, Report, machine, number, read_all, row, times_better
+from benchmarks.goals import Verdict, of_queries, verdicts
+from benchmarks.results import (
+    OURS,
+    OURS_SPOOL,
+    TARGET,
+    Measure,
+    Report,
+    largest_index,
+    number,
+    read_all,
+    row,
+    steps,
+    times_better,
+)
 
 _AT_A_GLANCE: Final = ("receive", "receive-s3", "stow", "retrieve", "growth")
 
 
 def main(arguments: list[str]) -> int:
-    from benchmarks import plots
-
     parser = Parser("summary", __doc__)
     parser.add_argument("--folder", type=Path, default=TARGET, help=f"of results ({TARGET})")
     parser.add_argument("--before", type=Path, help="folder of an earlier pass")
     given = parser.read(arguments)
-    lines = write(given.folder, given.before)
-    for path in plots.draw(given.folder, given.before):
-        say(f"plot: {path}")
-    print("\n".join(lines))
+    finish(given.folder, given.before)
     return 0
+
+
+def finish(folder: Path = TARGET, before: Path | None = None) -> None:
+    """Draw the plots, write the page that shows them, and print it."""
+    for path in plots.draw(folder, before):
+        say(f"plot: {path}")
+    print("\n".join(write(folder, before)))
+    say(f"results are in {folder}, to be read from {folder / 'summary.md'}")
 
 
 def write(folder: Path = TARGET, before: Path | None = None) -> list[str]:
     """Write ``summary.md`` and ``summary.json`` of what lies in the folder; the lines of the first."""
     reports = read_all(folder)
-    found = verdicts(reports)
-    if content := largest_index(folder):
-        found += of_queries(content)
-    lines = [*_goals(found), *_failures(reports)]
+    found = [*verdicts(reports), *of_queries(largest_index(folder))]
+    lines = ["# Goals", "", measured_on(folder), "", *goals(found), *_failures(folder, reports)]
     for name in _AT_A_GLANCE:
         if name in reports:
             lines += ["", f"## {reports[name].title}", "", *glance(reports[name], reports.get("limits"))]
     if before is not None:
-        lines += ["", "## Ours, before and now", "", *changes(read_all(before), reports)]
+        lines += ["", "## Ours, before and now", "", f"Before: {measured_on(before)}", "", *_changes(before, folder)]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "summary.md").write_text("\n".join([*lines, *_contents(folder)]) + "\n")
     (folder / "summary.json").write_text(json.dumps([asdict(each) for each in found], indent=1, ensure_ascii=False))
     return lines
 
 
-def largest_index(folder: Path) -> dict[str, Any] | None:
-    """What ``query`` wrote of the largest index."""
-    found = [json.loads(path.read_text()) for path in folder.glob("query*.json")]
-    asked = [each for each in found if each.get("measured")]
-    return max(asked, key=lambda each: each["facts"].get("study", 0), default=None)
+def _changes(before: Path, now: Path) -> list[str]:
+    found = changes.changes(read_all(before), read_all(now))
+    return changes.lines([*found, *changes.of_queries(largest_index(before), largest_index(now))])
 
 
-def _goals(found: Sequence[Verdict]) -> list[str]:
+def measured_on(folder: Path) -> str:
+    """When, which revision, and on what machine: of all results in the folder."""
+    told = [report.machine for report in read_all(folder).values() if report.machine]
+    if not told:
+        return "nothing was measured"
+    parts = {name: list(dict.fromkeys(each[name] for each in told if name in each)) for name in told[0]}
+    times = sorted(parts.pop("at", []))
+    when = [f"at {times[0]}" + (f" to {times[-1]}" if len(times) > 1 else "")] if times else []
+    return ", ".join([*when, *(f"{name} {' and '.join(values)}" for name, values in parts.items())])
+
+
+def goals(found: Sequence[Verdict]) -> list[str]:
+    """How many are reached, and a table of all."""
     reached = sum(each.is_reached is True for each in found)
     measured = sum(each.is_reached is not None for each in found)
     return [
-        "# Goals",
-        "",
-        ", ".join(f"{name} {value}" for name, value in machine().items()),
-        "",
         f"{reached} of {measured} goals that were measured are reached.",
         "",
-        "| what | goal | measured: medians (least-most) | reached? |",
+        "| what | goal | measured: ratio (worst-best round), medians (least-most) | reached? |",
         "|---|---|---|---|",
         *(row([each.text, each.wanted, each.measured, _answer(each)]) for each in found),
     ]
@@ -78,8 +98,12 @@ def _answer(verdict: Verdict) -> str:
     return {True: "yes", False: "**no**", None: "-"}[verdict.is_reached]
 
 
-def _failures(reports: Mapping[str, Report]) -> list[str]:
+def _failures(folder: Path, reports: Mapping[str, Report]) -> list[str]:
     found = [f"- {name}: {failure}" for name, report in reports.items() for failure in report.failures]
+    told = {name for name, report in reports.items() if report.failures}
+    # What ended before it could write down why.
+    failed = {each["name"]: each["failure"] for each in steps(folder) if each["failure"]}
+    found += [f"- {name}: {failure}" for name, failure in failed.items() if name not in told]
     return ["", "## What could not be measured", "", *found] if found else []
 
 
@@ -116,39 +140,6 @@ def _allowed(case: str, limits: Report) -> list[str]:
     wanted = (files, "files/s"), (f"a row of PostgreSQL, committed, {at_once}", "commits/s")
     medians = {(each.case, each.quantity): each.median for each in limits.measures}
     return [number(medians[each]) if each in medians else "" for each in wanted]
-
-
-def changes(before: Mapping[str, Report], now: Mapping[str, Report]) -> list[str]:
-    """Ours in each case that both passes measured, beside what the first rival of that case changed by: that much of it
-    is the machine's."""
-    lines = [row(["benchmark", "case", "quantity", "before", "now", "better by", "a rival by"]), row(["---"] * 7)]
-    for name, report in now.items():
-        for each in report.measures:
-            old = before[name].find(each.case, each.server, each.quantity) if name in before else None
-            if each.server in (OURS, OURS_SPOOL) and old:
-                cells = [
-                    name,
-                    f"{each.case}{', spool' * (each.server == OURS_SPOOL)}",
-                    each.quantity,
-                    old.shown,
-                    each.shown,
-                    f"{times_better(each, old):.2f}",
-                ]
-                lines.append(row([*cells, _rival(before[name], report, each)]))
-    return lines
-
-
-_NO_RIVALS: Final = (OURS, OURS_SPOOL, DISK)
-
-
-def _rival(before: Report, now: Report, ours: Measure) -> str:
-    """The first server of the case, but ours, that both passes measured: how many times better it is now."""
-    wanted = (ours.case, ours.quantity)
-    rivals = [each for each in now.measures if (each.case, each.quantity) == wanted and each.server not in _NO_RIVALS]
-    for each in rivals:
-        if old := before.find(each.case, each.server, each.quantity):
-            return f"{times_better(each, old):.2f} ({each.server})"
-    return ""
 
 
 def _contents(folder: Path) -> list[str]:
