@@ -14,6 +14,7 @@ COMMANDS = {
     "audit": "what it costs that everything is on record",
     "figures": "questions about a province",
     "identity": "persons found in a generated province",
+    "publish": "a page of the results for docs/, with its plots",
     "profile": "another one of these, with a flame graph of our processes",
     "summary": "tables and plots of what lies in the folder of results, beside an earlier pass if one is named",
 }

@@ -75,7 +75,11 @@ def _of_goal(goal: Goal, report: Report | None) -> Bar | None:
     if not ours or not other or not goal.least:
         return None
     ratio = times_better(ours, other)
-    label = f"{number(ratio)} x (goal: {number(goal.least)} x)"
+    label = (
+        f"{number(ratio)} x (goal: {number(goal.least)} x)"
+        if goal.least > 1
+        else f"{ratio:.0%} (goal: {goal.least:.0%})"
+    )
     return Bar(f"{goal.text} / {goal.against}", ratio / goal.least, label)
 
 
@@ -91,6 +95,13 @@ def of_changes(found: Sequence[Change]) -> list[Bar]:
         for each in found
         if each.is_first
     ]
+
+
+def _limits(bars: Sequence[Bar]) -> tuple[float, float]:
+    """Ends of the axis, with a third of its width for the words behind the longest bar."""
+    ratios = [1.0, *(each.ratio for each in bars), *(each.rival for each in bars if each.rival)]
+    low, high = max(min(ratios), _LEAST) / 1.1, max(ratios) * 1.02
+    return low, low * (high / low) ** 1.5
 
 
 def draw(chart: Chart, path: Path) -> None:
@@ -110,11 +121,13 @@ def draw(chart: Chart, path: Path) -> None:
     axes.set_yticks(range(len(chart.bars)), [bar.text for bar in chart.bars], fontsize=7.5)
     axes.invert_yaxis()
     axes.set(xscale="log", xlabel=chart.across)
-    axes.set_title(chart.title, fontsize=11, loc="left", x=-0.35)
+    axes.set_axisbelow(True)
+    drawing.suptitle(chart.title, fontsize=11)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.margins(x=0.3, y=0.01)
+    axes.margins(y=0.01)
+    axes.set_xlim(*_limits(chart.bars))
     axes.grid(visible=True, axis="x", alpha=0.3)
     drawing.savefig(path, metadata={"Date": None})
     pyplot.close(drawing)

@@ -27,7 +27,8 @@ from benchmarks.results import TARGET, note_step
 from benchmarks.servers import ROOT
 
 DATABASE: Final = "BENCH_DATABASE"
-"""Environment variable: URL of a filled index, which `query` asks and `growth` sends to beside small ones."""
+"""Environment variable: URL of a filled index, which `query` asks and `growth` sends to beside small ones, and whose
+bytes `scale` measures."""
 BEFORE: Final = "BENCH_BEFORE"
 """Environment variable: as ``--before``."""
 _SLACK: Final = 300.0
@@ -67,7 +68,7 @@ STEPS: Final = (
     Step("memory", ("memory",), "what the processes take: many large objects at once, and huge ones", 60, 900),
     Step("query", ("query",), "QIDO-RS and C-FIND", 150, 900),
     Step("growth", ("growth",), "C-STORE into a filled index, against an empty one", 60, 300),
-    Step("scale", ("scale",), "measured costs carried to years and provinces; writes docs/scale.md", 5, 5),
+    Step("scale", ("scale",), "measured costs carried to years and provinces; --document: into docs/scale.md", 5, 5),
 )
 """In the order in which they run."""
 
@@ -127,7 +128,9 @@ def _all(steps: Sequence[Step], *, quick: bool) -> list[str]:
 
 def _command(step: Step) -> list[str]:
     url = os.environ.get(DATABASE)
-    return [*step.command, *(("--database", url, "--small") if url and step.name in ("query", "growth") else ())]
+    if not url or step.name not in ("query", "growth", "scale"):
+        return [*step.command]
+    return [*step.command, "--database", url, *(["--small"] if step.name != "scale" else [])]
 
 
 def _working_on(folder: str) -> Iterator[psutil.Process]:

@@ -55,6 +55,10 @@ class Verdict:
     is_reached: bool | None
     """None: it was not measured, or is not judged."""
 
+    @property
+    def was_measured(self) -> bool:
+        return self.measured != NOT_MEASURED
+
 
 def _unit(quantity: str) -> str:
     return quantity.rpartition(" ")[2]

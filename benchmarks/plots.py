@@ -59,6 +59,8 @@ class Figure:
     """Of the axis across: what is written where."""
     limit: float = 0
     """A line of the axis along that is not to be exceeded."""
+    from_zero: bool = False
+    """Whether the axis along begins with nothing, instead of powers of ten: where all is of the same size."""
 
 
 def draw(folder: Path = TARGET, before: Path | None = None) -> list[Path]:
@@ -92,7 +94,8 @@ def with_before(reports: Mapping[str, Report], before: Path | None) -> dict[str,
     found = {}
     for name, report in reports.items():
         old = earlier[name].measures if name in earlier else []
-        mine = [replace(each, server=BEFORE) for each in old if each.server == OURS]
+        cases = {each.case for each in report.measures}
+        mine = [replace(each, server=BEFORE) for each in old if each.server == OURS and each.case in cases]
         found[name] = replace(report, measures=[*report.measures, *mine])
     return found
 
@@ -126,7 +129,7 @@ def figures(reports: Mapping[str, Report], folder: Path) -> dict[str, Figure]:
         places = {point.x: point for points in growth.values() for point in points}
         found["growth-archive"] = Figure(
             "C-STORE of 33 kB against the size of the archive: medians, least to most", "studies in the index",
-            "objects/s", {"": growth}, {x: f"{x:,.0f}" if x > min(places) else "0" for x in places},
+            "objects/s", {"": growth}, {x: f"{x:,.0f}" if x > min(places) else "0" for x in places}, from_zero=True,
         )  # fmt: skip
     return {name: each for name, each in found.items() if any(len(lines) for lines in each.panels.values())}
 
@@ -203,7 +206,7 @@ def _draw(figure: Figure, path: Path) -> None:
     from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
     drawing, all_axes = pyplot.subplots(
-        1, len(figure.panels), figsize=(4.6 * len(figure.panels) + 0.6, 5.2), sharey=True, squeeze=False,
+        1, len(figure.panels), figsize=(max(4.6 * len(figure.panels) + 0.6, 7), 5.2), sharey=True, squeeze=False,
         layout="constrained",
     )  # fmt: skip
     others = iter(_OTHER_COLOURS * 4)
@@ -229,12 +232,15 @@ def _draw(figure: Figure, path: Path) -> None:
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.margins(x=0.12)
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter(_plain)
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        if figure.from_zero:
+            axes.set_yscale("linear")
+            axes.set_ylim(bottom=0)
+        else:
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter(_plain)
+            axes.yaxis.set_minor_locator(NullLocator())
         axes.tick_params(labelleft=True)
         axes.grid(visible=True, which="major", alpha=0.35)
-        axes.grid(visible=True, which="minor", alpha=0.12)
     all_axes[0][0].set_ylabel(figure.along)
     drawing.suptitle(figure.title, fontsize=12)
     drawing.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, fontsize=9)

@@ -29,7 +29,8 @@ from benchmarks.results import (
     times_better,
 )
 
-_AT_A_GLANCE: Final = ("receive", "receive-s3", "stow", "retrieve", "growth")
+AT_A_GLANCE: Final = ("receive", "receive-s3", "stow", "retrieve", "metadata", "frames", "viewer", "growth")
+"""Reports of which a line for each case is shown."""
 
 
 def main(arguments: list[str]) -> int:
@@ -51,10 +52,9 @@ def finish(folder: Path = TARGET, before: Path | None = None) -> None:
 
 def write(folder: Path = TARGET, before: Path | None = None) -> list[str]:
     """Write ``summary.md`` and ``summary.json`` of what lies in the folder; the lines of the first."""
-    reports = read_all(folder)
-    found = [*verdicts(reports), *of_queries(largest_index(folder))]
-    lines = ["# Goals", "", measured_on(folder), "", *goals(found), *_failures(folder, reports)]
-    for name in _AT_A_GLANCE:
+    reports, found = read_all(folder), judged(folder)
+    lines = ["# Goals", "", measured_on(folder), "", *goals(found), *failures(folder, reports)]
+    for name in AT_A_GLANCE:
         if name in reports:
             lines += ["", f"## {reports[name].title}", "", *glance(reports[name], reports.get("limits"))]
     if before is not None:
@@ -63,6 +63,11 @@ def write(folder: Path = TARGET, before: Path | None = None) -> list[str]:
     (folder / "summary.md").write_text("\n".join([*lines, *_contents(folder)]) + "\n")
     (folder / "summary.json").write_text(json.dumps([asdict(each) for each in found], indent=1, ensure_ascii=False))
     return lines
+
+
+def judged(folder: Path) -> list[Verdict]:
+    """What the results say of each goal."""
+    return [*verdicts(read_all(folder)), *of_queries(largest_index(folder))]
 
 
 def _changes(before: Path, now: Path) -> list[str]:
@@ -98,7 +103,8 @@ def _answer(verdict: Verdict) -> str:
     return {True: "yes", False: "**no**", None: "-"}[verdict.is_reached]
 
 
-def _failures(folder: Path, reports: Mapping[str, Report]) -> list[str]:
+def failures(folder: Path, reports: Mapping[str, Report]) -> list[str]:
+    """A chapter about what could not be measured, if there is anything."""
     found = [f"- {name}: {failure}" for name, report in reports.items() for failure in report.failures]
     told = {name for name, report in reports.items() if report.failures}
     # What ended before it could write down why.

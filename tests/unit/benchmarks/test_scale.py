@@ -78,6 +78,8 @@ def test_bytes_of_rows_come_from_tables_with_what_belongs_to_them() -> None:
 def test_an_index_without_views_keeps_what_was_known_of_them() -> None:
     rows = {"instance": 1, "series": 1, "patient": 1, "study": 1, "audit_record": 0}
     assert costs_of_index({}, rows, COST).view_bytes == 600
+    # A table that is too small to be measured is no table of rows without bytes.
+    assert costs_of_index({}, {**rows, "audit_record": 9}, COST).view_bytes == 600
 
 
 def test_processor_time_comes_from_reports() -> None:
