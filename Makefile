@@ -128,7 +128,7 @@ $(VENV)/.bench: $(VENV)/.dev
 	$(call install,embedded dev bench)
 	@touch $(VENV)/.run $(VENV)/.dev $@
 
-bench: $(VENV)/.bench tools viewer ## measure against Orthanc and DCMTK; BENCH_QUICK=1: twenty minutes
+bench: $(VENV)/.bench tools viewer ## measure against Orthanc and DCMTK; BENCH_QUICK=1: 25 minutes
 	@[ -e /usr/share/orthanc/plugins/libOrthancPostgreSQLIndex.so ] \
 		|| { $(call debian,orthanc-postgresql,one of the rivals is Orthanc with its index in PostgreSQL); }
 	@exec $(BIN)/python -m benchmarks

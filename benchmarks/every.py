@@ -57,18 +57,18 @@ class Step:
 
 
 STEPS: Final = (
-    Step("limits", ("limits",), "what the machine does by itself: files, commits, echoes", 90, 270),
-    Step("receive", ("receive",), "C-STORE against Orthanc and storescp; --store s3 for ours on S3", 330, 1500),
-    Step("receive-s3", ("receive", "--store", "s3"), "", 120, 600),
-    Step("stow", ("stow",), "STOW-RS against Orthanc's plugin", 60, 300),
-    Step("retrieve", ("retrieve",), "a series by WADO-RS against Orthanc's plugin", 60, 120),
+    Step("limits", ("limits",), "what the machine does by itself: files, commits, echoes", 110, 300),
+    Step("receive", ("receive",), "C-STORE against Orthanc and storescp; --store s3 for ours on S3", 380, 1500),
+    Step("receive-s3", ("receive", "--store", "s3"), "", 180, 700),
+    Step("stow", ("stow",), "STOW-RS against Orthanc's plugin", 35, 300),
+    Step("retrieve", ("retrieve",), "a series by WADO-RS against Orthanc's plugin", 25, 120),
     Step("metadata", ("metadata",), "metadata of a large study against Orthanc's plugin", 90, 120),
     Step("frames", ("frames",), "single frames against Orthanc's plugin", 120, 420),
-    Step("viewer", ("viewer",), "a large CT in OHIF, served by us and by Orthanc", 180, 300),
+    Step("viewer", ("viewer",), "a large CT in OHIF, served by us and by Orthanc", 200, 300),
     Step("memory", ("memory",), "what the processes take: many large objects at once, and huge ones", 60, 900),
-    Step("query", ("query",), "QIDO-RS and C-FIND", 150, 900),
-    Step("growth", ("growth",), "C-STORE into a filled index, against an empty one", 60, 300),
-    Step("scale", ("scale",), "measured costs carried to years and provinces; --document: into docs/scale.md", 5, 5),
+    Step("query", ("query",), "QIDO-RS and C-FIND", 200, 900),
+    Step("growth", ("growth",), "C-STORE into a filled index, against an empty one", 90, 300),
+    Step("scale", ("scale",), "measured costs carried to years and provinces; --document: into docs/scale.md", 15, 15),
 )
 """In the order in which they run."""
 

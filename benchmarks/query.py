@@ -2,7 +2,7 @@
 
 Asks a filled index (`python -m archive.demo.generated`), or small ones that it fills itself; with ``--small`` both, and
 then the small ones only what the goals name, by one client, to show what the size of the archive does. Callers are one
-who sees the province and one of its largest hospital, behind the walls; with one and with four clients at once. Writes
+who sees the province and one of its largest hospital, behind the walls; one client, and four at once. Writes
 ``query-STUDIES.md`` and ``query-STUDIES.json`` into ``build/benchmarks/``; of a named index ``query.md`` and
 ``query.json``.
 """
@@ -232,7 +232,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--small", action="store_true", help="ask small indexes, too, beside the filled one")
     parser.add("--draws", 200, 40, type=int, help="questions of each kind")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--clients", type=int, nargs="*", default=[1, 4])
+    parser.add("--clients", [1, 4], [1], type=int, nargs="*", help="at once")
     parser.add_argument("--kinds", nargs="*", default=list(KINDS), help="parts of their names")
     parser.add_argument("--by", nargs="*", default=["QIDO-RS", "C-FIND"])
     parser.add_argument("--callers", nargs="*", default=["all", "hospital"])
