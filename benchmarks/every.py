@@ -27,8 +27,7 @@ from benchmarks.results import TARGET, note_step
 from benchmarks.servers import ROOT
 
 DATABASE: Final = "BENCH_DATABASE"
-"""Environment variable: URL of a filled index, which `query` asks and `growth` sends to beside small ones, and whose
-bytes `scale` measures."""
+"""Environment variable: URL of a filled index, which `query` asks and `growth` sends to beside small ones."""
 BEFORE: Final = "BENCH_BEFORE"
 """Environment variable: as ``--before``."""
 _SLACK: Final = 300.0
@@ -128,9 +127,7 @@ def _all(steps: Sequence[Step], *, quick: bool) -> list[str]:
 
 def _command(step: Step) -> list[str]:
     url = os.environ.get(DATABASE)
-    if not url or step.name not in ("query", "growth", "scale"):
-        return [*step.command]
-    return [*step.command, "--database", url, *(["--small"] if step.name != "scale" else [])]
+    return [*step.command, *(("--database", url, "--small") if url and step.name in ("query", "growth") else ())]
 
 
 def _working_on(folder: str) -> Iterator[psutil.Process]:

@@ -1,7 +1,8 @@
 """``python -m benchmarks scale``: measured costs carried to years and provinces, as tables for ``docs/scale.md``.
 
 Costs are those of ``benchmarks/costs.json``, unless ``build/benchmarks/`` holds newer ones. ``--database URL`` measures
-the bytes of a filled index (``python -m archive.demo.generated``). The tables are printed and written into
+the bytes of a filled index (``python -m archive.demo.generated``), whose patients are linked: what is known of persons
+counts with them. The tables are printed and written into
 ``build/benchmarks/``; only ``--document`` changes the checkout: it keeps the costs in ``benchmarks/costs.json``, and
 writes the tables into ``docs/scale.md``.
 """
