@@ -30,6 +30,9 @@ KEEPALIVE: Final[dict[str, Any]] = {
     "tcp_user_timeout": 60_000,
 }
 _DIALECT: Final = psycopg_dialect.dialect()  # type: ignore[no-untyped-call]
+_PARALLEL_FROM: Final = 20_000
+"""What a statement must cost before PostgreSQL shares it among processes, about 80 ms: below, it takes longer to start
+these than they spare, and a search that has all processors leaves none to the others."""
 _SERVER_KEEPALIVE: Final = "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
 
 
@@ -108,7 +111,8 @@ def open_engine(settings: DatabaseSettings, application: str, *, transactions: b
             **KEEPALIVE,
             # Few joins, so planning them all is cheap; the limits only ever made plans worse (dcm4chee #4621).
             "options": f"{_SERVER_KEEPALIVE} -c statement_timeout={timeout} "
-            "-c join_collapse_limit=16 -c from_collapse_limit=16 -c jit=off" + (f" -c role={role}" if role else ""),
+            "-c join_collapse_limit=16 -c from_collapse_limit=16 -c jit=off "
+            f"-c parallel_setup_cost={_PARALLEL_FROM}" + (f" -c role={role}" if role else ""),
         },
     )
     event.listen(engine, "do_connect", StoppableConnection.connect_for)
