@@ -59,7 +59,7 @@ def forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     locate._current.cache_clear()
     for module in (access, search, matches, locate, links, deliveries):
         monkeypatch.setattr(module, "visible", lambda scope: true())
-    monkeypatch.setattr(search, "visible_named", lambda scope: true())
+    monkeypatch.setattr(search, "visible_named", lambda scope, by_index=True: true())
     for module in (rows, listing, items, workitems):
         monkeypatch.setattr(module, "owned", lambda scope: true())
     monkeypatch.setattr(steps, "_visible", lambda scope: true())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -72,7 +73,7 @@ def plans(large: Archive, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]
     found: list[str] = []
 
     def explain(connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
-        if statement.startswith("SELECT"):  # and not the context of a connection, which begins otherwise
+        if statement.startswith(("SELECT", "WITH")):  # and not the context of a connection, which begins otherwise
             with connection.connection.cursor() as other:
                 other.execute(f"EXPLAIN {statement}", parameters)
                 plan = "\n".join(line for (line,) in other.fetchall())
@@ -164,6 +165,58 @@ def test_studies_of_patients_that_have_a_name_are_looked_for_by_patient(
     assert "ix_patient_name_fold_id" in plans[0], plans[0]
     assert "ix_study_patient_id_study_date" in plans[1], plans[1]
     assert "name_fold" not in plans[1], plans[1]
+
+
+@pytest.mark.parametrize("scope", [ALL, MINE], ids=["all", "mine"])
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {},
+        {0x00100010: "A*"},
+        {0x00100010: "A*", 0x00100040: "F"},
+        {0x00100010: "A*", 0x00080020: "20200201-20201231"},
+        {0x00100010: "A*", 0x00080020: "20200201-20201231", 0x00080050: "?*7"},
+        {0x00080020: "20200201-20201231", 0x00080050: "?*7"},
+        {0x00080020: "20200201-20201231", 0x00100040: "M"},
+    ],
+    ids=lambda keys: " ".join(keys.values()) or "all",
+)
+@pytest.mark.parametrize("some", [0, 10_000])
+def test_a_page_is_the_same_wherever_it_is_looked_for(
+    large: Archive, monkeypatch: pytest.MonkeyPatch, keys: dict[int, str], scope: Scope, some: int
+) -> None:
+    """And what is counted behind it: of patients whose studies are found at once, or in the order of all studies."""
+    monkeypatch.setattr(search, "_SOME_PATIENTS", some)
+    monkeypatch.setattr(search, "_SOME_OF_MANY", some)
+    monkeypatch.setattr(search, "COUNTED", 30)
+    for order in ((), (Order(0x0020000D),)):
+        whole = large.search(Query(Level.STUDY, keys, limit=1000, order=order), scope)
+        if not order:
+            assert whole.matches == list(itertools.islice(large.browse(Query(Level.STUDY, keys), scope), 1000))
+        known = whole.total if not whole.more else 20_000
+        for start, size in ((0, 10), (7, 10), (0, 200), (190, 200), (known - 1, 10), (known - 35, 3), (known, 10)):
+            if not 0 <= start <= 800 or (not known and not start):
+                continue
+            page = large.search(Query(Level.STUDY, keys, limit=size, offset=start, order=order), scope)
+            assert page.matches == whole.matches[start : start + size]
+            assert page.more == (known > start + size + 30 if page.matches else False), (start, size)
+            assert page.total == (min(known, start + size + 30) if page.matches else known), (start, size)
+
+
+def test_whose_a_study_is_does_not_lead_to_it_where_patients_and_dates_do(large: Archive, plans: list[str]) -> None:
+    """The index of facilities and patients would be gone through as a whole, each entry compared with all of them."""
+    found = large.search(Query(Level.STUDY, {0x00100010: "A*", 0x00080020: "20200101-20201231"}, limit=10), MINE)
+    assert found.matches
+    assert "ix_study_facility_id_patient_id" not in plans[1], plans[1]
+    assert "ix_study_patient_id_study_date" in plans[1], plans[1]
+    # Once, and not once more to count: patients, names of rows, rows, and which of those behind the page are seen.
+    assert len(plans) == 4, plans
+    assert sum("patient_id = ANY ('{" in plan for plan in plans) == 1, plans
+
+
+def test_words_of_names_are_not_looked_for_in_all_names(large: Archive, plans: list[str]) -> None:
+    large.search(Query(Level.STUDY, {0x00100010: "A 1"}, fuzzy=True, limit=100))
+    assert "ix_patient_name_fold_id" not in plans[0], plans[0]
 
 
 @pytest.mark.parametrize("scope", [ALL, MINE], ids=["all", "mine"])

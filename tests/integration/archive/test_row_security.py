@@ -59,7 +59,7 @@ def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     locate._current.cache_clear()
     for module in (access, search, locate):
         monkeypatch.setattr(module, "visible", lambda scope: true())
-    monkeypatch.setattr(search, "visible_named", lambda scope: true())
+    monkeypatch.setattr(search, "visible_named", lambda scope, by_index=True: true())
 
 
 @pytest.fixture(autouse=True)
@@ -100,11 +100,17 @@ def test_no_query_finds_what_is_not_theirs(archive: Archive, two: tuple[str, str
 def test_no_broad_query_finds_what_is_not_theirs(
     archive: Archive, two: tuple[str, str], binh: Caller, level: Level, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of too many patients, what is on a page is looked for before the wall, and given out from behind it."""
-    monkeypatch.setattr(search, "_MOST_PATIENTS", 0)
-    for limit, offset in ((None, 0), (1, 0), (1, 1), (0, 0)):
-        query = Query(level, {0x00100010: "?*"}, limit=limit, offset=offset)
-        assert archive.search(query, binh.scope()).total == 1, (limit, offset)
+    """What is on a page of many is looked for before the wall, and given out and counted from behind it."""
+    for many, few in ((0, 0), (12_000, 0), (12_000, 50)):
+        monkeypatch.setattr(search, "_MOST_PATIENTS", many)
+        monkeypatch.setattr(search, "_FEW_PATIENTS", few)
+        for keys, limit, offset in itertools.product(({0x00100010: "?*"}, {}), (None, 1, 0), (0, 1)):
+            query = Query(level, keys, limit=limit, offset=offset)
+            result = archive.search(query, binh.scope())
+            # Of a page that was looked for ahead, what is not theirs leaves a gap.
+            assert result.total == 1 or (many and keys and result.total == 0), query
+            assert not result.more, query
+            assert result.owners in ([], ["86002"]), query
     assert found(archive, Query(level, {0x00100010: "?*"}), binh.scope()) == (1, {two[0]})
     assert len(found(archive, Query(level, {0x00100010: "?*"}), Scope())[1]) == 2
 
