@@ -168,13 +168,16 @@ def browse(
     """
     matches, order = Matches(query, scope), DEFAULT[query.level]
     asked, given = _asked(reader, query, scope), _given(query, matches, scope)
-    first = min(_PAGE, cap) if cap is not None else _PAGE
-    page = _page(asked, given, order, first + 1, stop=stop)
-    for row in page.rows[:first]:
-        yield matches.of(row)
-    if not page.full:
-        return
-    seen = {row.row for row in page.rows[:first]}
+    first = 0
+    seen: set[int] = set()
+    if not asked.all_at_once:
+        first = min(_PAGE, cap) if cap is not None else _PAGE
+        page = _page(asked, given, order, first + 1, stop=stop)
+        for row in page.rows[:first]:
+            yield matches.of(row)
+        if not page.full:
+            return
+        seen = {row.row for row in page.rows[:first]}
     left = [each for each in asked.names(order, None if cap is None else cap + 1, stop=stop) if each not in seen]
     room = len(left) if cap is None else cap - first
     for start in range(0, min(room, len(left)), _PAGE):

@@ -446,3 +446,14 @@ def test_the_last_page_of_a_fhir_search_begins_within_the_index(large: Archive, 
     plans.clear()
     assert large.fhir.search("ImagingStudy", [], ALL, context, token=token).matches
     assert re.search(r"Index Cond: .*study_date <= ", plans[0]), plans[0]
+
+
+@pytest.mark.parametrize("table", ["study", "series"])
+def test_a_row_that_counts_arrivals_stays_on_its_page(large: Archive, table: str) -> None:
+    """Where it moves, all indexes get a new entry, and two pages go into the log as a whole."""
+    page = f"SELECT (ctid::text::point)[0] FROM {table} WHERE id = 500"
+    before = sql(large, page)
+    for _ in range(4):
+        sql(large, f"UPDATE {table} SET instance_count = instance_count + 1 WHERE id = 500")
+    assert sql(large, page) == before
+    sql(large, f"UPDATE {table} SET instance_count = instance_count - 4 WHERE id = 500")
