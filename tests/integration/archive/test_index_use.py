@@ -103,7 +103,7 @@ def plans(large: Archive, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plans]:
 
     def explain_first(engine: Engine, statement: str, values: Any, context: Any, *, prepare: bool) -> Any:
         with psycopg.connect(url_of(large)) as other:
-            found.put(other.execute)  # type: ignore[arg-type]
+            found.put(other.execute)
             rows = other.execute(f"EXPLAIN {statement}", values).fetchall()  # type: ignore[call-overload]
             found.append("\n".join(line for (line,) in rows))
         return driven(engine, statement, values, context, prepare=prepare)
