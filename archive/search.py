@@ -40,11 +40,14 @@ _FEW: Final = frozenset({*UID_OF.values(), 0x00080050, 0x00100020})
 """What names a handful of studies: their UIDs, Accession Number, Patient ID."""
 _STUDY_DATE: Final = 0x00080020
 _YEAR: Final = timedelta(days=366)
+_FIRST: Final = 100
+"""Matches that are given before more are looked for while browsing: a screen or two of a workstation. Those of a broad
+question are many, and each may lie hundreds of studies behind the one before."""
 _PAGE: Final = 250
 """Matches that are in memory at once while browsing."""
 DEEPEST: Final = 100_000
 """Matches that are paged through. Beyond, each page would cost more than the one before it."""
-COUNTED: Final = 500
+COUNTED: Final = 200
 """Matches that are counted behind those of a page: to count more costs more than all else of a broad question, and who
 reads that there are more than so many narrows it down. Within one study all are counted. Behind a page of what too many
 patients are asked for by, only whether there is another one: hundreds of studies may have to be looked at for each."""
@@ -171,7 +174,7 @@ def browse(
     first = 0
     seen: set[int] = set()
     if not asked.all_at_once:
-        first = min(_PAGE, cap) if cap is not None else _PAGE
+        first = min(_FIRST, cap) if cap is not None else _FIRST
         page = _page(asked, given, order, first + 1, stop=stop)
         for row in page.rows[:first]:
             yield matches.of(row)

@@ -17,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -28,6 +29,10 @@ import psycopg
 
 from archive.core import Archive
 from archive.embedded import EmbeddedPostgres
+from archive.feed.record import begin as begin_feed
+from archive.figures.keep import begin as begin_figures
+from archive.figures.keep import step
+from archive.index_session import IndexSession
 from archive.people.caller import Membership
 from archive.people.commands import OPERATOR
 from archive.people.roles import Right, Role
@@ -40,6 +45,7 @@ from benchmarks.servers import ROOT, Service, service
 from config.settings import load
 
 GOAL_MS: Final = 50
+_SAY_AFTER: Final = 10.0
 
 
 @dataclass
@@ -156,6 +162,22 @@ def write_settings(connection: psycopg.Connection[Any], path: Path, largest: str
     path.write_text("\n".join(lines) + "\n")
 
 
+def count_figures(url: str) -> None:
+    """Have the figures of the index counted, which the web process would do beside the searches for many minutes."""
+    settings = load(environ={}, database={"url": url})
+    session = IndexSession(settings.database, "benchmarks")
+    try:
+        begin_feed(session)
+        begin_figures(session)
+        said = time.monotonic()
+        while (kept := step(session, settings.figures, hurry=True)).behind or kept.sweep is not None:
+            if time.monotonic() - said > _SAY_AFTER:
+                said = time.monotonic()
+                say(f"counting the figures: {kept.sweep} studies so far")
+    finally:
+        session.close()
+
+
 def _tokens(url: str, folder: Path, running: Service, largest: str) -> dict[str, str]:
     """A token of a program that sees all, and of one of the hospital; the accounts are made anew each time."""
     settings = load(environ={}, data_dir=str(folder), database={"url": url}, log={"level": "ERROR"})
@@ -261,6 +283,7 @@ def _run(given: argparse.Namespace, url: str, folder: Path, kinds: Sequence[str]
             for caller, facility in (("all", None), ("hospital", largest))
         }
         facts = {**_sizes(connection), "draws": given.draws, "seed": given.seed}
+    count_figures(url)
     with ExitStack() as stack:
         running = stack.enter_context(
             service(

@@ -11,6 +11,7 @@ A sweep looks at all studies: the first one builds the figures, later ones find 
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
@@ -31,9 +32,12 @@ log = logging.getLogger(__name__)
 INTERVAL: Final = 2.0
 """Seconds between two looks for what changed."""
 _BEHIND: Final = 0.02
+"""Seconds of rest at least, while there is more to do."""
 _CHANGES: Final = 5000
 _SWEEP_AGAIN: Final = 7 * 86_400.0
 """Seconds after a sweep until the next one begins."""
+_BUILDING: Final = 500
+"""Studies of each step of the first sweep, where searches go on beside it: 2000 held the interpreter for 150 ms."""
 _SLOWLY: Final = 200
 """Studies of each step of a sweep that only makes sure."""
 
@@ -108,7 +112,7 @@ def _step(connection: Connection, settings: FiguresSettings, now: datetime, hurr
     swept: list[int] = []
     fast = hurry or swept_at is None
     if sweep is not None and not behind:
-        swept, sweep = _sweep(connection, sweep, AT_ONCE if fast else _SLOWLY)
+        swept, sweep = _sweep(connection, sweep, AT_ONCE if hurry else _BUILDING if fast else _SLOWLY)
         behind = fast and sweep is not None
     studies = sorted({*told, *noted, *swept, *looked.studies})
     # While the first sweep goes on, sums of what it has found so far would help nobody: they are made at its end, at
@@ -165,7 +169,11 @@ class Keeper(Background):
         self._session.close()
 
     def _keep(self) -> float:
+        started = time.monotonic()
         kept = step(self._session, self._settings)
-        if kept.sweep is not None and kept.behind:
+        if not kept.behind:
+            return self._interval
+        if kept.sweep is not None:
             log.debug("figures are being built", extra=fields(studies=kept.sweep))
-        return _BEHIND if kept.behind else self._interval
+        # It rests as long as it worked: beside the figures of a million studies, searches took five times as long.
+        return max(_BEHIND, time.monotonic() - started)
