@@ -40,7 +40,7 @@ from archive.identity.linker import Linker
 from archive.identity.review import Reviews
 from archive.index_session import IndexSession
 from archive.index_writer import IndexWriter
-from archive.ingest import Ingest, Receiving
+from archive.ingest import Ingest
 from archive.keys import KeyAllocator, owed
 from archive.locate import locate, locate_one
 from archive.migrate import migrate as migrate_database
@@ -48,6 +48,7 @@ from archive.migrate import require_current, require_wall
 from archive.people.people import People
 from archive.reading import Reader, Short
 from archive.ready_metadata import ReadyMetadata
+from archive.receiving import Receiving
 from archive.reconcile import Repairs, reconcile, verify
 from archive.records import EVERYTHING, DicomJSON, Query, Scope, SearchResult, Source, StoredInstance
 from archive.registry.activity import Activities

@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import ExplicitVRLittleEndian
 
-from archive.ingest import Receiving
+from archive.receiving import Receiving
 from archive.records import DicomJSON, Receipt, Source
 
 TRANSFER_SYNTAX: Final = str(ExplicitVRLittleEndian)

@@ -5,25 +5,32 @@ A thread for each would share these too, but most of the time of all went into w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Final
 
-from archive.ingest import Receiving, store_unavailable
-from archive.records import Receipt
+from archive.errors import StoreUnavailable
+from archive.index_writer import Added
+from archive.keys import Key
+from archive.receiving import Receiving
+from archive.records import Arrival, Receipt
 from storage import together
-from storage.errors import StorageError
+from storage.group import Group, Ticket
+
+MOST_TOGETHER: Final = 32
+"""Objects that one thread finishes for others: each may have 256 KiB in memory, and waits until all are done."""
 
 
 def commit_all(receivings: Sequence[Receiving]) -> list[Exception | None]:
     """`Receiving.commit` some objects that were checked, which share a flush if they can; what it would have raised."""
-    waiting = [each for each in receivings if each._open]
-    failed: dict[Receiving, Exception] = {}
-    for each, error in zip(waiting, together.commit_all([each._writer for each in waiting]), strict=True):
-        each._committing = True
-        if error is None:
-            each._open = False
-            continue
-        each.abort()
-        failed[each] = store_unavailable(error) if isinstance(error, StorageError) else error
+    waiting = [each for each in receivings if each.is_open]
+    writers = [each.to_commit() for each in waiting]
+    try:
+        errors = together.commit_all(writers)
+    except BaseException:
+        for each in waiting:
+            each.abort()
+        raise
+    failed = {each: each.committed(error) for each, error in zip(waiting, errors, strict=True)}
     return [failed.get(each) for each in receivings]
 
 
@@ -32,8 +39,59 @@ def finish_all(receivings: Sequence[Receiving]) -> list[Receipt | Exception]:
     have raised is given back. A rejection note has to come alone."""
     if not receivings:
         return []
-    safe = [(each._arrival, each._key) for each in receivings if each._arrival is not None]
-    return [
-        added if isinstance(added, Exception) else each._given(arrival, added)
-        for each, (arrival, _), added in zip(receivings, safe, receivings[0]._ingest.add_all(safe), strict=True)
-    ]
+    added = receivings[0].ingest.add_all([each.placed for each in receivings])
+    return [each.given(outcome) for each, outcome in zip(receivings, added, strict=True)]
+
+
+class Finishing:
+    """Objects that threads finish at the same moment, one each: one of the threads does it for all (`storage.group`).
+
+    So each sleeps once for its object, instead of once until the bytes are durable and once until the row is. A thread
+    alone does what it would do without the others.
+    """
+
+    def __init__(
+        self,
+        add: Callable[[Arrival, Key], Added],
+        add_all: Callable[[Sequence[tuple[Arrival, Key]]], list[Added | Exception]],
+    ) -> None:
+        """`add` and `add_all` are those of `archive.ingest.Ingest`."""
+        self._add = add
+        self._add_all = add_all
+        self._group: Group[Receiving, Added] = Group(self._work, MOST_TOGETHER)
+
+    def finish(self, receiving: Receiving) -> Added:
+        """Make durable and visible what was checked. Raises as `Receiving.finish` does, for this object only."""
+        return self._group.add(receiving)
+
+    def _work(self, tickets: Sequence[Ticket[Receiving, Added]]) -> None:
+        try:
+            self._finish(tickets)
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                _spare_others(tickets)
+            raise
+
+    def _finish(self, tickets: Sequence[Ticket[Receiving, Added]]) -> None:
+        if len(tickets) == 1:
+            tickets[0].item.commit()
+        else:
+            errors = commit_all([ticket.item for ticket in tickets])
+            for ticket, error in zip(tickets, errors, strict=True):
+                ticket.error = error
+        safe = [ticket for ticket in tickets if ticket.error is None]
+        if len(safe) == 1:
+            safe[0].result = self._add(*safe[0].item.placed)
+            return
+        for ticket, added in zip(safe, self._add_all([ticket.item.placed for ticket in safe]), strict=True):
+            if isinstance(added, Exception):
+                ticket.error = added
+            else:
+                ticket.result = added
+
+
+def _spare_others(tickets: Sequence[Ticket[Receiving, Added]]) -> None:
+    """The thread that does it for all was interrupted, the others were not: they may have their objects sent again."""
+    for ticket in tickets:
+        if not (ticket.leads or ticket.done):
+            ticket.error = StoreUnavailable("the archive was interrupted while it stored the object; send it again")

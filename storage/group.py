@@ -6,6 +6,7 @@ thread in between. Each sleeps until its work is done or it is to lead: nobody i
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -61,7 +62,7 @@ class Group(Generic[Item, Result]):
             self._queue_up(tickets)
             for ticket in tickets:
                 if not ticket.leads:
-                    ticket.wake.acquire()
+                    self._sleep(ticket, tickets)
                 if ticket.leads:
                     self._lead()
                     self._hand_over(ticket)
@@ -78,6 +79,20 @@ class Group(Generic[Item, Result]):
             self._queue += tickets
             if not self._led:
                 self._led = tickets[0].leads = True
+
+    def _sleep(self, ticket: Ticket[Item, Result], brought: Sequence[Ticket[Item, Result]]) -> None:
+        """Until the ticket is done or leads. Who is interrupted meanwhile still waits for those of its items that
+        somebody works on: it is to give them up, which must not happen under the hands of another thread."""
+        try:
+            ticket.wake.acquire()
+        except BaseException:
+            with self._lock:
+                taken = [each for each in brought if not each.leads and each not in self._queue]
+            for each in taken:
+                while not each.done:
+                    with contextlib.suppress(KeyboardInterrupt):
+                        each.wake.acquire()
+            raise
 
     def _lead(self) -> None:
         with self._lock:

@@ -12,9 +12,9 @@ from typing import Final
 
 from archive.core import Archive
 from archive.errors import ArchiveError, SOPClassMismatch
-from archive.ingest import Receiving
 from archive.ingest_together import commit_all, finish_all
 from archive.private_file import PrivateFile
+from archive.receiving import Receiving
 from archive.records import Arrival, Receipt, Source
 from archive.rejection.causes import KEY_OBJECT_SELECTION
 from archive.standard.file_format import FileMeta, NeedMoreBytes

@@ -16,8 +16,8 @@ from sqlalchemy import Engine, text
 from archive.database import change, fetch
 from archive.documents import store
 from archive.errors import InvalidQuery, NotFound
-from archive.ingest import Receiving
 from archive.reading import Reader
+from archive.receiving import Receiving
 from archive.records import EVERYTHING, Receipt, Scope
 from archive.rejection import sql
 from archive.rejection.causes import BY_CODE, NOTES, Hidden

@@ -18,7 +18,7 @@ from archive.background import Background
 from archive.database import change, fetch
 from archive.documents import store
 from archive.errors import ArchiveError, ConflictingDuplicate
-from archive.ingest import Receiving
+from archive.receiving import Receiving
 from archive.records import DicomJSON
 from archive.rejection.rejections import Rejections
 from archive.reports.pdf import Copy, printed

@@ -12,7 +12,7 @@ import threading
 from archive.audit.events import Action
 from archive.core import Archive
 from archive.errors import BadObject, NotPermitted, SOPClassMismatch, Unavailable
-from archive.ingest import Receiving
+from archive.receiving import Receiving
 from archive.records import Outcome, Receipt, Source
 from archive.sender import source_of
 from config.logs import fields

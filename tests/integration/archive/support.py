@@ -15,11 +15,14 @@ import psycopg
 import pydicom.config
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from archive.core import Archive
-from archive.records import Level, Query
+from archive.receiving import Receiving
+from archive.records import Level, Query, Source
 from archive.reindex import OF_ARCHIVE
-from tests.factories import encode
+from storage.filesystem import FilesystemStore
+from tests.factories import SOURCE, ct_image, encode
 
 STUDY_COUNTS = """
 SELECT study.study_instance_uid, study.series_count, study.instance_count, study.byte_count,
@@ -74,6 +77,34 @@ def assert_sound(archive: Archive) -> None:
         with archive.store.open(key) as reader:
             data = reader.read()
         assert (len(data), hashlib.sha256(data[offset:]).digest()) == (size, digest)
+
+
+def use_journal(archive: Archive) -> None:
+    """Store until the receive journal is in use, so that small objects share its flushes."""
+    kept = archive.store
+    assert isinstance(kept, FilesystemStore) and kept._journal is not None
+    while not kept._journal.active:
+        with kept.create("warm/up", indexed=True) as writer:
+            writer.commit()
+        kept.delete("warm/up")
+
+
+def begun(archive: Archive, dataset: Dataset, source: Source = SOURCE) -> Receiving:
+    """An object of which all bytes are there, to be finished."""
+    receiving = archive.begin(
+        source,
+        sop_class_uid=dataset.SOPClassUID,
+        sop_instance_uid=dataset.SOPInstanceUID,
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+    )
+    receiving.write(encode(dataset))
+    receiving.check()
+    return receiving
+
+
+def of_one_series(count: int, **attributes: object) -> list[Dataset]:
+    uids = {"StudyInstanceUID": generate_uid(), "SeriesInstanceUID": generate_uid(), **attributes}
+    return [ct_image(**uids, InstanceNumber=n + 1) for n in range(count)]
 
 
 def studies(archive: Archive, keys: dict[int, str] | None = None, **options: Any) -> list[dict[str, Any]]:

@@ -247,6 +247,8 @@ def test_a_row_is_refused_from_the_moment_its_block_is_settling(archive: Archive
 class _FailingWriter:
     """A writer that fails at the step its store was told."""
 
+    shares = False
+
     def __init__(self, writer: FileWriter, store: _Failing) -> None:
         self._writer = writer
         self._store = store

@@ -8,40 +8,21 @@ from collections.abc import Sequence
 import psycopg
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import generate_uid
 
 from archive.core import Archive
 from archive.errors import BadObject, IndexUnavailable, StoreUnavailable
 from archive.index_writer import StaleKey
-from archive.ingest import Receiving
 from archive.ingest_together import commit_all, finish_all
-from archive.records import Level, Outcome, Query, Receipt, Source
-from storage.filesystem import FilesystemStore
-from tests.factories import SOURCE, ct_image, encode
-from tests.integration.archive.support import assert_sound, sql, stored_keys
+from archive.records import Level, Outcome, Query, Receipt
+from tests.factories import ct_image
+from tests.integration.archive.support import assert_sound, begun, of_one_series, sql, stored_keys, use_journal
 
 
 @pytest.fixture(autouse=True)
 def journal(archive: Archive) -> None:
     """The receive journal is in use, so that they share its flushes."""
-    kept = archive.store
-    assert isinstance(kept, FilesystemStore) and kept._journal is not None
-    while not kept._journal.active:
-        with kept.create("warm/up", indexed=True) as writer:
-            writer.commit()
-        kept.delete("warm/up")
-
-
-def begun(archive: Archive, dataset: Dataset, source: Source = SOURCE) -> Receiving:
-    receiving = archive.begin(
-        source,
-        sop_class_uid=dataset.SOPClassUID,
-        sop_instance_uid=dataset.SOPInstanceUID,
-        transfer_syntax_uid=ExplicitVRLittleEndian,
-    )
-    receiving.write(encode(dataset))
-    receiving.check()
-    return receiving
+    use_journal(archive)
 
 
 def finished(archive: Archive, *datasets: Dataset) -> list[Receipt | Exception]:
@@ -53,11 +34,6 @@ def finished(archive: Archive, *datasets: Dataset) -> list[Receipt | Exception]:
 
 def outcomes(found: Sequence[Receipt | Exception]) -> list[Outcome | type[Exception]]:
     return [each.outcome if isinstance(each, Receipt) else type(each) for each in found]
-
-
-def of_one_series(count: int, **attributes: object) -> list[Dataset]:
-    uids = {"StudyInstanceUID": generate_uid(), "SeriesInstanceUID": generate_uid(), **attributes}
-    return [ct_image(**uids, InstanceNumber=n + 1) for n in range(count)]
 
 
 def test_all_are_stored_and_told_in_their_order(archive: Archive) -> None:
@@ -129,8 +105,7 @@ def test_what_postgresql_refuses_harms_no_other(archive: Archive, monkeypatch: p
     made = [*of_one_series(3), *of_one_series(2)]
     receivings = [begun(archive, each) for each in made]
     for n in (1, 3):
-        arrival = receivings[n]._arrival
-        assert arrival is not None
+        arrival, _ = receivings[n].placed
         object.__setattr__(arrival.instance, "sop_class_uid", "1.2\0.3")
     commit_all(receivings)
     found = finish_all(receivings)
@@ -144,7 +119,7 @@ def test_bytes_that_cannot_be_made_durable_harm_no_other(archive: Archive) -> No
     made = of_one_series(5)
     receivings = [begun(archive, each) for each in made]
     # Somebody has taken its temporary file: it cannot get its name.
-    receivings[2]._writer.abort()
+    receivings[2].to_commit().abort()
     failed = commit_all(receivings)
     assert [each is None for each in failed] == [True, True, False, True, True]
     rest = [each for each, error in zip(receivings, failed, strict=True) if error is None]
@@ -183,7 +158,7 @@ def test_without_an_index_none_is_acknowledged_and_all_are_taken_when_sent_again
 def test_a_block_that_was_settled_by_another_is_told_to_each(archive: Archive) -> None:
     receivings = [begun(archive, each) for each in of_one_series(3)]
     commit_all(receivings)
-    sql(archive, "UPDATE key_block SET state = 'settling' WHERE id = %s", receivings[0]._key.block)
+    sql(archive, "UPDATE key_block SET state = 'settling' WHERE id = %s", receivings[0].placed[1].block)
     assert outcomes(finish_all(receivings)) == [StaleKey] * 3
 
 

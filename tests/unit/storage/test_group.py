@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -95,3 +96,95 @@ def test_many_threads_with_some_each_lose_nothing() -> None:
         each.item for some in brought for each in some
     )
     assert not group._led
+
+
+def test_an_interrupted_thread_returns_when_nobody_works_on_its_item_any_more() -> None:
+    """It is to give the item up, which must not happen under the hands of the thread that leads."""
+    groups: list[list[int]] = []
+    gates = {0: threading.Event(), 1: threading.Event()}
+    interrupted = threading.Event()
+
+    def work(some: Sequence[Ticket[int, int]]) -> None:
+        groups.append([ticket.item for ticket in some])
+        assert gates[some[0].item].wait(120)
+        for ticket in some:
+            ticket.result = 1
+
+    def interrupt(*_: object) -> None:
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    def control() -> None:
+        try:
+            while len(group._queue) < 2:
+                assert not mine.done
+            gates[0].set()
+            while len(groups) < 2:
+                assert not mine.done
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            assert interrupted.wait(120)
+        finally:
+            gates[0].set()
+            gates[1].set()
+
+    group: Group[int, int] = Group(work, 4)
+    mine: Ticket[int, int] = Ticket(2)
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        with ThreadPoolExecutor(3) as threads:
+            first = threads.submit(group.add, 0)
+            while not groups:
+                assert not first.done()
+            second = threads.submit(group.add, 1)
+            while not group._queue:
+                assert not second.done()
+            controlled = threads.submit(control)
+            with pytest.raises(KeyboardInterrupt):
+                group.add_all([mine])
+            assert mine.done
+            controlled.result(120)
+            assert first.result(120) == second.result(120) == 1
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert groups == [[0], [1, 2]]
+    assert not group._led
+
+
+def test_an_interrupted_thread_takes_its_item_away_if_nobody_works_on_it() -> None:
+    gate, interrupted = threading.Event(), threading.Event()
+    groups: list[list[int]] = []
+
+    def work(some: Sequence[Ticket[int, int]]) -> None:
+        groups.append([ticket.item for ticket in some])
+        assert gate.wait(120)
+        for ticket in some:
+            ticket.result = 1
+
+    def interrupt(*_: object) -> None:
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    def control() -> None:
+        while not group._queue:
+            assert not gate.is_set()
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        assert interrupted.wait(120)
+
+    group: Group[int, int] = Group(work, 4)
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        with ThreadPoolExecutor(2) as threads:
+            first = threads.submit(group.add, 0)
+            while not groups:
+                assert not first.done()
+            controlled = threads.submit(control)
+            with pytest.raises(KeyboardInterrupt):
+                group.add(1)
+            controlled.result(120)
+            gate.set()
+            assert first.result(120) == 1
+    finally:
+        gate.set()
+        signal.signal(signal.SIGINT, before)
+    assert groups == [[0]]
+    assert not group._led and not group._queue
