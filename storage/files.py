@@ -22,6 +22,10 @@ WRITE_OUT_SIZE: Final = 8 << 20
 """A large file is sent on its way to the medium in steps of this size while it grows. Measured with 200 MB files next
 to 33 kB ones: the large commit takes 5 ms instead of 120, the longest small one 20 ms instead of 140."""
 FILE_MODE: Final = 0o640
+FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+"""How a folder is opened to be flushed."""
+NAMELESS_FILE: Final = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC
+"""How a file without a name is made, in the folder that is opened."""
 _NEW_FILE: Final = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
 # Linux transfers at most this many bytes per call.
 _MOST_PER_CALL: Final = 0x7FFFF000
@@ -33,21 +37,23 @@ def temporary_name(name: str) -> str:
 
 
 class FileWriter:
-    """A file that becomes `name` in its folder when committed.
+    """A file that gets its name when committed.
 
     How ``commit`` keeps the promises of the contract, in this order:
 
-    1. ``fdatasync`` of the temporary file: bytes and size are on the medium before anybody can see them;
+    1. ``fdatasync`` of the file: bytes and size are on the medium before anybody can see them;
     2. ``link`` under the final name: fails if the name is taken, unlike ``rename``;
     3. ``unlink`` of the temporary name: before the next step, so that one flush covers both;
     4. ``fsync`` of the folder: the name is on the medium.
 
     With a `journal`, the bytes of a small object are made durable there instead of by 1 and 4, see `storage.journal`.
+    Its file has no name until then (``O_TMPFILE``), where the file system can do that: one change of the folder
+    instead of three, and nothing is left of it when the process dies.
 
     Between 2 and 4 the object can be seen though a power cut could still take its name (never its bytes).
     Callers learn of the object from whoever committed it, so none looks in that moment.
 
-    The folder stays open from the start: a write error that the kernel reports between now and step 4 is
+    The folder is open before step 2: a write error that the kernel reports between then and step 4 is
     reported to this descriptor. An ``fsync`` that failed is never tried again, for the kernel may have dropped
     the pages and would then report success; the writer is dead and what it published is withdrawn.
     """
@@ -57,6 +63,7 @@ class FileWriter:
         "_flushed",
         "_folder_fd",
         "_journal",
+        "_journal_path",
         "_limit",
         "_linked",
         "_name",
@@ -69,31 +76,49 @@ class FileWriter:
         "key",
     )
 
-    def __init__(self, key: str, name: str, folder_fd: int, journal: Journal | None = None, folder: str = "") -> None:
-        """Start the file. Takes over `folder_fd`, also when it raises. `folder` is that of the journal's paths."""
+    def __init__(
+        self,
+        key: str,
+        path: str,
+        *,
+        folder_fd: int = -1,
+        fd: int = -1,
+        journal: Journal | None = None,
+        journal_path: str = "",
+    ) -> None:
+        """Start the file that is to be `path`, which the journal calls `journal_path`.
+
+        In the folder open as `folder_fd`, under a temporary name; or it is `fd`, a file without a name in the folder.
+        Takes over what is open, also when it raises.
+        """
         self.key = key
         self._journal = journal
-        self._path = f"{folder}/{name}"
+        self._journal_path = journal_path
+        self._path = path
         # What goes into the journal is kept until then; a larger object is written as it comes.
         self._limit = LARGEST if journal is not None and journal.active else COALESCE_SIZE
-        self._name = name
-        self._temporary = temporary_name(name)
+        self._name = path.rpartition("/")[2]
+        self._temporary = temporary_name(self._name) if fd < 0 else ""
         self._folder_fd = folder_fd
-        self._fd = -1
+        self._fd = fd
         self._pending = bytearray()
         self._flushed = 0
         self._sent = 0
         self._linked = False
         self._reason: StorageError | None = None
         self._ticket: JournalTicket | None = None
+        if fd < 0:
+            self._make()
+
+    def _make(self) -> None:
         try:
-            self._fd = os.open(self._temporary, _NEW_FILE, FILE_MODE, dir_fd=folder_fd)
+            self._fd = os.open(self._temporary, _NEW_FILE, FILE_MODE, dir_fd=self._folder_fd)
         except FileExistsError:
             self._close()
-            raise ObjectExists(f"{key} is being written, or an unfinished write of it was not deleted") from None
+            raise ObjectExists(f"{self.key} is being written, or an unfinished write of it was not deleted") from None
         except OSError as error:
             self._close()
-            raise unavailable(f"cannot create {key}", error) from error
+            raise unavailable(f"cannot create {self.key}", error) from error
 
     def write(self, data: Buffer) -> None:
         """Append `data`. Raises `StorageUnavailable`; from then on the writer is dead and its file removed."""
@@ -190,6 +215,7 @@ class FileWriter:
     def _publish(self) -> None:
         entry = self._enter()
         if entry is None:
+            self._open_folder()
             os.fdatasync(self._fd)
             self._give_name()
             os.fsync(self._folder_fd)
@@ -222,23 +248,31 @@ class FileWriter:
         self._flush()
         if self._journal is None or whole is None:
             return None
-        return self._journal.ticket(self._path, whole, os.fstat(self._fd).st_dev)
+        return self._journal.ticket(self._journal_path, whole, os.fstat(self._fd).st_dev)
+
+    def _open_folder(self) -> None:
+        if self._folder_fd < 0:
+            self._folder_fd = os.open(self._path.rpartition("/")[0], FOLDER)
 
     def _give_name(self) -> None:
+        name, folder = (self._path, None) if self._folder_fd < 0 else (self._name, self._folder_fd)
         try:
             # By descriptor, not by the temporary name: should that name have been deleted and taken by another
-            # writer meanwhile, this must not publish the other's unfinished bytes.
-            os.link(f"/proc/self/fd/{self._fd}", self._name, src_dir_fd=self._folder_fd, dst_dir_fd=self._folder_fd)
+            # writer meanwhile, this must not publish the other's unfinished bytes. The first path is absolute; that
+            # it is given a folder makes Python follow the link that it is (linkat instead of link).
+            os.link(f"/proc/self/fd/{self._fd}", name, src_dir_fd=self._fd, dst_dir_fd=folder)
         except FileExistsError:
             raise ObjectExists(f"{self.key} exists") from None
         self._linked = True
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._temporary, dir_fd=self._folder_fd)
+        if self._temporary:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._temporary, dir_fd=self._folder_fd)
 
     def _discard(self) -> None:
         """Remove every name of the file. What cannot be removed now is removed by ``delete`` of the key."""
-        for name in (self._name, self._temporary) if self._linked else (self._temporary,):
+        for name in filter(None, (self._name if self._linked else "", self._temporary)):
             with contextlib.suppress(OSError):
+                self._open_folder()
                 # The temporary name may have been deleted, and taken by another writer, before a forgotten one ends.
                 if os.stat(name, dir_fd=self._folder_fd).st_ino == os.fstat(self._fd).st_ino:
                     os.unlink(name, dir_fd=self._folder_fd)

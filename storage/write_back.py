@@ -74,7 +74,8 @@ class WriteBackStore:
         if not indexed or not self._receives:
             return self._remote.create(key, indexed=indexed)
         self._uploader.arrives()
-        writer = self._spool.create(key, indexed=True)
+        # The uploader is to see that it is written: it neither takes the folder away nor what has the key.
+        writer = self._spool.create(key, indexed=True, named=True)
         if self._looks_first:
             # In this order: the uploader leaves an object in the spool while another of its key is being written.
             try:

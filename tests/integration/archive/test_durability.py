@@ -30,7 +30,16 @@ from storage.errors import StorageUnavailable
 from storage.files import FileWriter
 from storage.filesystem import FilesystemStore
 from tests.factories import SOURCE, ct_image, encode, store, store_bytes
-from tests.integration.archive.support import assert_sound, sql, start_sender, stored_keys, studies, together
+from tests.integration.archive.support import (
+    assert_sound,
+    begun,
+    sql,
+    start_sender,
+    stored_keys,
+    studies,
+    together,
+    use_journal,
+)
 
 
 def _digests(archive: Archive) -> dict[str, bytes]:
@@ -219,6 +228,24 @@ def test_a_block_settled_behind_its_writer_is_found_out_by_the_first_row(setting
     with pytest.raises(StaleKey):
         store(archive, image)
     assert len(stored_keys(archive)) == 1
+    assert store(archive, image).outcome is Outcome.STORED
+    archive.close()
+    assert sql(archive, "SELECT count(*) FROM key_block") == [0]
+    assert_sound(archive)
+
+
+def test_what_is_stored_after_its_block_was_settled_is_refused_and_deleted(
+    settings: Settings, archive: Archive
+) -> None:
+    """Its file has no name that the settler could have deleted."""
+    use_journal(archive)
+    image = ct_image()
+    with begun(archive, image) as receiving:
+        session = IndexSession(settings.database, "other")
+        settle_block(session.run, archive.store, receiving.placed[1].block)
+        session.close()
+        with pytest.raises(StaleKey):
+            receiving.finish()
     assert store(archive, image).outcome is Outcome.STORED
     archive.close()
     assert sql(archive, "SELECT count(*) FROM key_block") == [0]

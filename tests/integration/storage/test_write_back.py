@@ -15,7 +15,7 @@ import pytest
 
 from storage import uploader as uploader_module
 from storage.encryption.store import EncryptedStore
-from storage.errors import StorageUnavailable
+from storage.errors import ObjectExists, StorageUnavailable
 from storage.s3 import S3Store
 from storage.segments import FOLDER
 from storage.uploader import objects, waiting
@@ -102,6 +102,29 @@ def test_given_an_object_then_acknowledged_from_the_spool_and_moved_to_s3(
         for number, size in enumerate((0, 33_000, 6 << 20, 12 << 20)):
             assert get(remote, f"{key}{number}") == get(store, f"{key}{number}") == bytes([number]) * size
             store.delete(f"{key}{number}")
+
+
+def test_given_another_write_of_its_key_then_an_object_stays_in_the_spool_which_refuses_the_other(
+    server: S3Server, remote: S3Store, folder: Path, key: str
+) -> None:
+    """Also when the receive journal is in use: the uploader must see what is being written."""
+    with closing(spooled(server, folder)) as store:
+        journal = store._spool._journal
+        assert journal is not None
+        put(store, f"{key}0", b"has the journal made")
+        wait_until(lambda: journal.active, "the journal is in use")
+        put(store, key, b"first")
+        with store.create(key) as other:
+            other.write(b"second")
+            assert (folder / "spool" / f"{key.rpartition('/')[0]}/.1.part").exists()
+            store.recover(nothing_known)
+            wait_until(lambda: key in remote.keys(key), "it is with S3")
+            put(store, f"{key}2", b"goes up later")
+            wait_until(lambda: list(objects(str(folder / "spool"))) == [key], "the others have left the spool")
+            with pytest.raises(ObjectExists):
+                other.commit()
+        wait_until_empty(folder)
+        assert get(remote, key) == b"first"
 
 
 def test_given_what_has_no_row_then_with_s3_at_once(server: S3Server, remote: S3Store, folder: Path, key: str) -> None:

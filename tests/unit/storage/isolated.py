@@ -47,3 +47,9 @@ def run(code: str, *arguments: str | Path, under: Sequence[str | Path] = (), env
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def in_own_mounts(script: str) -> list[str]:
+    """A prefix that runs a command after `script`, which may mount: nobody else sees it, and it ends with the command."""
+    flags = ["--mount"] if os.geteuid() == 0 else ["--user", "--map-root-user", "--mount"]
+    return ["unshare", *flags, "sh", "-ec", f'{script}; exec "$@"', "sh"]

@@ -15,7 +15,7 @@ from storage.errors import IntegrityError, ObjectExists, ObjectNotFound, Storage
 from storage.filesystem import FilesystemStore
 from tests.contracts.object_store import ObjectStoreContract
 from tests.contracts.store_helpers import assert_absent, get, put
-from tests.unit.storage.isolated import ROOT, command, run
+from tests.unit.storage.isolated import ROOT, command, in_own_mounts, run
 
 KEY = "2026/11/22/7f3a9c01d2e4b8f0/03ff"
 needs_strace = pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
@@ -214,12 +214,6 @@ FULL_DISK = """
         writer.commit()
     store.check()
 """
-
-
-def in_own_mounts(script: str) -> list[str]:
-    """A prefix that runs a command after `script`, which may mount: nobody else sees it, and it ends with the command."""
-    flags = ["--mount"] if os.geteuid() == 0 else ["--user", "--map-root-user", "--mount"]
-    return ["unshare", *flags, "sh", "-ec", f'{script}; exec "$@"', "sh"]
 
 
 def test_given_a_full_disk_then_unavailable_and_the_space_is_given_back(tmp_path: Path) -> None:
