@@ -40,8 +40,9 @@ _FEW: Final = frozenset({*UID_OF.values(), 0x00080050, 0x00100020})
 """What names a handful of studies: their UIDs, Accession Number, Patient ID."""
 _STUDY_DATE: Final = 0x00080020
 _YEAR: Final = timedelta(days=366)
-_FIRST: Final = 100
-"""Matches that are given before more are looked for while browsing: a screen or two of a workstation. Those of a broad
+_FIRST: Final = 150
+"""Matches that are given before more are looked for while browsing: what a workstation shows, and some more until its
+C-CANCEL is here, should it show a hundred: else the rest would be looked for in vain. Those of a broad
 question are many, and each may lie hundreds of studies behind the one before."""
 _PAGE: Final = 250
 """Matches that are in memory at once while browsing."""

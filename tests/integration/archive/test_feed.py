@@ -86,6 +86,8 @@ def test_what_is_stored_and_replaced_and_what_is_only_held(archive: Archive, ses
         assert change.sop_instance_uid == image.SOPInstanceUID
         assert change.sop_class_uid == image.SOPClassUID
         text = orjson.dumps(change.to_json()).decode()
+        for uid in (image.StudyInstanceUID, image.SeriesInstanceUID, image.SOPInstanceUID):
+            text = text.replace(uid, "")  # their digits are random
         assert not any(value in text for value in ("BN0001", "Nguy", "A1", "1962", "CT "))
 
 
