@@ -42,8 +42,8 @@ _STUDY_DATE: Final = 0x00080020
 _YEAR: Final = timedelta(days=366)
 _FIRST: Final = 150
 """Matches that are given before more are looked for while browsing: what a workstation shows, and some more until its
-C-CANCEL is here, should it show a hundred: else the rest would be looked for in vain. Those of a broad
-question are many, and each may lie hundreds of studies behind the one before."""
+C-CANCEL is here, should it show a hundred: else the rest would be looked for in vain. Those of a broad question are
+many, and each may lie hundreds of studies behind the one before."""
 _PAGE: Final = 250
 """Matches that are in memory at once while browsing."""
 DEEPEST: Final = 100_000

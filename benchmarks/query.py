@@ -31,7 +31,7 @@ from archive.core import Archive
 from archive.embedded import EmbeddedPostgres
 from archive.feed.record import begin as begin_feed
 from archive.figures.keep import begin as begin_figures
-from archive.figures.keep import step
+from archive.figures.keep import catch_up
 from archive.index_session import IndexSession
 from archive.people.caller import Membership
 from archive.people.commands import OPERATOR
@@ -170,7 +170,7 @@ def count_figures(url: str) -> None:
         begin_feed(session)
         begin_figures(session)
         said = time.monotonic()
-        while (kept := step(session, settings.figures, hurry=True)).behind or kept.sweep is not None:
+        for kept in catch_up(session, settings.figures):
             if time.monotonic() - said > _SAY_AFTER:
                 said = time.monotonic()
                 say(f"counting the figures: {kept.sweep} studies so far")

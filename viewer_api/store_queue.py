@@ -15,13 +15,13 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from typing import Final, NamedTuple
 
+from archive.ingest_together import MOST_TOGETHER
 from viewer_api.store_part import Part, commit_together, store_all
 
 MOST_AT_ONCE: Final = 48
 """Parts of one request that wait or are being stored. Each has two descriptors."""
 MOST_BYTES: Final = 8 << 20
 """Of these, in memory: those that share a flush are there whole."""
-MOST_TOGETHER: Final = 32
 
 _REQUESTS: Final = 32
 _COMMITS: Final = 48

@@ -12,13 +12,11 @@ import orjson
 from archive.core import Archive
 from archive.errors import ArchiveError
 from archive.feed.record import begin as begin_feed
-from archive.figures.keep import begin, rebuild, step, sum_anew
+from archive.figures.keep import begin, catch_up, rebuild, sum_anew
 from archive.index_session import IndexSession
 from config.settings import Settings
 
 Add = Callable[[str, Callable[[Settings, argparse.Namespace], int], str], argparse.ArgumentParser]
-_WAIT = 1.0
-"""Seconds until another process that keeps figures is asked how far it has come."""
 
 
 def register(add: Add) -> None:
@@ -63,17 +61,11 @@ def _rebuild(archive: Archive, session: IndexSession, *, resume: bool) -> int:
     if not resume:
         rebuild(session)
     started, looked = time.monotonic(), 0
-    while True:
-        kept = step(session, archive.settings.figures, hurry=True)
-        if not kept.mine:
-            time.sleep(_WAIT)  # a web process is at it
-            continue
+    for kept in catch_up(session, archive.settings.figures):
         looked += kept.studies
         if kept.studies:
             rate = looked / max(0.001, time.monotonic() - started)
             print(f"  {looked} studies counted, {rate:.0f} a second", flush=True)
-        if not kept.behind and kept.sweep is None:
-            break
     wrong = sum_anew(session)
     print(f"figures are whole; sums that were wrong: {wrong}")
     return 0

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
@@ -40,6 +41,8 @@ _BUILDING: Final = 500
 """Studies of each step of the first sweep, where searches go on beside it: 2000 held the interpreter for 150 ms."""
 _SLOWLY: Final = 200
 """Studies of each step of a sweep that only makes sure."""
+_WAIT: Final = 1.0
+"""Seconds until another process that keeps figures is asked how far it has come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,18 @@ def step(session: IndexSession, settings: FiguresSettings, now: datetime | None 
             return _step(connection, settings, at, hurry)
 
     return session.run(work)
+
+
+def catch_up(session: IndexSession, settings: FiguresSettings) -> Iterator[Kept]:
+    """Take steps in a hurry until the figures are whole; gives each. `begin` comes first. Raises `IndexUnavailable`."""
+    while True:
+        kept = step(session, settings, hurry=True)
+        if not kept.mine:
+            time.sleep(_WAIT)  # a web process is at it
+            continue
+        yield kept
+        if not kept.behind and kept.sweep is None:
+            return
 
 
 def begin(session: IndexSession) -> None:

@@ -17,7 +17,7 @@ from pydicom.uid import generate_uid
 
 from archive.core import Archive
 from archive.records import Source
-from storage.filesystem import FilesystemStore
+from tests.integration.archive.support import use_journal
 from tests.integration.dicom_node.running import object_files, wait_until
 from tests.rejection_notes import note
 from tests.web_server import (
@@ -42,12 +42,7 @@ MANY = 5 * MOST_AT_ONCE
 @pytest.fixture
 def journaled(archive: Archive) -> Archive:
     """An archive whose receive journal is in use, so that parts share flushes."""
-    store = archive.store
-    assert isinstance(store, FilesystemStore) and store._journal is not None
-    while not store._journal.active:
-        with store.create("warm/up", indexed=True) as writer:
-            writer.commit()
-        store.delete("warm/up")
+    use_journal(archive)
     return archive
 
 

@@ -53,3 +53,13 @@ def in_own_mounts(script: str) -> list[str]:
     """A prefix that runs a command after `script`, which may mount: nobody else sees it, and it ends with the command."""
     flags = ["--mount"] if os.geteuid() == 0 else ["--user", "--map-root-user", "--mount"]
     return ["unshare", *flags, "sh", "-ec", f'{script}; exec "$@"', "sh"]
+
+
+def steps_of_commit(trace: Path) -> list[str]:
+    """The calls in a trace by strace between "commit" and "done", of the thread that wrote these."""
+    lines = trace.read_text().splitlines()
+    first = next(n for n, line in enumerate(lines) if '"commit"' in line)
+    last = next(n for n, line in enumerate(lines) if '"done"' in line)
+    pid = lines[first].split()[0]
+    mine = [line.split(maxsplit=1)[1] for line in lines[first + 1 : last] if line.split()[0] == pid]
+    return [line for line in mine if "resumed" not in line]

@@ -382,12 +382,7 @@ def test_given_a_commit_then_the_journal_is_durable_before_the_name(root: Path) 
     subprocess.run(
         [*under, *isolated.command(code, root, "1", "6", SEGMENT)], cwd=isolated.ROOT, timeout=120, check=False
     )
-    lines = trace.read_text().splitlines()
-    first = next(n for n, line in enumerate(lines) if '"commit"' in line)
-    last = next(n for n, line in enumerate(lines) if '"done"' in line)
-    pid = lines[first].split()[0]
-    mine = [line.split(maxsplit=1)[1] for line in lines[first + 1 : last] if line.split()[0] == pid]
-    steps = [line for line in mine if "resumed" not in line]
+    steps = isolated.steps_of_commit(trace)
     assert [step.partition("(")[0] for step in steps] == ["write", "pwritev2", "fdatasync", "linkat"]
     assert ".segment" in steps[1] and ".segment" in steps[2]
 

@@ -294,12 +294,7 @@ def test_given_one_too_large_then_its_folder_is_open_before_the_name_and_flushed
     trace = root.parent / "trace"
     calls = "trace=openat,fdatasync,linkat,unlinkat,fsync,write"
     isolated.run(code, root, "1", "6", str(SEGMENT), under=["strace", "-f", "-y", "-o", trace, "-e", calls])
-    lines = trace.read_text().splitlines()
-    first = next(n for n, line in enumerate(lines) if '"commit"' in line)
-    last = next(n for n, line in enumerate(lines) if '"done"' in line)
-    pid = lines[first].split()[0]
-    mine = [line.split(maxsplit=1)[1] for line in lines[first + 1 : last] if line.split()[0] == pid]
-    steps = [line for line in mine if "resumed" not in line]
+    steps = isolated.steps_of_commit(trace)
     assert [step.partition("(")[0] for step in steps] == ["openat", "fdatasync", "linkat", "fsync"]
     assert f"<{root}/a>" in steps[0] and "(deleted)" in steps[1]
     assert re.search(rf"<{root}/a>, \"x\"", steps[2]) and f"<{root}/a>" in steps[3]
