@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,15 +17,27 @@ from archive.core import Archive, migrate
 from archive.embedded import EmbeddedPostgres
 from config.logs import JSONFormatter, TextFormatter
 from config.settings import Settings, load
-from tests import patient_httpx, patient_pynetdicom
+from tests import patient_httpx, patient_pynetdicom, repeatable
 
 TEMPLATE = "pacs_template"
 patient_pynetdicom.install()
 patient_httpx.install()
+repeatable.install()
 
-# How long an example takes tells of what else the machine does.
-hypothesis.settings.register_profile("pacs", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+# How long an example takes tells of what else the machine does. CI tries the same examples each time, developers others.
+hypothesis.settings.register_profile(
+    "pacs",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    derandomize="CI" in os.environ,
+)
 hypothesis.settings.load_profile("pacs")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Also for fixtures of modules, which the first test that needs them makes."""
+    repeatable.draws.start(item.nodeid)
 
 
 @pytest.fixture(autouse=True)

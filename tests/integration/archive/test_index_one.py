@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ from config.settings import Settings
 from tests.factories import SOURCE, ct_image, encode
 from tests.integration.archive.support import sql
 
+NUMBERS = itertools.count(100)
 FULL = Corrections("ISO_IR 192", (Change(0x00100010, "PN", "A\\B", 'Nguyễn^"Đức', "set"),), "CT1", datetime.now(UTC))
 ROWS = """
 SELECT sop_class_uid, instance_number, rows, columns, bits_allocated, number_of_frames, hidden, instance.attributes,
@@ -40,7 +42,8 @@ def session(settings: Settings, archive: Archive) -> Iterator[IndexSession]:
 
 
 def arrival(session: IndexSession, archive: Archive, *, full: bool) -> Arrival:
-    image = ct_image(StudyInstanceUID="1.2.3", SeriesInstanceUID="1.2.3.4")
+    # UIDs of one length: that of the object is compared.
+    image = ct_image(StudyInstanceUID="1.2.3", SeriesInstanceUID="1.2.3.4", SOPInstanceUID=f"1.2.3.4.{next(NUMBERS)}")
     data = encode(image)
     key = KeyAllocator(session, archive.store).take()
     found = examine(
