@@ -9,6 +9,7 @@ others, and refuses text with a NUL.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import struct
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -78,12 +79,60 @@ class InsertOne:
             results = _executed(connection, values)
         return [_checked(connection, result).ntuples == 1 for result in results]
 
+    def send(self, connection: Connection, rows: Sequence[Mapping[str, object]]) -> Sent | None:
+        """Have PostgreSQL add arrivals that are shown, and wait to be told to commit. None if it cannot be now."""
+        if connection is not self._prepared_on:
+            return None
+        return Sent(connection, [_encoded(row) for row in rows])
+
     def _prepare(self, connection: Connection) -> None:
         self._prepared_on = None
         result = connection.pgconn.prepare(_NAME, _STATEMENT)
         if result.error_field(DiagnosticField.SQLSTATE) != _PREPARED:  # by another writer of this session
             _checked(connection, result)
         self._prepared_on = connection
+
+
+class Sent:
+    """Rows that PostgreSQL adds while their objects are made durable: one transaction, which ends with a Sync.
+
+    Either `commit` or `roll_back` is called, by the thread that holds the session.
+    """
+
+    def __init__(self, connection: Connection, values: Sequence[list[Any]]) -> None:
+        self._connection = connection
+        pgconn = connection.pgconn
+        try:
+            pgconn.enter_pipeline_mode()
+            for each in values:
+                pgconn.send_query_prepared(_NAME, each, _BINARY)
+            pgconn.flush()  # what the socket does not take now goes with the Sync
+        except BaseException:
+            pgconn.finish()
+            raise
+
+    def commit(self) -> list[bool]:
+        """Commit them, all or none; whether each had no row before. Raises as `Connection.execute` does."""
+        return [_checked(self._connection, result).ntuples == 1 for result in _ended(self._connection)]
+
+    def roll_back(self) -> None:
+        """Have none of them added. After an interrupted `commit`, the connection is closed, if it is not yet."""
+        with contextlib.suppress(psycopg.OperationalError):
+            self._connection.pgconn.send_query_params(b"ROLLBACK", None)
+            _ended(self._connection)
+
+
+def _ended(connection: Connection) -> list[PGresult]:
+    """Send a Sync: what stands before it is one transaction, committed before the answer to it."""
+    pgconn = connection.pgconn
+    try:
+        pgconn.pipeline_sync()
+        results = connection.wait(_until_sync(pgconn))
+        pgconn.exit_pipeline_mode()
+    except BaseException:
+        pgconn.finish()  # what is still under way must not be taken for the answer to something else
+        raise
+    return results
 
 
 def _encoded(row: Mapping[str, object]) -> list[Any]:
@@ -94,18 +143,8 @@ def _executed(connection: Connection, values: Sequence[list[Any]]) -> list[PGres
     pgconn = connection.pgconn
     if len(values) == 1:
         return [pgconn.exec_prepared(_NAME, values[0], _BINARY)]
-    try:
-        # What stands before a Sync is one transaction, committed before the answer to the Sync.
-        pgconn.enter_pipeline_mode()
-        for each in values:
-            pgconn.send_query_prepared(_NAME, each, _BINARY)
-        pgconn.pipeline_sync()
-        results = connection.wait(_until_sync(pgconn))
-        pgconn.exit_pipeline_mode()
-    except BaseException:
-        pgconn.finish()  # what is still under way must not be taken for the answer to something else
-        raise
-    return results
+    Sent(connection, values)
+    return _ended(connection)
 
 
 def _until_sync(pgconn: PGconn) -> Generator[Wait, Ready | int, list[PGresult]]:

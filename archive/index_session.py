@@ -66,6 +66,19 @@ class IndexSession:
                 log.warning("the session of the index was lost and is opened again")
                 return self._run(work)
 
+    def take(self) -> Connection | None:
+        """The connection, if there is one and no other thread uses it: then it is this thread's until `give_back`."""
+        if not self._lock.acquire(blocking=False):
+            return None
+        connection = self._connection
+        if connection is None:
+            self._lock.release()
+        return connection
+
+    def give_back(self) -> None:
+        """End what `take` began. A connection that broke meanwhile is found by the next `run`."""
+        self._lock.release()
+
     def close(self) -> None:
         """End the session, which frees the advisory lock."""
         with self._lock:

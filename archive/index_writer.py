@@ -3,10 +3,9 @@
 Threads that arrive while a transaction is under way queue up; then the first of them commits for the whole queue
 (`storage.group`). So one association pays one commit per object, and many associations share theirs (group commit).
 
-Concurrency: parents are inserted with ``ON CONFLICT DO NOTHING`` under unique constraints and read back by natural
-key, so concurrent first objects of a patient, study or series make one row each. Counters move in the statement that
-inserts the instance. A parent without instances may be seen in the table for a moment; queries leave it out, and
-`archive.reconcile` removes it if its first instance never comes.
+Counters move in the statement that inserts the instance. A parent (`archive.index_parents`) without instances may be
+seen in the table for a moment; queries leave it out, and `archive.reconcile` removes it if its first instance never
+comes.
 
 Rows of what comes by C-STORE are committed without waiting for PostgreSQL's log to be on the medium (within 0.6 s it
 is): a row that a crash takes is made again from its object, which was durable before. Until the log has it, the key
@@ -23,8 +22,7 @@ with the series, and was asked after the study was committed. A note that comes 
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import psycopg
@@ -32,15 +30,16 @@ from psycopg.types.json import Jsonb
 
 from archive import index_sql as sql
 from archive.errors import ConflictingDuplicate, IndexUnavailable
-from archive.index_one import InsertOne
+from archive.index_ahead import Held, RowsAhead
+from archive.index_one import InsertOne, Sent
 from archive.index_parameters import (
     Place,
     input_row,
     input_rows,
     instance_parameters,
     object_parameters,
-    parent_parameters,
 )
+from archive.index_parents import KnownSeries, ParentRows
 from archive.index_session import Connection, IndexSession
 from archive.records import Arrival, Outcome
 from archive.rejection.arrival import hidden_on_arrival
@@ -53,13 +52,8 @@ log = logging.getLogger(__name__)
 MOST_IN_ONE_TRANSACTION = 64
 MOST_IN_ONE_PIPELINE = 4
 """Above it, the one statement for many is cheaper."""
-CACHED_SERIES = 10_000
 ATTEMPTS = 3
 EPOCHS = 10
-OTHER_PATIENT = "the study was first received for another patient"
-
-SeriesKey = tuple[str, str, str, str, str]
-"""Issuer, patient identity, StudyInstanceUID, SeriesInstanceUID, name of the quarantine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +62,6 @@ class Added:
 
     outcome: Outcome
     existing: sql.VersionRow | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    series_id: int
-    warning: str | None
-    epoch: int
-    named: bool
-    """Whether a rejection note names instances of the study."""
 
 
 _Ticket = Ticket[Arrival, Added]
@@ -109,8 +94,7 @@ class IndexWriter:
         self._conflict = conflict
         self._on_stale = on_stale
         self._group: Group[Arrival, Added] = Group(self._settle, MOST_IN_ONE_TRANSACTION)
-        self._series: OrderedDict[SeriesKey, _Known] = OrderedDict()
-        self._facilities: dict[str, int] = {}
+        self._parents = ParentRows()
         self._insert_one = InsertOne()
 
     def add(self, arrival: Arrival) -> Added:
@@ -133,7 +117,7 @@ class IndexWriter:
     def _describe(self, arrivals: Sequence[Arrival]) -> IndexUnavailable | None:
         """Have the first of a patient, study or series describe it; in a transaction, they come in another order."""
         for arrival in arrivals:
-            if _series_key(arrival) not in self._series:
+            if not self._parents.has(arrival):
                 try:
                     self.prepare(arrival)
                 except IndexUnavailable as error:
@@ -142,9 +126,34 @@ class IndexWriter:
                     continue
         return None
 
+    def ahead(self, arrivals: Sequence[Arrival]) -> RowsAhead:
+        """Have PostgreSQL add rows while their objects are made durable, by this thread; see `archive.index_ahead`.
+
+        Nothing is done ahead if it would take more than one round trip, or if another thread uses the index.
+        """
+        connection = self._session.take() if len(arrivals) <= MOST_IN_ONE_PIPELINE else None
+        if connection is None:
+            return RowsAhead(len(arrivals))
+        order = sorted(range(len(arrivals)), key=lambda n: _place(arrivals[n]))
+        sent = None
+        try:
+            sent = self._send(connection, [arrivals[n] for n in order])
+        except Exception as error:
+            log.info("rows could not be sent ahead", extra=fields(error=type(error).__name__))  # `add` will tell
+        finally:
+            if sent is None:
+                self._session.give_back()
+        return RowsAhead(len(arrivals), Held(self._session, sent, order) if sent else None)
+
+    def _send(self, connection: Connection, arrivals: Sequence[Arrival]) -> Sent | None:
+        found = self._parents.at_hand(arrivals)
+        if found is None or any(series.named for series in found[0]) or any(arrival.hidden for arrival in arrivals):
+            return None
+        return self._insert_one.send(connection, self._rows(arrivals, *found, {}))
+
     def prepare(self, arrival: Arrival) -> None:
         """Commit the parents of an arrival, so that `add` needs no transaction of its own for them."""
-        self._session.run(lambda connection: self._known_series(connection, [arrival]))
+        self._session.run(lambda connection: self._parents.series(connection, [arrival]))
 
     def replace_lost(self, lost: sql.VersionRow, arrival: Arrival) -> None:
         """Point a row whose bytes the store lost at the bytes just received. Raises as `add` does."""
@@ -199,29 +208,21 @@ class IndexWriter:
                 epochs += 1
                 if error.diag.column_name != "instance_count" or epochs == EPOCHS:
                     raise
-                for ticket in tickets:
-                    self._series.pop(_series_key(ticket.item), None)
+                self._parents.forget(ticket.item for ticket in tickets)
             except (psycopg.errors.ForeignKeyViolation, psycopg.errors.DeadlockDetected):
                 # A cached parent was deleted, or another process updates the same studies in another order.
-                self._series.clear()
-                self._facilities.clear()
+                self._parents.forget_all()
                 attempt += 1
                 if attempt == ATTEMPTS:
                     raise
 
     def _insert(self, connection: Connection, tickets: Sequence[_Ticket]) -> list[bool]:
         arrivals = [ticket.item for ticket in tickets]
-        known = self._known_series(connection, arrivals)
-        facilities = [self._facility(connection, arrival.source.facility) for arrival in arrivals]
+        known = self._parents.series(connection, arrivals)
+        facilities = [self._parents.facility(connection, arrival.source.facility) for arrival in arrivals]
         named = {n: arrivals[n] for n, series in enumerate(known) if series.named}
         rejected = hidden_on_arrival(connection, named) if named else {}
-        told_by_files = all(arrival.source.told_by_file for arrival in arrivals)
-        commit = "off" if told_by_files and not self._waits_for_log else None
-        rows = []
-        for n, (arrival, series, facility) in enumerate(zip(arrivals, known, facilities, strict=True)):
-            hidden = int(arrival.hidden | rejected[n] if n in rejected else arrival.hidden)
-            place = Place(series.series_id, series.epoch, hidden, series.warning)
-            rows.append(input_row(arrival, place, facility, commit))
+        rows = self._rows(arrivals, known, facilities, rejected)
         some_hidden = any(row["hidden"] for row in rows)
         if len(rows) <= MOST_IN_ONE_PIPELINE and not some_hidden:
             return self._insert_one(connection, rows)
@@ -229,50 +230,21 @@ class IndexWriter:
         inserted = {n for (n,) in connection.execute(statement, {"rows": input_rows(rows)}).fetchall()}
         return [n in inserted for n in range(len(rows))]
 
-    # -- parents ---------------------------------------------------------------------------------------------------
-
-    def _known_series(self, connection: Connection, arrivals: Sequence[Arrival]) -> list[_Known]:
-        keys = [_series_key(arrival) for arrival in arrivals]
-        missing = {key: arrival for key, arrival in zip(keys, arrivals, strict=True) if key not in self._series}
-        if missing:
-            # In one order everywhere, so that two processes cannot wait for each other.
-            for key in sorted(missing):
-                self._series[key] = self._add_parents(connection, missing[key])
-        known = []
-        for key in keys:
-            self._series.move_to_end(key)
-            known.append(self._series[key])
-        while len(self._series) > CACHED_SERIES:
-            self._series.popitem(last=False)
-        return known
-
-    def _add_parents(self, connection: Connection, arrival: Arrival) -> _Known:
-        parents = arrival.parents()
-        facility = self._facility(connection, arrival.source.facility)
-        parameters = parent_parameters(parents, arrival.source.quarantine, facility)
-        with connection.transaction():
-            connection.execute(sql.INSERT_PATIENT, parameters)
-            connection.execute(sql.FILL_PATIENT, parameters)
-            connection.execute(sql.INSERT_STUDY, parameters)
-            connection.execute(sql.FILL_STUDY, parameters)
-            connection.execute(sql.INSERT_SERIES, parameters)
-        # After the commit: whoever registers a note that is not seen here will see the study.
-        row = connection.execute(sql.FIND_SERIES, parameters).fetchone()
-        if row is None:
-            raise IndexUnavailable("the study was removed while an object of it arrived; send it again")
-        series_id, issuer, identity, epoch, named = row
-        same_patient = (issuer, identity) == (arrival.issuer, arrival.patient_identity)
-        if not same_patient:
-            log.warning(OTHER_PATIENT, extra=fields(study=arrival.study_instance_uid))
-        return _Known(series_id, None if same_patient else OTHER_PATIENT, epoch, named)
-
-    def _facility(self, connection: Connection, code: str) -> int:
-        if code not in self._facilities:
-            connection.execute(sql.INSERT_FACILITY, {"code": code})
-            row = connection.execute(sql.FIND_FACILITY, {"code": code}).fetchone()
-            assert row is not None
-            self._facilities[code] = row[0]
-        return self._facilities[code]
+    def _rows(
+        self,
+        arrivals: Sequence[Arrival],
+        known: Sequence[KnownSeries],
+        facilities: Sequence[int],
+        rejected: Mapping[int, int],
+    ) -> list[dict[str, object]]:
+        told_by_files = all(arrival.source.told_by_file for arrival in arrivals)
+        commit = "off" if told_by_files and not self._waits_for_log else None
+        rows = []
+        for n, (arrival, series, facility) in enumerate(zip(arrivals, known, facilities, strict=True)):
+            hidden = int(arrival.hidden | rejected[n] if n in rejected else arrival.hidden)
+            place = Place(series.series_id, series.epoch, hidden, series.warning)
+            rows.append(input_row(arrival, place, facility, commit))
+        return rows
 
     # -- an instance that is there already ---------------------------------------------------------------------------
 
@@ -315,7 +287,7 @@ class IndexWriter:
     def _note_sender(self, connection: Connection, arrival: Arrival, row: sql.VersionRow) -> None:
         """A facility that sends what another one sent before may ask whether it is kept (storage commitment)."""
         source = arrival.source
-        facility = self._facility(connection, source.facility)
+        facility = self._parents.facility(connection, source.facility)
         if facility != row.facility_id or source.facility == UNKNOWN_FACILITY.code:
             connection.execute(
                 sql.ALSO_SENT,
@@ -323,7 +295,7 @@ class IndexWriter:
             )
 
     def _add_version(self, connection: Connection, arrival: Arrival, versions: Sequence[sql.VersionRow]) -> Added:
-        facility = self._facility(connection, arrival.source.facility)
+        facility = self._parents.facility(connection, arrival.source.facility)
         first, version = versions[0], versions[-1].version + 1
         shown = facility == first.facility_id
         warning = f"version {version} of an instance that was stored with other bytes"
@@ -368,7 +340,3 @@ def _outcome(version: int, *, shown: bool) -> Outcome:
 
 def _place(arrival: Arrival) -> tuple[str, str]:
     return arrival.study_instance_uid, arrival.series_instance_uid
-
-
-def _series_key(arrival: Arrival) -> SeriesKey:
-    return arrival.issuer, arrival.patient_identity, *_place(arrival), arrival.source.quarantine

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from archive.correction.rules import Worklist, no_worklist
 from archive.errors import BadObject, StoreUnavailable
@@ -23,6 +24,9 @@ from storage.base import ObjectStore
 from storage.errors import IntegrityError, ObjectNotFound, StorageError
 
 log = logging.getLogger(__name__)
+
+
+_NEW: Final = Added(Outcome.STORED)
 
 
 class Ingest:
@@ -44,7 +48,7 @@ class Ingest:
         self._index = index
         self.maximum_object_bytes = maximum_object_bytes
         self.worklist = worklist
-        self._finishing = Finishing(self.add, self.add_all)
+        self._finishing = Finishing(index.ahead, self.add_all)
 
     def begin(
         self, source: Source, *, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str
@@ -86,22 +90,28 @@ class Ingest:
         try:
             added = self._index.add(arrival)
         except BaseException as error:
-            self._give_up(key, error)
+            self.give_up(key, error)
             raise
         return self._settle(added, arrival, key)
 
-    def add_all(self, safe: Sequence[tuple[Arrival, Key]]) -> list[Added | Exception]:
-        """The same for some, as if one came after the other; what `add` would have raised is given back."""
+    def add_all(self, safe: Sequence[tuple[Arrival, Key]], added: Sequence[bool] = ()) -> list[Added | Exception]:
+        """The same for some, as if one came after the other; what `add` would have raised is given back.
+
+        Those of which `added` says so have their rows.
+        """
+        left = [n for n in range(len(safe)) if not (added and added[n])]
+        outcomes: list[Added | Exception] = [_NEW] * len(safe)
         try:
-            outcomes = self._index.add_all([arrival for arrival, _ in safe])
+            for n, outcome in zip(left, self._index.add_all([safe[n][0] for n in left]), strict=True):
+                outcomes[n] = outcome
         except BaseException as error:
             for _, key in safe:
-                self._give_up(key, error)
+                self.give_up(key, error)
             raise
         settled: list[Added | Exception] = []
         for outcome, (arrival, key) in zip(outcomes, safe, strict=True):
             if isinstance(outcome, Exception):
-                self._give_up(key, outcome)
+                self.give_up(key, outcome)
                 settled.append(outcome)
                 continue
             try:
@@ -109,8 +119,8 @@ class Ingest:
             except Exception as error:
                 settled.append(error)
             except BaseException as error:
-                for _, left in safe[len(settled) + 1 :]:
-                    self._give_up(left, error)
+                for _, unsettled in safe[len(settled) + 1 :]:
+                    self.give_up(unsettled, error)
                 raise
         return settled
 
@@ -119,7 +129,7 @@ class Ingest:
             if added.existing is not None:
                 added = self._keep_or_discard(added, arrival)
         except BaseException as error:
-            self._give_up(key, error)
+            self.give_up(key, error)
             raise
         if added.outcome is Outcome.DUPLICATE:
             self.discard(key)
@@ -127,7 +137,7 @@ class Ingest:
             self._keys.release(key, settled=True)
         return added
 
-    def _give_up(self, key: Key, error: BaseException) -> None:
+    def give_up(self, key: Key, error: BaseException) -> None:
         """Settle what becomes of bytes whose row could not be committed."""
         if isinstance(error, BadObject):
             self.discard(key)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from archive.errors import StoreUnavailable
+from archive.index_ahead import RowsAhead
 from archive.index_writer import Added
 from archive.keys import Key
 from archive.receiving import Receiving
@@ -18,17 +19,29 @@ from storage.group import Group, Ticket
 
 MOST_TOGETHER: Final = 32
 """Objects that one thread finishes for others: each may have 256 KiB in memory, and waits until all are done."""
+NO_ROWS: Final = RowsAhead(0)
 
 
-def commit_all(receivings: Sequence[Receiving]) -> list[Exception | None]:
-    """`Receiving.commit` some objects that were checked, which share a flush if they can; what it would have raised."""
+def commit_all(receivings: Sequence[Receiving], rows: RowsAhead = NO_ROWS) -> list[Exception | None]:
+    """`Receiving.commit` some objects that were checked, which share a flush if they can; what it would have raised.
+
+    If all are durable then, so are `rows`.
+    """
     waiting = [each for each in receivings if each.is_open]
     writers = [each.to_commit() for each in waiting]
+    errors: list[Exception | None] = []
     try:
-        errors = together.commit_all(writers)
-    except BaseException:
-        for each in waiting:
-            each.abort()
+        # What is given up is given up behind the block: its key may need the session.
+        with rows:
+            errors = together.commit_all(writers)
+            if not any(errors):
+                rows.commit()
+    except BaseException as error:
+        for n, each in enumerate(waiting):
+            if not errors:
+                each.abort()
+            elif each.committed(errors[n]) is None:
+                each.give_up(error)
         raise
     failed = {each: each.committed(error) for each, error in zip(waiting, errors, strict=True)}
     return [failed.get(each) for each in receivings]
@@ -46,17 +59,17 @@ def finish_all(receivings: Sequence[Receiving]) -> list[Receipt | Exception]:
 class Finishing:
     """Objects that threads finish at the same moment, one each: one of the threads does it for all (`storage.group`).
 
-    So each sleeps once for its object, instead of once until the bytes are durable and once until the row is. A thread
-    alone does what it would do without the others.
+    So each sleeps once for its object, instead of once until the bytes are durable and once until the row is. And
+    PostgreSQL adds the rows meanwhile (`archive.index_ahead`).
     """
 
     def __init__(
         self,
-        add: Callable[[Arrival, Key], Added],
-        add_all: Callable[[Sequence[tuple[Arrival, Key]]], list[Added | Exception]],
+        ahead: Callable[[Sequence[Arrival]], RowsAhead],
+        add_all: Callable[[Sequence[tuple[Arrival, Key]], Sequence[bool]], list[Added | Exception]],
     ) -> None:
-        """`add` and `add_all` are those of `archive.ingest.Ingest`."""
-        self._add = add
+        """`ahead` is that of the `IndexWriter`, `add_all` that of `archive.ingest.Ingest`."""
+        self._ahead = ahead
         self._add_all = add_all
         self._group: Group[Receiving, Added] = Group(self._work, MOST_TOGETHER)
 
@@ -73,21 +86,17 @@ class Finishing:
             raise
 
     def _finish(self, tickets: Sequence[Ticket[Receiving, Added]]) -> None:
-        if len(tickets) == 1:
-            tickets[0].item.commit()
-        else:
-            errors = commit_all([ticket.item for ticket in tickets])
-            for ticket, error in zip(tickets, errors, strict=True):
-                ticket.error = error
-        safe = [ticket for ticket in tickets if ticket.error is None]
-        if len(safe) == 1:
-            safe[0].result = self._add(*safe[0].item.placed)
-            return
-        for ticket, added in zip(safe, self._add_all([ticket.item.placed for ticket in safe]), strict=True):
-            if isinstance(added, Exception):
-                ticket.error = added
+        placed = [ticket.item.placed for ticket in tickets]
+        rows = self._ahead([arrival for arrival, _ in placed])
+        errors = commit_all([ticket.item for ticket in tickets], rows)
+        safe = [n for n, error in enumerate(errors) if error is None]
+        found = iter(self._add_all([placed[n] for n in safe], [rows.added[n] for n in safe]))
+        for ticket, error in zip(tickets, errors, strict=True):
+            outcome = error or next(found)
+            if isinstance(outcome, Exception):
+                ticket.error = outcome
             else:
-                ticket.result = added
+                ticket.result = outcome
 
 
 def _spare_others(tickets: Sequence[Ticket[Receiving, Added]]) -> None:

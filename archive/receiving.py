@@ -156,6 +156,10 @@ class Receiving:
         self.abort()
         return _store_unavailable(error) if isinstance(error, StorageError) else error
 
+    def give_up(self, error: BaseException) -> None:
+        """Its bytes are durable; whether it has a row is not known."""
+        self.ingest.give_up(self._key, error)
+
     def given(self, added: Added | Exception) -> Receipt | Exception:
         """What `finish` would have returned or raised, if this came of its row."""
         if isinstance(added, Exception):

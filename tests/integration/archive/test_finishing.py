@@ -1,29 +1,26 @@
 """Threads that finish objects at the same moment, as associations do: one of them does it for all.
 
-The first is held up before it adds its row, until all others wait for it; what they bring is then one group.
+The first is held up before it adds its row, until all others wait for it (`HeldUp`); what they bring is one group.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from threading import Event
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from archive.core import Archive
 from archive.errors import ConflictingDuplicate, NotFound, StoreUnavailable
-from archive.index_writer import Added, IndexWriter
-from archive.keys import Key
-from archive.receiving import Receiving
-from archive.records import Arrival, Outcome, Receipt
+from archive.index_one import Sent
+from archive.index_writer import IndexWriter
+from archive.records import Outcome, Receipt
 from config.settings import Settings
 from storage.segments import Record, Segment
 from tests.factories import ct_image, store
+from tests.integration.archive.held_up import HeldUp, at_once, finish, held_keys, outcomes
 from tests.integration.archive.support import (
     assert_sound,
     begun,
@@ -35,8 +32,6 @@ from tests.integration.archive.support import (
 )
 from tests.rejection_notes import QUALITY, note
 
-Told = Receipt | BaseException
-
 
 @pytest.fixture(params=["version"])
 def archive(settings: Settings, request: pytest.FixtureRequest) -> Iterator[Archive]:
@@ -47,69 +42,13 @@ def archive(settings: Settings, request: pytest.FixtureRequest) -> Iterator[Arch
         yield opened
 
 
-class HeldUp:
-    """The thread that adds the first row; the others wait for it until `go`."""
-
-    def __init__(self, archive: Archive) -> None:
-        self._finishing = archive._ingest._finishing
-        self._add: Callable[[Arrival, Key], Added] = self._finishing._add
-        self._begun, self.go = Event(), Event()
-        self._finishing._add = self._hold
-        self._threads = ThreadPoolExecutor(32)
-        self.told = self._threads.submit(finish, begun(archive, ct_image()))
-        assert self._begun.wait(120)
-
-    def _hold(self, arrival: Arrival, key: Key) -> Added:
-        self._finishing._add = self._add
-        self._begun.set()
-        assert self.go.wait(120)
-        return self._add(arrival, key)
-
-    def others(self, receivings: Sequence[Receiving]) -> list[Told]:
-        """What came of objects that a thread each finishes, in this order and all at once."""
-        found: list[Future[Told]] = []
-        try:
-            for count, each in enumerate(receivings, 1):
-                found.append(self._threads.submit(finish, each))
-                while len(self._finishing._group._queue) < count:
-                    assert not found[-1].done(), found[-1].result()
-        finally:
-            self.go.set()
-        told = [each.result(120) for each in found]
-        assert outcomes([self.told.result(120)]) == [Outcome.STORED]
-        self._threads.shutdown()
-        return told
-
-
-def finish(receiving: Receiving) -> Told:
-    try:
-        with receiving:
-            return receiving.finish()
-    except BaseException as error:
-        return error
-
-
-def at_once(archive: Archive, datasets: Sequence[Dataset]) -> list[Told]:
-    receivings = [begun(archive, each) for each in datasets]
-    return HeldUp(archive).others(receivings)
-
-
-def outcomes(told: Sequence[Told]) -> list[Outcome | type[BaseException]]:
-    return [each.outcome if isinstance(each, Receipt) else type(each) for each in told]
-
-
-def held_keys(archive: Archive) -> int:
-    """Keys that nobody gave back."""
-    return sum(block.held for block in archive._keys._blocks.values())
-
-
 class Counted:
     """How many records each flush of the journal had, and how many rows each transaction."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.flushes: list[int] = []
         self.transactions: list[int] = []
-        append, insert = Segment.append, IndexWriter._insert
+        append, insert, commit = Segment.append, IndexWriter._insert, Sent.commit
 
         def counted_append(segment: Segment, records: Sequence[Record], first: int) -> None:
             self.flushes.append(len(records))
@@ -119,7 +58,13 @@ class Counted:
             self.transactions.append(len(tickets))
             return insert(index, connection, tickets)
 
+        def counted_commit(sent: Sent) -> list[bool]:
+            added = commit(sent)
+            self.transactions.append(len(added))
+            return added
+
         patch.setattr(Segment, "append", counted_append)
+        patch.setattr(Sent, "commit", counted_commit)
         patch.setattr(IndexWriter, "_insert", counted_insert)
 
 
@@ -139,12 +84,10 @@ def test_threads_that_finish_at_once_share_one_flush_and_one_transaction(
     assert_sound(archive)
 
 
-def test_a_thread_alone_commits_and_adds_as_if_there_were_no_others(
+def test_a_thread_alone_has_a_flush_and_a_transaction_for_each(
     archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted = Counted(monkeypatch)
-    monkeypatch.delattr(archive._ingest._finishing, "_add_all")
-    monkeypatch.delattr("archive.ingest_together.commit_all")
     for image in of_one_series(2):
         assert store(archive, image).outcome is Outcome.STORED
     assert counted.flushes == counted.transactions == [1, 1]

@@ -170,7 +170,7 @@ class _Rejecting(RuleBasedStateMachine):
     def begin(self) -> None:
         with psycopg.connect(self.archive.settings.database.url.get_secret_value(), autocommit=True) as connection:
             connection.execute("TRUNCATE stored_object, instance, series, study, patient, rejection_note CASCADE")
-        self.archive._ingest._index._series.clear()
+        self.archive._ingest._index._parents.forget_all()
         for key in list(self.archive.store.keys()):
             self.archive.store.delete(key)
         self.images: list[Dataset] = study_of(self.COUNT - 2, series=2) + study_of(2)
