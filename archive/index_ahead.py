@@ -19,7 +19,7 @@ from typing import Self
 import psycopg
 
 from archive.database import first_line
-from archive.index_one import Sent
+from archive.index_insert import Sent
 from archive.index_session import IndexSession
 from config.logs import fields
 

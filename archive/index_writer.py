@@ -31,7 +31,7 @@ from psycopg.types.json import Jsonb
 from archive import index_sql as sql
 from archive.errors import ConflictingDuplicate, IndexUnavailable
 from archive.index_ahead import Held, RowsAhead
-from archive.index_one import InsertOne, Sent
+from archive.index_insert import Inserts, Sent
 from archive.index_parameters import (
     Place,
     input_row,
@@ -50,8 +50,6 @@ from storage.group import Group, Ticket, fail
 log = logging.getLogger(__name__)
 
 MOST_IN_ONE_TRANSACTION = 64
-MOST_IN_ONE_PIPELINE = 4
-"""Above it, the one statement for many is cheaper."""
 ATTEMPTS = 3
 EPOCHS = 10
 
@@ -95,7 +93,7 @@ class IndexWriter:
         self._on_stale = on_stale
         self._group: Group[Arrival, Added] = Group(self._settle, MOST_IN_ONE_TRANSACTION)
         self._parents = ParentRows()
-        self._insert_one = InsertOne()
+        self._inserts = Inserts()
 
     def add(self, arrival: Arrival) -> Added:
         """Commit the row of an object that is durable in the store.
@@ -129,9 +127,9 @@ class IndexWriter:
     def ahead(self, arrivals: Sequence[Arrival]) -> RowsAhead:
         """Have PostgreSQL add rows while their objects are made durable, by this thread; see `archive.index_ahead`.
 
-        Nothing is done ahead if it would take more than one round trip, or if another thread uses the index.
+        Nothing is done ahead if PostgreSQL would have to be asked before, or if another thread uses the index.
         """
-        connection = self._session.take() if len(arrivals) <= MOST_IN_ONE_PIPELINE else None
+        connection = self._session.take()
         if connection is None:
             return RowsAhead(len(arrivals))
         order = sorted(range(len(arrivals)), key=lambda n: _place(arrivals[n]))
@@ -149,7 +147,7 @@ class IndexWriter:
         found = self._parents.at_hand(arrivals)
         if found is None or any(series.named for series in found[0]) or any(arrival.hidden for arrival in arrivals):
             return None
-        return self._insert_one.send(connection, self._rows(arrivals, *found, {}))
+        return self._inserts.send(connection, self._rows(arrivals, *found, {}))
 
     def prepare(self, arrival: Arrival) -> None:
         """Commit the parents of an arrival, so that `add` needs no transaction of its own for them."""
@@ -223,11 +221,9 @@ class IndexWriter:
         named = {n: arrivals[n] for n, series in enumerate(known) if series.named}
         rejected = hidden_on_arrival(connection, named) if named else {}
         rows = self._rows(arrivals, known, facilities, rejected)
-        some_hidden = any(row["hidden"] for row in rows)
-        if len(rows) <= MOST_IN_ONE_PIPELINE and not some_hidden:
-            return self._insert_one(connection, rows)
-        statement = sql.INSERT_SOME_HIDDEN if some_hidden else sql.INSERT_INSTANCES
-        inserted = {n for (n,) in connection.execute(statement, {"rows": input_rows(rows)}).fetchall()}
+        if not any(row["hidden"] for row in rows):
+            return self._inserts(connection, rows)
+        inserted = {n for (n,) in connection.execute(sql.INSERT_SOME_HIDDEN, {"rows": input_rows(rows)}).fetchall()}
         return [n in inserted for n in range(len(rows))]
 
     def _rows(

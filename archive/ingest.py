@@ -14,7 +14,7 @@ from typing import Final
 from archive.correction.rules import Worklist, no_worklist
 from archive.errors import BadObject, StoreUnavailable
 from archive.index_writer import Added, IndexWriter
-from archive.ingest_together import Finishing
+from archive.ingest_together import Finishing, commit_all
 from archive.keys import Key, KeyAllocator
 from archive.receiving import STORE_ERRORS, Receiving, check_storable
 from archive.records import Arrival, Outcome, Source
@@ -48,7 +48,7 @@ class Ingest:
         self._index = index
         self.maximum_object_bytes = maximum_object_bytes
         self.worklist = worklist
-        self._finishing = Finishing(index.ahead, self.add_all)
+        self._finishing = Finishing(self.finish_all)
 
     def begin(
         self, source: Source, *, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str
@@ -94,12 +94,19 @@ class Ingest:
             raise
         return self._settle(added, arrival, key)
 
-    def add_all(self, safe: Sequence[tuple[Arrival, Key]], added: Sequence[bool] = ()) -> list[Added | Exception]:
-        """The same for some, as if one came after the other; what `add` would have raised is given back.
+    def finish_all(self, receivings: Sequence[Receiving]) -> list[Added | Exception]:
+        """Make objects durable that were checked, then visible, as if one after the other; what `finish` would have
+        raised is given back. Some may be durable. A rejection note has to come alone."""
+        placed = [each.placed for each in receivings]
+        rows = self._index.ahead([arrival for arrival, _ in placed])
+        errors = commit_all(receivings, rows)
+        safe = [n for n, error in enumerate(errors) if error is None]
+        found = iter(self._add_all([placed[n] for n in safe], [rows.added[n] for n in safe]))
+        return [error or next(found) for error in errors]
 
-        Those of which `added` says so have their rows.
-        """
-        left = [n for n in range(len(safe)) if not (added and added[n])]
+    def _add_all(self, safe: Sequence[tuple[Arrival, Key]], added: Sequence[bool]) -> list[Added | Exception]:
+        """Those of which `added` does not say that they have their rows are given them."""
+        left = [n for n, has_row in enumerate(added) if not has_row]
         outcomes: list[Added | Exception] = [_NEW] * len(safe)
         try:
             for n, outcome in zip(left, self._index.add_all([safe[n][0] for n in left]), strict=True):

@@ -11,18 +11,16 @@ from typing import Final
 from archive.errors import StoreUnavailable
 from archive.index_ahead import RowsAhead
 from archive.index_writer import Added
-from archive.keys import Key
 from archive.receiving import Receiving
-from archive.records import Arrival, Receipt
+from archive.records import Receipt
 from storage import together
 from storage.group import Group, Ticket
 
 MOST_TOGETHER: Final = 32
 """Objects that one thread finishes for others: each may have 256 KiB in memory, and waits until all are done."""
-NO_ROWS: Final = RowsAhead(0)
 
 
-def commit_all(receivings: Sequence[Receiving], rows: RowsAhead = NO_ROWS) -> list[Exception | None]:
+def commit_all(receivings: Sequence[Receiving], rows: RowsAhead) -> list[Exception | None]:
     """`Receiving.commit` some objects that were checked, which share a flush if they can; what it would have raised.
 
     If all are durable then, so are `rows`.
@@ -48,11 +46,11 @@ def commit_all(receivings: Sequence[Receiving], rows: RowsAhead = NO_ROWS) -> li
 
 
 def finish_all(receivings: Sequence[Receiving]) -> list[Receipt | Exception]:
-    """`Receiving.finish` some objects that are durable, in one transaction, as if one after the other; what it would
-    have raised is given back. A rejection note has to come alone."""
+    """`Receiving.finish` some objects that were checked, as if one after the other; what it would have raised is given
+    back. A rejection note has to come alone."""
     if not receivings:
         return []
-    added = receivings[0].ingest.add_all([each.placed for each in receivings])
+    added = receivings[0].ingest.finish_all(receivings)
     return [each.given(outcome) for each, outcome in zip(receivings, added, strict=True)]
 
 
@@ -63,14 +61,9 @@ class Finishing:
     PostgreSQL adds the rows meanwhile (`archive.index_ahead`).
     """
 
-    def __init__(
-        self,
-        ahead: Callable[[Sequence[Arrival]], RowsAhead],
-        add_all: Callable[[Sequence[tuple[Arrival, Key]], Sequence[bool]], list[Added | Exception]],
-    ) -> None:
-        """`ahead` is that of the `IndexWriter`, `add_all` that of `archive.ingest.Ingest`."""
-        self._ahead = ahead
-        self._add_all = add_all
+    def __init__(self, finish_all: Callable[[Sequence[Receiving]], list[Added | Exception]]) -> None:
+        """`finish_all` is that of `archive.ingest.Ingest`."""
+        self._finish_all = finish_all
         self._group: Group[Receiving, Added] = Group(self._work, MOST_TOGETHER)
 
     def finish(self, receiving: Receiving) -> Added:
@@ -79,20 +72,12 @@ class Finishing:
 
     def _work(self, tickets: Sequence[Ticket[Receiving, Added]]) -> None:
         try:
-            self._finish(tickets)
+            outcomes = self._finish_all([ticket.item for ticket in tickets])
         except BaseException as error:
             if not isinstance(error, Exception):
                 _spare_others(tickets)
             raise
-
-    def _finish(self, tickets: Sequence[Ticket[Receiving, Added]]) -> None:
-        placed = [ticket.item.placed for ticket in tickets]
-        rows = self._ahead([arrival for arrival, _ in placed])
-        errors = commit_all([ticket.item for ticket in tickets], rows)
-        safe = [n for n, error in enumerate(errors) if error is None]
-        found = iter(self._add_all([placed[n] for n in safe], [rows.added[n] for n in safe]))
-        for ticket, error in zip(tickets, errors, strict=True):
-            outcome = error or next(found)
+        for ticket, outcome in zip(tickets, outcomes, strict=True):
             if isinstance(outcome, Exception):
                 ticket.error = outcome
             else:

@@ -12,7 +12,7 @@ from typing import Final
 
 from archive.core import Archive
 from archive.errors import ArchiveError, SOPClassMismatch
-from archive.ingest_together import commit_all, finish_all
+from archive.ingest_together import finish_all
 from archive.private_file import PrivateFile
 from archive.receiving import Receiving
 from archive.records import Arrival, Receipt, Source
@@ -74,7 +74,7 @@ class Part:
 
     @property
     def shares(self) -> bool:
-        """Whether it is best made durable together with others (`commit_together`), for which it waits in memory."""
+        """Whether it is best made durable together with others (`store_all`), for which it waits in memory."""
         return self.error is not None or self._receiving is None or self._receiving.shares
 
     @property
@@ -204,16 +204,9 @@ class Part:
         return receiving
 
 
-def commit_together(parts: Sequence[Part]) -> None:
-    """`commit` some, which share a flush if they can. Never raises, as `Part` does not."""
-    sound = [(part, part._receiving) for part in parts if part.error is None and part._receiving is not None]
-    for (part, _), error in zip(sound, commit_all([receiving for _, receiving in sound]), strict=True):
-        if error is not None:
-            part._guarded(partial(_throw, error))
-
-
 def store_all(parts: Sequence[Part]) -> None:
-    """Make durable and visible what was checked, as if one after the other. Never raises, as `Part` does not."""
+    """Make durable and visible what was checked, as if one after the other; they share a flush if they can. Never
+    raises, as `Part` does not."""
     sound = [(part, part._receiving) for part in parts if part.error is None and part._receiving is not None]
     try:
         outcomes = finish_all([receiving for _, receiving in sound])
@@ -221,10 +214,6 @@ def store_all(parts: Sequence[Part]) -> None:
         outcomes = [error for _ in sound]
     for (part, _), outcome in zip(sound, outcomes, strict=True):
         part._guarded(partial(part._take_outcome, outcome))
-
-
-def _throw(error: Exception) -> None:
-    raise error
 
 
 def _says(start: bytes, tag: bytes, uid: str) -> bool:

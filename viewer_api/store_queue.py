@@ -16,7 +16,7 @@ from contextvars import copy_context
 from typing import Final, NamedTuple
 
 from archive.ingest_together import MOST_TOGETHER
-from viewer_api.store_part import Part, commit_together, store_all
+from viewer_api.store_part import Part, store_all
 
 MOST_AT_ONCE: Final = 48
 """Parts of one request that wait or are being stored. Each has two descriptors."""
@@ -111,7 +111,6 @@ class StoreQueue:
         """Store what waits until nothing does."""
         try:
             while entries := self._next():
-                commit_together([entry.part for entry in entries if entry.committed is None])
                 for entry in entries:
                     if entry.committed is not None:
                         entry.committed.result()

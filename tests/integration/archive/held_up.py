@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
 
@@ -10,33 +10,32 @@ from pydicom.dataset import Dataset
 
 from archive.core import Archive
 from archive.index_writer import Added
-from archive.keys import Key
 from archive.receiving import Receiving
-from archive.records import Arrival, Outcome, Receipt
+from archive.records import Outcome, Receipt
 from tests.factories import ct_image
 from tests.integration.archive.support import begun
 
 Told = Receipt | BaseException
-AddAll = Callable[[Sequence[tuple[Arrival, Key]], Sequence[bool]], list[Added | Exception]]
 
 
 class HeldUp:
-    """The thread that adds the first row; the others wait for it until `go`."""
+    """The thread of the first object; the others wait for it until `go`."""
 
     def __init__(self, archive: Archive) -> None:
         self._finishing = archive._ingest._finishing
-        self._add_all: AddAll = self._finishing._add_all
+        self._finish_all = self._finishing._finish_all
         self._begun, self.go = Event(), Event()
-        self._finishing._add_all = self._hold
+        self._finishing._finish_all = self._hold
         self._threads = ThreadPoolExecutor(32)
         self.told = self._threads.submit(finish, begun(archive, ct_image()))
         assert self._begun.wait(120)
 
-    def _hold(self, safe: Sequence[tuple[Arrival, Key]], added: Sequence[bool]) -> list[Added | Exception]:
-        self._finishing._add_all = self._add_all
+    def _hold(self, receivings: Sequence[Receiving]) -> list[Added | Exception]:
+        self._finishing._finish_all = self._finish_all
+        found = self._finish_all(receivings)
         self._begun.set()
         assert self.go.wait(120)
-        return self._add_all(safe, added)
+        return found
 
     def others(self, receivings: Sequence[Receiving]) -> list[Told]:
         """What came of objects that a thread each finishes, in this order and all at once."""

@@ -1,6 +1,6 @@
 """Threads that finish objects at the same moment, as associations do: one of them does it for all.
 
-The first is held up before it adds its row, until all others wait for it (`HeldUp`); what they bring is one group.
+The first is held up when it is stored, until all others wait for it (`HeldUp`); what they bring is one group.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pydicom.uid import generate_uid
 
 from archive.core import Archive
 from archive.errors import ConflictingDuplicate, NotFound, StoreUnavailable
-from archive.index_one import Sent
+from archive.index_insert import Sent
 from archive.index_writer import IndexWriter
 from archive.records import Outcome, Receipt
 from config.settings import Settings

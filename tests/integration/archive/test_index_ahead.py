@@ -14,9 +14,10 @@ from pydicom.dataset import Dataset
 
 from archive.core import Archive
 from archive.errors import StoreUnavailable
-from archive.index_one import InsertOne, Sent
+from archive.index_insert import Inserts, Sent
 from archive.index_session import IndexSession
 from archive.index_writer import IndexWriter
+from archive.ingest_together import finish_all
 from archive.records import Outcome
 from config.settings import Settings
 from storage.segments import Record, Segment
@@ -181,6 +182,33 @@ def test_the_same_object_twice_among_those_of_one_moment(
     assert_sound(archive)
 
 
+def test_many_are_added_by_one_statement_each_heard_of(archive: Archive, watched: Watched) -> None:
+    series = of_one_series(12)
+    for image in (series[0], series[7]):
+        store(archive, image)
+    watched.committed.clear()
+    told = at_once(archive, series)
+    assert outcomes(told) == [Outcome.DUPLICATE if n in (0, 7) else Outcome.STORED for n in range(12)]
+    assert watched.committed == [[n not in (0, 7) for n in range(12)]]
+    assert held_keys(archive) == 0
+    assert_sound(archive)
+
+
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_a_session_that_forgot_what_was_prepared(archive: Archive, watched: Watched, count: int) -> None:
+    series = of_one_series(1 + 3 * count)
+    store(archive, series[0])
+    for n, expected in enumerate(([[True] * count], [], [[True] * count])):
+        watched.committed.clear()
+        if n == 1:
+            archive._session.run(lambda connection: connection.execute("DEALLOCATE ALL"))
+        told = finish_all([begun(archive, image) for image in series[1 + n * count :][:count]])
+        assert outcomes(told) == [Outcome.STORED] * count
+        assert watched.committed == expected
+    assert watched.failed == [psycopg.errors.InvalidSqlStatementName]
+    assert_sound(archive)
+
+
 def test_a_note_that_came_since_the_series_was_looked_up(
     archive: Archive, images: list[Dataset], watched: Watched
 ) -> None:
@@ -237,7 +265,7 @@ def test_values_that_cannot_be_sent(
     def refuse(*_: Any) -> Any:
         raise ValueError("not for PostgreSQL")
 
-    monkeypatch.setattr(InsertOne, "send", refuse)
+    monkeypatch.setattr(Inserts, "send", refuse)
     assert store(archive, images[0]).outcome is Outcome.STORED
     assert (watched.committed, watched.ordinary) == ([], 1)
     assert_sound(archive)

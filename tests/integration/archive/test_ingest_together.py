@@ -12,8 +12,10 @@ from pydicom.uid import generate_uid
 
 from archive.core import Archive
 from archive.errors import BadObject, IndexUnavailable, StoreUnavailable
+from archive.index_ahead import RowsAhead
 from archive.index_writer import StaleKey
 from archive.ingest_together import commit_all, finish_all
+from archive.receiving import Receiving
 from archive.records import Level, Outcome, Query, Receipt
 from tests.factories import ct_image
 from tests.integration.archive.support import assert_sound, begun, of_one_series, sql, stored_keys, use_journal
@@ -28,8 +30,12 @@ def journal(archive: Archive) -> None:
 def finished(archive: Archive, *datasets: Dataset) -> list[Receipt | Exception]:
     receivings = [begun(archive, each) for each in datasets]
     assert all(each.shares for each in receivings)
-    assert commit_all(receivings) == [None] * len(receivings)
     return finish_all(receivings)
+
+
+def made_durable(receivings: Sequence[Receiving]) -> list[Exception | None]:
+    """As `finish_all` does before it adds rows, here none of them ahead."""
+    return commit_all(receivings, RowsAhead(len(receivings)))
 
 
 def outcomes(found: Sequence[Receipt | Exception]) -> list[Outcome | type[Exception]]:
@@ -48,7 +54,7 @@ def test_all_are_stored_and_told_in_their_order(archive: Archive) -> None:
 
 
 def test_none_is_none(archive: Archive) -> None:
-    assert finish_all([]) == commit_all([]) == []
+    assert finish_all([]) == made_durable([]) == []
 
 
 def test_the_same_again_and_other_bytes_under_one_name(archive: Archive) -> None:
@@ -107,7 +113,7 @@ def test_what_postgresql_refuses_harms_no_other(archive: Archive, monkeypatch: p
     for n in (1, 3):
         arrival, _ = receivings[n].placed
         object.__setattr__(arrival.instance, "sop_class_uid", "1.2\0.3")
-    commit_all(receivings)
+    made_durable(receivings)
     found = finish_all(receivings)
     assert [isinstance(each, Receipt) for each in found] == [True, False, True, False, True]
     assert all(isinstance(found[n], psycopg.DataError | BadObject | ValueError) for n in (1, 3)), found
@@ -120,7 +126,7 @@ def test_bytes_that_cannot_be_made_durable_harm_no_other(archive: Archive) -> No
     receivings = [begun(archive, each) for each in made]
     # Somebody has taken its temporary file: it cannot get its name.
     receivings[2].to_commit().abort()
-    failed = commit_all(receivings)
+    failed = made_durable(receivings)
     assert [each is None for each in failed] == [True, True, False, True, True]
     rest = [each for each, error in zip(receivings, failed, strict=True) if error is None]
     assert outcomes(finish_all(rest)) == [Outcome.STORED] * 4
@@ -132,7 +138,6 @@ def test_one_that_was_made_durable_alone_is_finished_with_the_others(archive: Ar
     made = of_one_series(4)
     receivings = [begun(archive, each) for each in made]
     receivings[1].commit()
-    assert commit_all(receivings) == [None] * 4
     assert outcomes(finish_all(receivings)) == [Outcome.STORED] * 4
     assert_sound(archive)
 
@@ -142,7 +147,7 @@ def test_without_an_index_none_is_acknowledged_and_all_are_taken_when_sent_again
 ) -> None:
     made = of_one_series(3)
     receivings = [begun(archive, each) for each in made]
-    commit_all(receivings)
+    made_durable(receivings)
 
     def away(*_: object) -> None:
         raise IndexUnavailable("away")
@@ -157,7 +162,7 @@ def test_without_an_index_none_is_acknowledged_and_all_are_taken_when_sent_again
 
 def test_a_block_that_was_settled_by_another_is_told_to_each(archive: Archive) -> None:
     receivings = [begun(archive, each) for each in of_one_series(3)]
-    commit_all(receivings)
+    made_durable(receivings)
     sql(archive, "UPDATE key_block SET state = 'settling' WHERE id = %s", receivings[0].placed[1].block)
     assert outcomes(finish_all(receivings)) == [StaleKey] * 3
 
@@ -189,6 +194,6 @@ def test_the_store_says_why_it_takes_nothing(archive: Archive, monkeypatch: pyte
     before = len(stored_keys(archive))
     with monkeypatch.context() as patched:
         patched.setattr("os.pwritev", refuse)
-        failed = commit_all(receivings)
+        failed = made_durable(receivings)
     assert [type(each) for each in failed] == [StoreUnavailable] * 2
     assert len(stored_keys(archive)) == before

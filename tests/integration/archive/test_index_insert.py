@@ -13,7 +13,7 @@ import pytest
 from archive.core import Archive
 from archive.correction.record import Change, Corrections
 from archive.examine import Announcement, Placed, examine
-from archive.index_one import InsertOne
+from archive.index_insert import Inserts
 from archive.index_parameters import Place, input_row, input_rows
 from archive.index_session import Connection, IndexSession
 from archive.index_sql import INSERT_INSTANCES
@@ -74,19 +74,19 @@ def test_every_value_is_the_same_by_either_statement(session: IndexSession, arch
     ]
     together["received_at"] = alone["received_at"]
     connection = session.run(lambda opened: opened)
-    assert InsertOne()(connection, [alone]) == [True]
+    assert Inserts()(connection, [alone]) == [True]
     assert connection.execute(INSERT_INSTANCES, {"rows": input_rows([together])}).fetchall() == [(0,)]
     one, other = sql(archive, ROWS)
     assert one == other
     assert sql(archive, "SELECT instance_count, series_count, modalities_in_study FROM study") == [(2, 1, ["CT"])]
-    assert InsertOne()(connection, [alone]) == [False]
+    assert Inserts()(connection, [alone]) == [False]
 
 
-def prepared(session: IndexSession, archive: Archive) -> tuple[InsertOne, Connection, dict[str, object]]:
+def prepared(session: IndexSession, archive: Archive) -> tuple[Inserts, Connection, dict[str, object]]:
     first = arrival(session, archive, full=False)
     IndexWriter(session, conflict="keep").prepare(first)
     (series,), (facility,) = sql(archive, "SELECT id FROM series"), sql(archive, "SELECT id FROM facility LIMIT 1")
-    return InsertOne(), session.run(lambda opened: opened), input_row(first, Place(series, 0, 0, None), facility)
+    return Inserts(), session.run(lambda opened: opened), input_row(first, Place(series, 0, 0, None), facility)
 
 
 def test_a_session_that_forgot_what_was_prepared(session: IndexSession, archive: Archive) -> None:
