@@ -4,6 +4,7 @@ the others: a limit, a mount, an injected fault, a kill."""
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -57,9 +58,24 @@ def in_own_mounts(script: str) -> list[str]:
 
 def steps_of_commit(trace: Path) -> list[str]:
     """The calls in a trace by strace between "commit" and "done", of the thread that wrote these."""
-    lines = trace.read_text().splitlines()
-    first = next(n for n, line in enumerate(lines) if '"commit"' in line)
-    last = next(n for n, line in enumerate(lines) if '"done"' in line)
-    pid = lines[first].split()[0]
-    mine = [line.split(maxsplit=1)[1] for line in lines[first + 1 : last] if line.split()[0] == pid]
-    return [line for line in mine if "resumed" not in line]
+    calls = _calls(trace.read_text())
+    first = next(n for n, (_, call) in enumerate(calls) if '"commit"' in call)
+    last = next(n for n, (_, call) in enumerate(calls) if '"done"' in call)
+    return [call for thread, call in calls[first + 1 : last] if thread == calls[first][0]]
+
+
+def _calls(trace: str) -> list[tuple[str, str]]:
+    """Thread and call, in the order in which they began; strace writes two lines of one that another thread's falls into."""
+    calls: list[tuple[str, str]] = []
+    unfinished: dict[str, int] = {}
+    for line in trace.splitlines():
+        thread, call = line.split(maxsplit=1)
+        if resumed := re.fullmatch(r"<\.\.\. \w+ resumed>(.*)", call):
+            begun = unfinished.pop(thread)
+            calls[begun] = thread, calls[begun][1] + resumed[1]
+            continue
+        if call.endswith(" <unfinished ...>"):
+            unfinished[thread] = len(calls)
+            call = call.removesuffix(" <unfinished ...>")
+        calls.append((thread, call))
+    return calls

@@ -311,12 +311,7 @@ def test_given_some_committed_together_then_one_flush_before_the_first_name(root
     subprocess.run(
         [*under, *isolated.command(code, root, "1", "33000", SEGMENT)], cwd=isolated.ROOT, timeout=120, check=False
     )
-    lines = trace.read_text().splitlines()
-    first = next(n for n, line in enumerate(lines) if '"commit"' in line)
-    last = next(n for n, line in enumerate(lines) if '"done"' in line)
-    pid = lines[first].split()[0]
-    mine = [line.split(maxsplit=1)[1] for line in lines[first + 1 : last] if line.split()[0] == pid]
-    steps = [line.partition("(")[0] for line in mine if "resumed" not in line]
+    steps = [step.partition("(")[0] for step in isolated.steps_of_commit(trace)]
     assert steps == [*["write"] * 5, "pwritev2", "fdatasync", *["linkat"] * 5]
     power_cut(root, lose="names")
     assert FilesystemStore(root).recover(everything) == 6
