@@ -6,6 +6,7 @@ kept from writing its log by itself, so that something is.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -52,9 +53,11 @@ def settings(server: EmbeddedPostgres, settings: Settings) -> Settings:
 def crash(server: EmbeddedPostgres) -> None:
     """End all its processes at once, and start it again."""
     postmaster = psutil.Process(int((Path(server._server.pgdata) / "postmaster.pid").read_text().split()[0]))
+    postmaster.suspend()  # no more children come while they are counted; some end by themselves
     everyone = [postmaster, *postmaster.children(recursive=True)]
     for each in everyone:
-        each.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.kill()
     psutil.wait_procs(everyone, timeout=120)
     server._server.ensure_postgres_running()
 
