@@ -23,7 +23,7 @@ from config.settings import Settings
 from storage.segments import Record, Segment
 from tests.factories import ct_image, store
 from tests.integration.archive.held_up import HeldUp, at_once, held_keys, outcomes
-from tests.integration.archive.support import assert_sound, begun, of_one_series, sql, use_journal
+from tests.integration.archive.support import assert_sound, begun, of_one_series, sql, url_of, use_journal
 from tests.rejection_notes import QUALITY, note
 
 LOCKS = """
@@ -99,7 +99,7 @@ def watched(images: list[Dataset], monkeypatch: pytest.MonkeyPatch) -> Watched:
 
 def waits_for_rows(archive: Archive) -> None:
     """Until PostgreSQL has added rows that are not committed."""
-    with psycopg.connect(archive.settings.database.url.get_secret_value(), autocommit=True) as connection:
+    with psycopg.connect(url_of(archive), autocommit=True) as connection:
         while connection.execute(LOCKS).fetchone() != (1,):
             pass
 
@@ -128,10 +128,9 @@ def test_an_object_that_cannot_be_made_durable_has_no_row(
         waits_for_rows(archive)
         raise OSError(errno.EIO, "medium error")
 
-    with watched.patch.context():
-        watched.before_flush(fails)
-        with pytest.raises(StoreUnavailable, match="input/output error"):
-            store(archive, images[0])
+    watched.before_flush(fails)
+    with pytest.raises(StoreUnavailable, match="input/output error"):
+        store(archive, images[0])
     watched.patch.undo()
     assert (watched.rolled_back, watched.committed, watched.ordinary) == (1, [], 0)
     assert sql(archive, ROWS) == [1]
@@ -156,11 +155,9 @@ def test_one_that_the_store_refuses_takes_no_other_down(
 
 
 def test_each_hears_of_its_own_row_whatever_the_order_of_their_studies(archive: Archive, watched: Watched) -> None:
-    series = sorted(
-        ([ct_image(StudyInstanceUID=uid, SeriesInstanceUID=f"{uid}.1") for _ in range(3)] for uid in ("1.9", "1.8")),
-        key=lambda images: str(images[0].StudyInstanceUID),
-        reverse=True,
-    )
+    series = [
+        [ct_image(StudyInstanceUID=uid, SeriesInstanceUID=f"{uid}.1") for _ in range(3)] for uid in ("1.9", "1.8")
+    ]
     for images in series:
         store(archive, images[0])
     watched.committed.clear()

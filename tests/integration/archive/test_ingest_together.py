@@ -18,6 +18,7 @@ from archive.ingest_together import commit_all, finish_all
 from archive.receiving import Receiving
 from archive.records import Level, Outcome, Query, Receipt
 from tests.factories import ct_image
+from tests.integration.archive.held_up import outcomes
 from tests.integration.archive.support import assert_sound, begun, of_one_series, sql, stored_keys, use_journal
 
 
@@ -36,10 +37,6 @@ def finished(archive: Archive, *datasets: Dataset) -> list[Receipt | Exception]:
 def made_durable(receivings: Sequence[Receiving]) -> list[Exception | None]:
     """As `finish_all` does before it adds rows, here none of them ahead."""
     return commit_all(receivings, RowsAhead(len(receivings)))
-
-
-def outcomes(found: Sequence[Receipt | Exception]) -> list[Outcome | type[Exception]]:
-    return [each.outcome if isinstance(each, Receipt) else type(each) for each in found]
 
 
 def test_all_are_stored_and_told_in_their_order(archive: Archive) -> None:
